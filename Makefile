@@ -1,0 +1,76 @@
+# Granary's commands. Every recipe calls an entry point that can also be called by hand, from any directory.
+#
+# The shell finds the root, because make's own $(dir ...) would split a path at its spaces.
+export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_LIST))' | sed 's/^ //')")" && pwd)
+
+.DEFAULT_GOAL := all
+.NOTPARALLEL:
+.PHONY: all help setup up down ingest dbt_deps dbt_run dbt_test docs summary lint format test soak psql reset clean
+
+all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
+	@"$$ROOT/bin/ingest"
+	@"$$ROOT/bin/dbt" --bar build
+	@"$$ROOT/bin/dbt" --bar docs generate --static
+	@"$$ROOT/scripts/in_venv.sh" summary.py
+
+help: ## List the targets
+	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+
+setup: ## Create .venv, install the requirements, choose the dbt packages (PYTHON=... names an interpreter)
+	@"$$ROOT/scripts/setup.sh"
+	@"$$ROOT/bin/dbt" deps --once
+
+up: setup ## Start the embedded PostgreSQL server (other targets start it when they need it)
+	@"$$ROOT/bin/warehouse" start
+
+down: ## Stop the embedded server; the data stays
+	@"$$ROOT/bin/warehouse" stop
+
+ingest: setup ## Load what is new in data/ into the raw tables
+	@"$$ROOT/bin/ingest"
+
+dbt_deps: setup ## Fetch the dbt packages again
+	@"$$ROOT/bin/dbt" deps
+
+dbt_run: setup ## Build seeds and models, without the tests
+	@"$$ROOT/bin/dbt" build --exclude-resource-type test unit_test
+
+dbt_test: setup ## Run dbt's data tests and unit tests
+	@"$$ROOT/bin/dbt" test
+
+docs: setup ## Write the docs as one page
+	@"$$ROOT/bin/dbt" --bar docs generate --static
+	@echo "docs: $$ROOT/dbt/target/static_index.html"
+
+summary: setup ## Show rows per feed and the last weeks of sales
+	@"$$ROOT/scripts/in_venv.sh" summary.py
+
+psql: setup ## Open psql on the warehouse
+	@"$$ROOT/bin/warehouse" psql
+
+lint: setup ## Check SQL (sqlfluff), Python (ruff) and shell scripts (bash -n)
+	@"$$ROOT/scripts/setup.sh" --dev
+	@cd "$$ROOT" && for script in bin/* scripts/*.sh; do bash -n "$$script" || exit 1; done
+	@cd "$$ROOT" && scripts/in_venv.sh ruff check . && scripts/in_venv.sh ruff format --check .
+	@cd "$$ROOT" && bin/dbt --exec sqlfluff lint dbt
+
+format: setup ## Let ruff and sqlfluff put the code into shape
+	@"$$ROOT/scripts/setup.sh" --dev
+	@cd "$$ROOT" && scripts/in_venv.sh ruff check --fix . && scripts/in_venv.sh ruff format .
+	@cd "$$ROOT" && bin/dbt --exec sqlfluff fix dbt
+
+test: setup ## Run all tests, on a server of their own (PYTEST_ADDOPTS="-k name" selects)
+	@"$$ROOT/scripts/setup.sh" --dev
+	@cd "$$ROOT" && scripts/in_venv.sh pytest tests
+
+soak: setup ## Replay thousands of histories: incremental must equal a full refresh
+	@"$$ROOT/scripts/setup.sh" --dev
+	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests/test_replay.py
+
+reset: setup ## Drop the warehouse's schemas and load the initial data again
+	@"$$ROOT/scripts/reset.sh"
+
+clean: ## Stop the server and remove what `make` can make again: never the data
+	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
+	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache
+	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

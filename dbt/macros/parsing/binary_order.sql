@@ -1,0 +1,12 @@
+{#-
+    Text to sort by its code points: a tie-break must not depend on the collation of the server.
+
+    value: SQL expression of text
+-#}
+{% macro binary_order(value) -%}
+    {{ return(adapter.dispatch('binary_order', 'granary')(value)) }}
+{%- endmacro %}
+
+{% macro default__binary_order(value) -%}
+    {{ value }} collate "C"
+{%- endmacro %}

@@ -1,0 +1,50 @@
+{{ config(
+    unique_key='account_id',
+    indexes=[
+        {'columns': ['account_id'], 'unique': true},
+        {'columns': ['_batch_id']},
+    ],
+) }}
+
+with
+
+new_accounts as (
+
+    select * from {{ ref('stg_tickets__accounts') }}
+    where _batch_id > {{ watermark() }}
+
+),
+
+-- The latest batch wins, then the latest row: `_row_id` is unique, so the order is total. A new row is always later than
+-- what is here already, so what is here need not be looked at.
+ranked as (
+
+    select
+        *,
+        row_number() over (partition by account_id order by _batch_id desc, _row_id desc) as version_rank
+    from new_accounts
+
+),
+
+current_versions as (
+
+    select
+        -- ids
+        account_id,
+
+        -- text
+        email,
+
+        -- timestamps
+        created_at,
+
+        -- provenance
+        _batch_id,
+        _row_id
+
+    from ranked
+    where version_rank = 1
+
+)
+
+select * from current_versions

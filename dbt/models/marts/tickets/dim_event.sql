@@ -1,0 +1,55 @@
+-- Rebuilt in full: events are few, and one may be known from its showtimes before it arrives itself.
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['event_id'], 'unique': true}],
+) }}
+
+with
+
+events as (
+
+    select * from {{ ref('int_tickets__events') }}
+
+),
+
+showtimes as (
+
+    select * from {{ ref('int_tickets__showtime_versions') }}
+    where is_current
+
+),
+
+event_ids as (
+
+    select event_id from events
+    union
+    select event_id from showtimes
+    union
+    select 'unknown' as event_id
+
+),
+
+final as (
+
+    select
+        -- ids
+        event_ids.event_id,
+
+        -- text
+        events.event_name,
+        events.event_slug,
+
+        -- booleans
+        events.event_id is not null as is_delivered,
+
+        -- provenance
+        events._batch_id,
+        events._row_id
+
+    from event_ids
+    left join events
+        on event_ids.event_id = events.event_id
+
+)
+
+select * from final

@@ -1,0 +1,37 @@
+-- Rebuilt in full: showtimes are few beside the facts.
+{{ config(
+    materialized='table',
+    indexes=[
+        {'columns': ['showtime_id'], 'unique': true},
+        {'columns': ['event_id']},
+    ],
+) }}
+
+with
+
+showtimes as (
+
+    select * from {{ ref('int_tickets__showtime_versions') }}
+    where is_current
+
+),
+
+final as (
+
+    select
+        -- ids
+        showtime_id,
+        event_id,
+
+        -- timestamps
+        starts_at,
+
+        -- provenance
+        _batch_id,
+        _row_id
+
+    from showtimes
+
+)
+
+select * from final

@@ -1,0 +1,20 @@
+-- Whoever an id leads to stands for themselves: no chain of merges is followed only part of the way.
+
+with
+
+customers as (
+
+    select * from {{ ref('int_identity__canonical_customers') }}
+
+)
+
+select
+    customers.customer_id,
+    customers.canonical_customer_id,
+    canonical.canonical_customer_id as canonical_of_canonical_customer_id
+from customers
+left join customers as canonical
+    on customers.canonical_customer_id = canonical.customer_id
+where
+    canonical.customer_id is null
+    or canonical.canonical_customer_id <> canonical.customer_id

@@ -1,0 +1,26 @@
+-- The order totals of the current versions in staging, of fct_orders and of fct_weekly_sales add up to the same sum, to the cent.
+
+with
+
+ranked as (
+
+    select
+        order_total_usd,
+        row_number() over (partition by order_id order by _batch_id desc, _row_id desc) as version_rank
+    from {{ ref('stg_tickets__orders') }}
+
+),
+
+sums as (
+
+    select
+        (select coalesce(sum(order_total_usd), 0) from ranked where version_rank = 1) as staged_usd,
+        (select coalesce(sum(order_total_usd), 0) from {{ ref('fct_orders') }}) as orders_usd,
+        (select coalesce(sum(gross_sales_usd), 0) from {{ ref('fct_weekly_sales') }}) as weekly_usd
+
+)
+
+select * from sums
+where
+    staged_usd <> orders_usd
+    or orders_usd <> weekly_usd

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Brings the initial state back: drops the warehouse's schemas and loads the initial data again.
+#
+# usage: scripts/reset.sh [--yes]
+#   --yes    don't ask before dropping schemas on a server of your own (PGHOST)
+set -euo pipefail
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+
+case ${1:-} in
+    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
+    --yes | "") ;;
+    *) echo "error: unknown option $1; see scripts/reset.sh --help" >&2 && exit 1 ;;
+esac
+
+where=$("$root/bin/warehouse" status) || [ $? -eq 3 ] # 3: stopped, and started below
+if [ -z "${1:-}" ] && [[ $where != *"embedded"* ]]; then
+    printf '%s\nDrop the schemas raw, staging, intermediate and marts there, with all their data? [y/N] ' "$where"
+    read -r answer || true
+    [[ ${answer:-} == [yY]* ]] || { echo "nothing was changed" && exit 1; }
+fi
+
+# The number is LOCK_KEY of scripts/warehouse.py: a load or a build that is running comes to its end first.
+"$root/bin/warehouse" psql --no-psqlrc --quiet --tuples-only --set ON_ERROR_STOP=1 <<'SQL'
+set client_min_messages = warning;
+\set prefix `printf %s "${GRANARY_SCHEMA_PREFIX:-}"`
+\o /dev/null
+select pg_advisory_lock(29117685390471801);
+\o
+begin;
+select distinct format('drop schema if exists %I cascade', name)
+from unnest(array['raw', 'staging', 'intermediate', 'marts']) as base
+cross join lateral (values (base), (:'prefix' || base)) as schemas (name)
+where name <> :'prefix' || 'raw' or name = 'raw'
+\gexec
+commit;
+SQL
+echo "dropped   raw, staging, intermediate, marts"
+"$root/bin/load-initial"

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Prepares the virtual environment in .venv. Costs nothing when there is nothing to do.
+#
+# usage: scripts/setup.sh [--dev]
+#   --dev    also install what tests and checks need
+#
+# PYTHON names the interpreter to use; else the first of python3, python3.13 ... python3.10 that fits.
+set -euo pipefail
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+venv=$root/.venv
+requirements=("$root/requirements.txt")
+
+case ${1:-} in
+    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
+    --dev) requirements+=("$root/requirements/dev.txt") ;;
+    "") ;;
+    *) echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1 ;;
+esac
+unset PYTHONHOME PYTHONPATH
+
+die() {
+    echo "error: $1" >&2
+    [ $# -eq 1 ] || printf '%s\n' "${@:2}" >&2
+    exit 1
+}
+
+# One Python fits if it runs and its version is among those that dbt supports.
+fits() {
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+# Debian leaves both out of its Python, into a package of their own.
+makes_venvs() {
+    "$1" -c 'import venv, ensurepip' 2>/dev/null
+}
+
+find_python() {
+    local candidate fitting=
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.10; do
+        if fits "$candidate"; then
+            fitting=${fitting:-$candidate}
+            makes_venvs "$candidate" && echo "$candidate" && return
+        fi
+        [ "$candidate" != "${PYTHON:-}" ] || break # that one or none
+    done
+    if [ -n "$fitting" ]; then
+        version=$("$fitting" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        die "Python $version at $(command -v "$fitting") can't create virtual environments: it has no venv or no ensurepip" \
+            "on Debian and Ubuntu, install them with:  apt-get install python$version-venv"
+    fi
+    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is not a working Python 3.10 to 3.13"
+    die "no Python 3.10 to 3.13 was found (python3: $(python3 --version 2>/dev/null || echo missing))" \
+        "install one, or name it: make PYTHON=/path/to/python3.12"
+}
+
+# A .venv is sound when it was finished for this place (its own programs name the place where it was made) and its
+# Python still runs.
+venv_is_sound() {
+    [ "$(cat "$venv/granary-root" 2>/dev/null)" = "$root" ] && fits "$venv/bin/python"
+}
+
+create_venv() {
+    local python
+    python=$(find_python)
+    echo "creating .venv with $("$python" --version)"
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || die "the virtual environment could not be created in $venv"
+    echo "$root" >"$venv/granary-root"
+}
+
+# Each file has a stamp with the hash of what was installed from it, written last: an interrupted set-up is done again.
+stamp() {
+    cat "$1" "$root/requirements.txt" | sha256sum | cut -d' ' -f1
+}
+
+is_installed() {
+    [ "$(cat "$venv/granary-$(basename "$1")" 2>/dev/null)" = "$(stamp "$1")" ]
+}
+
+install_requirements() {
+    local file=$1 started=$SECONDS
+    echo "installing $(basename "$file") (the first time takes a minute or two)"
+    "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input --requirement "$file" ||
+        die "pip could not install ${file#"$root/"}: see its words above; run the command again once that is put right"
+    stamp "$file" >"$venv/granary-$(basename "$file")"
+    echo "installed in $((SECONDS - started)) s"
+}
+
+# Two set-ups at once would disturb each other; the lock is on the directory itself, so it leaves no file.
+exec 9<"$root"
+! command -v flock >/dev/null || flock 9
+
+if ! venv_is_sound; then
+    create_venv
+fi
+for file in "${requirements[@]}"; do
+    is_installed "$file" || install_requirements "$file"
+done

@@ -1,0 +1,133 @@
+"""Show what the warehouse holds: rows per feed, the last weeks of sales by event, and what to try next.
+
+usage: scripts/in_venv.sh summary.py        (or: make summary)
+
+Only reads. What has not been built yet is said to be so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg2 import sql
+
+from warehouse import ROOT, connect, run_main
+
+SALES_WEEKS = 4
+BAR_WIDTH = 20  # characters, for the largest value
+
+ROWS_PER_FEED = """
+    select feed, count(*), sum(rows_read), sum(rows_loaded), sum(rows_rejected)
+    from raw._batches
+    where status = 'loaded'
+    group by feed
+    order by feed
+"""
+QUARANTINED_PER_FEED = """
+    select feed, count(*) filter (where severity = 'row'), count(*) filter (where severity = 'value')
+    from {marts}.rejected_rows
+    group by feed
+"""
+SALES = """
+    select sales.sales_week, coalesce(events.event_name, sales.event_id), sales.order_count,
+        sales.gross_sales_usd, sales.collected_usd
+    from {marts}.fct_weekly_sales as sales
+    left join {marts}.dim_event as events on events.event_id = sales.event_id
+    where sales.sales_week > (select max(sales_week) from {marts}.fct_weekly_sales) - 7 * %s
+    order by sales.sales_week desc, sales.gross_sales_usd desc, sales.event_id
+"""
+
+
+def main() -> int:
+    """Print the summary."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(__doc__.strip())
+        return 0
+    sys.stdout.reconfigure(errors="replace")  # for terminals that know no block characters
+    with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
+        print_rows(cursor)
+        print_sales(cursor)
+    print_next_steps()
+    return 0
+
+
+def print_rows(cursor: Any) -> None:
+    """Print rows read, loaded and rejected per feed."""
+    loaded = query(cursor, ROWS_PER_FEED, "raw._batches")
+    print("\nRows per feed\n")
+    if not loaded:
+        print("  Nothing is loaded yet: bin/ingest")
+        return
+    found = query(cursor, QUARANTINED_PER_FEED, "marts.rejected_rows")
+    quarantined = {feed: counts for feed, *counts in found or []}
+    unknown = ["-", "-"] if found is None else [0, 0]
+    print_table(
+        ["feed", "batches", "read", "loaded", "lines rejected", "rows rejected", "values rejected"],
+        [[*row, *quarantined.get(row[0], unknown)] for row in loaded],
+    )
+    if found is None:
+        print("\n  Rejected rows and values are known after bin/dbt build.")
+    else:
+        print("\n  Each one, with its file, line and reason: marts.rejected_rows (rows, values), raw._rejected_lines.")
+
+
+def print_sales(cursor: Any) -> None:
+    """Print the last weeks of sales by event."""
+    rows = query(cursor, SALES, "marts.fct_weekly_sales", "marts.dim_event", parameters=[SALES_WEEKS])
+    print(f"\nSales by event, the last {SALES_WEEKS} weeks\n")
+    if not rows:
+        print("  No sales yet: bin/dbt build" if rows is None else "  There are no orders.")
+        return
+    largest = max(row[3] for row in rows)
+    table, previous_week = [], None
+    for week, event, orders, gross, collected in rows:
+        bar = "█" * round(BAR_WIDTH * max(gross, 0) / largest) if largest > 0 else ""
+        table.append(["" if week == previous_week else str(week), event, orders, gross, collected, bar])
+        previous_week = week
+    print_table(["week of", "event", "orders", "gross USD", "collected USD", ""], table)
+
+
+def print_next_steps() -> None:
+    """Say where the docs are and what to try."""
+    docs = ROOT / "dbt" / "target" / "static_index.html"
+    place = docs.as_uri() if docs.exists() else "not written yet: make docs"
+    print(f"\nDocs      {place}\n")
+    print("To try    bin/warehouse psql -c 'select * from marts.rejected_rows limit 5'")
+    print("          bin/ingest --help      load a batch of your own")
+    print("          make test              run the tests")
+    print("          make help              everything else")
+
+
+def query(cursor: Any, text: str, *relations: str, parameters: Sequence[Any] = ()) -> list[tuple] | None:
+    """Return the rows of a query, or None when a relation that it reads is missing."""
+    prefix = os.environ.get("GRANARY_SCHEMA_PREFIX") or ""
+    for relation in relations:
+        schema, name = relation.split(".")
+        identifier = sql.Identifier(schema if schema == "raw" else prefix + schema, name)
+        cursor.execute("select to_regclass(%s) is null", [identifier.as_string(cursor)])
+        if cursor.fetchone()[0]:
+            return None
+    cursor.execute(sql.SQL(text).format(marts=sql.Identifier(prefix + "marts")), parameters)
+    return cursor.fetchall()
+
+
+def print_table(header: list[str], rows: list[list[Any]]) -> None:
+    """Print aligned columns: numbers to the right with thousands separators, everything else to the left."""
+    numeric = [all(not isinstance(row[i], str) or row[i] == "-" for row in rows) for i in range(len(header))]
+    lines = [header, ["─" * len(name) for name in header]]
+    lines += [[value if isinstance(value, str) else f"{value:,}" for value in row] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    lines[1] = ["─" * width for width in widths]
+    for line in lines:
+        cells = (
+            f"{text:>{w}}" if right else f"{text:<{w}}" for text, w, right in zip(line, widths, numeric, strict=True)
+        )
+        print("  " + "  ".join(cells).rstrip())
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,154 @@
+"""What all tests share: a PostgreSQL server of their own, fresh databases on it, and a way to run the commands.
+
+The server is the embedded one, in a temporary directory: whatever PGHOST or .env say, no test touches a user's data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import pytest
+from psycopg2 import sql
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Variables that could lead a test to a user's data. Setting them to nothing, which counts as unset, keeps .env out too.
+NEUTRAL = {
+    "PGHOST": "",
+    "PGPORT": "",
+    "PGUSER": "",
+    "PGPASSWORD": "",
+    "PGDATABASE": "",
+    "GRANARY_PGDATA": "",
+    "GRANARY_DATA": "data",
+    "GRANARY_SCHEMA_PREFIX": "",
+    "DBT_PACKAGES_INSTALL_PATH": "",
+}
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of the test server."""
+
+    name: str
+    environment: dict[str, str]
+
+    def connect(self, **kwargs: Any) -> psycopg2.extensions.connection:
+        """Return a new connection."""
+        return psycopg2.connect(host=self.environment["PGHOST"], port=5432, user="granary", dbname=self.name, **kwargs)
+
+    def query(self, text: str | sql.Composable, parameters: Any = None) -> list[tuple]:
+        """Run one statement in a transaction of its own and return its rows, if it has any."""
+        with contextlib.closing(self.connect()) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(text, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def run(self, *command: str | Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command of the project on this database; see `run_command`."""
+        return run_command(*command, env=self.environment | kwargs.pop("env", {}), **kwargs)
+
+
+def run_command(
+    *command: str | Path, env: dict[str, str] | None = None, root: Path = ROOT, **kwargs: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, named from the project's root (bin/ingest), and return what it did, with its output as text.
+
+    `env` is added to the neutral environment; everything else goes to subprocess.run.
+    """
+    program = str(root / command[0]) if "/" in str(command[0]) else str(command[0])
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "GRANARY_", "DBT_"))}
+    options = {"capture_output": True, "text": True, "timeout": 300, "check": False} | kwargs
+    return subprocess.run([program, *map(str, command[1:])], env=inherited | NEUTRAL | (env or {}), **options)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def neutral_environment() -> Iterator[None]:
+    """Keep the user's settings out of the tests' own process, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in NEUTRAL.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Give `run_command`."""
+    return run_command
+
+
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Give a directory with a space in its path that root's server can reach, which pytest's tmp_path is not."""
+    directory = Path(tempfile.mkdtemp(prefix="granary test-", dir="/tmp"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Give a directory that root's server can reach."""
+    with scratch_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[dict[str, str]]:
+    """Start the tests' server; give the environment that leads to it. Stops it, and removes its data, at the end."""
+    with scratch_directory() as directory:
+        home = {"GRANARY_PGDATA": str(directory / "warehouse")}
+        try:
+            started = run_command("bin/warehouse", "start", env=home)
+            assert started.returncode == 0, started.stderr
+            environment = home | {"PGHOST": home["GRANARY_PGDATA"], "PGPORT": "5432", "PGUSER": "granary"}
+            with contextlib.closing(
+                psycopg2.connect(host=environment["PGHOST"], user="granary", dbname="postgres")
+            ) as c:
+                c.autocommit = True
+                with c.cursor() as cursor:  # the tests' data needn't outlive a crash
+                    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                        cursor.execute(f"alter system set {setting} = off")
+                    cursor.execute("select pg_reload_conf()")
+            yield environment
+        finally:
+            run_command("bin/warehouse", "stop", env=home)
+
+
+@pytest.fixture(scope="session")
+def new_database(server: dict[str, str]) -> Iterator[Callable[[], Database]]:
+    """Give a function that creates a fresh database; all of them are dropped at the end of the session."""
+    postgres = Database("postgres", server | {"PGDATABASE": "postgres"})
+    count = 0
+
+    def create() -> Database:
+        nonlocal count
+        count += 1
+        name = f"test_{count}"
+        with contextlib.closing(postgres.connect()) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f"create database {name}")
+        return Database(name, server | {"PGDATABASE": name})
+
+    yield create
+
+
+@pytest.fixture
+def database(new_database: Callable[[], Database], monkeypatch: pytest.MonkeyPatch) -> Database:
+    """Give a fresh database, which the test's own process uses, too (so that `warehouse.connect()` works)."""
+    created = new_database()
+    for name, value in created.environment.items():
+        monkeypatch.setenv(name, value)
+    return created

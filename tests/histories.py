@@ -1,0 +1,155 @@
+"""Histories of deliveries to the tickets feed, drawn by hypothesis, and what must become of them.
+
+A history is small and its ids come from small pools, so that late rows, corrections, duplicates, late showtimes, cycles of
+merges and values that can't be read happen all the time. Each history gets a prefix for its ids and weeks of its own: many of
+them fit into one warehouse, and each can be judged by itself.
+"""
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+Row = tuple[str, tuple[str, ...]]  # entity, values in the order of COLUMNS
+Merge = tuple[str, str]  # from, to
+
+STEP_COUNT = 4
+COLUMNS = {
+    "accounts": ["account_id", "email", "created_at"],
+    "events": ["event_id", "name", "slug"],
+    "showtimes": ["showtime_id", "event_id", "start_at"],
+    "orders": ["order_id", "account_id", "showtime_id", "created_at", "total_amount"],
+    "transactions": ["transaction_id", "order_id", "amount", "occurred_at"],
+    "pages": ["page_id", "account_id", "customer_id", "page_type", "occurred_at", "event_id", "showtime_id"],
+    "identity_merges": ["from_customer_id", "to_customer_id", "merged_at"],
+}
+FIRST_MONDAY = date(2000, 1, 3)
+WEEKS_EACH = 5  # the days below begin in the second and end in the fifth, and offsets reach into the first
+
+
+@dataclass(frozen=True)
+class History:
+    """What is delivered at each step, and which merges are overridden when that step is built."""
+
+    steps: tuple[tuple[Row, ...], ...]
+    overrides: tuple[frozenset[Merge], ...]
+
+
+def ids(letter: str, count: int) -> st.SearchStrategy[str]:
+    """Ids carry a mark that becomes the prefix of their history."""
+    return st.sampled_from([f"@{letter}{number}" for number in range(1, count + 1)])
+
+
+nothing = st.sampled_from(["", " N/A ", "-", "None"])
+days = st.integers(0, 20)
+# Late on Sunday in UTC, on Monday by its offset, with a fraction that would round into the next week, or with no such day.
+times = st.one_of(
+    days.map("{{{}}}".format),
+    days.map("{{{}}} 23:59:59.9999999Z".format),
+    days.map("{{{}}}T23:30:00-02:00".format),
+    days.map(" {{{}}}T00:10+01:00".format),
+    st.sampled_from(["2026-02-30", "yesterday", "NULL"]),
+)
+amounts = st.sampled_from(["10.00", "$200.50", "1,000.00", "(15.00)", " -$5 ", "0", "0.07", "12.345", "abc", ""])
+emails = st.sampled_from(["a@example.com", "b@example.com", "nobody", "null"])
+page_types = st.sampled_from(["Viewed Product Page", "VIEWED_PRODUCT_PAGE", "home", "?!", "N/A"])
+customers = ids("c", 6)
+
+
+def rows(entity: str, *values: st.SearchStrategy[str]) -> st.SearchStrategy[Row]:
+    return st.tuples(st.just(entity), st.tuples(*values))
+
+
+any_row = st.one_of(
+    rows("accounts", ids("a", 2), emails, times),
+    rows("events", ids("e", 2), st.just("A show"), st.just("a-show")),
+    rows("showtimes", ids("s", 3), ids("e", 3), times),
+    rows("showtimes", ids("s", 3), ids("e", 3), days.map("{{{}}}".format)),
+    rows("orders", ids("o", 3) | nothing, ids("a", 2), ids("s", 4) | nothing, times, amounts),
+    rows("orders", ids("o", 3), ids("a", 2), ids("s", 3), days.map("{{{}}} 10:00".format), st.sampled_from(["7.00", "8.50"])),
+    rows("orders", ids("o", 3), ids("a", 2), ids("s", 3), days.map("{{{}}} 10:00".format), st.sampled_from(["7.00", "8.50"])),
+    rows("transactions", ids("t", 3), ids("o", 4), amounts, times),
+    rows("pages", ids("p", 4), ids("a", 2) | nothing, customers | nothing, page_types, times, ids("e", 2), ids("s", 2)),
+    rows("identity_merges", customers, customers | nothing, times),
+    rows("identity_merges", customers, customers, days.map("{{{}}}".format)),
+)
+histories = st.builds(
+    History,
+    steps=st.tuples(*[st.lists(any_row, min_size=5, max_size=16).map(tuple)] * STEP_COUNT),
+    overrides=st.tuples(*[st.frozensets(st.tuples(customers, customers), max_size=2)] * STEP_COUNT),
+)
+
+
+def draw(count: int, seed_number: int) -> list[History]:
+    """As many histories as asked for, the same for the same seed."""
+    drawn: list[History] = []
+
+    @seed(seed_number)
+    @settings(max_examples=count, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(histories)
+    def collect(history: History) -> None:
+        drawn.append(history)
+
+    collect()
+    return drawn
+
+
+def placed(text: str, number: int) -> str:
+    """The text with the ids and the days of history `number`."""
+    monday = FIRST_MONDAY + timedelta(weeks=WEEKS_EACH * number + 1)
+    text = text.replace("@", f"h{number}-", 1) if text.startswith("@") else text
+    return re.sub(r"\{(\d+)\}", lambda day: str(monday + timedelta(days=int(day[1]))), text)
+
+
+def history_of(row: Iterable[object]) -> int | None:
+    """Number of the history that a row of a model belongs to, by its ids or its week; None where it has neither."""
+    for value in row:
+        if isinstance(value, str) and (found := re.match(r"h(\d+)-", value)):
+            return int(found[1])
+        if isinstance(value, date) and value >= FIRST_MONDAY:
+            return (date(value.year, value.month, value.day) - FIRST_MONDAY).days // 7 // WEEKS_EACH
+    return None
+
+
+def write_step(drawn: list[History], step: int, data: Path) -> list[str]:
+    """Writes one batch per entity that has rows at this step; returns the names of the batches for bin/ingest."""
+    delivered: dict[str, list[list[str]]] = {entity: [] for entity in COLUMNS}
+    for number, history in enumerate(drawn):
+        for entity, values in history.steps[step]:
+            delivered[entity].append([placed(value, number) for value in values])
+    names = []
+    for entity, batch in delivered.items():
+        if batch:
+            path = data / "incremental" / "tickets" / entity / f"step_{step}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([COLUMNS[entity], *batch])
+            names.append(f"tickets/{entity}/step_{step}")
+    return names
+
+
+def overrides_at(drawn: list[History], step: int) -> list[Merge]:
+    """The merges to ignore at this step."""
+    return [
+        (placed(left, number), placed(right, number))
+        for number, history in enumerate(drawn)
+        for left, right in sorted(history.overrides[step])
+    ]
+
+
+def smaller(history: History) -> list[History]:
+    """The history less one delivered row, or less all overrides."""
+    candidates = []
+    for step, delivered in enumerate(history.steps):
+        for position in range(len(delivered)):
+            less = delivered[:position] + delivered[position + 1 :]
+            steps = (*history.steps[:step], less, *history.steps[step + 1 :])
+            candidates.append(History(steps, history.overrides))
+    if any(history.overrides):
+        candidates.append(History(history.steps, (frozenset(),) * STEP_COUNT))
+    return candidates

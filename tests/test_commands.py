@@ -1,0 +1,157 @@
+"""The commands: they explain themselves, work from anywhere, and say what is wrong in words."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import warehouse
+from conftest import ROOT, Database, run_command
+
+COMMANDS = sorted(path.relative_to(ROOT) for path in (ROOT / "bin").iterdir())
+SCRIPTS = ["scripts/setup.sh", "scripts/in_venv.sh", "scripts/reset.sh"]
+
+
+@pytest.mark.parametrize("command", [*map(str, COMMANDS), *SCRIPTS])
+def test_help_names_the_command_and_succeeds(command: str) -> None:
+    done = run_command(command, "--help", cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert f"usage: {command}" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["bin/warehouse", "scripts/setup.sh", "scripts/reset.sh"])
+def test_an_unknown_argument_is_refused(command: str) -> None:
+    done = run_command(command, "--no-such-thing")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_make_help_lists_every_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z_]+):", text, flags=re.MULTILINE))
+    phony = set(re.search(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE).group(1).split())
+    listed = {line.split()[0] for line in make("help").stdout.splitlines()}
+    assert listed == targets == phony
+    asked_for = "help setup up down ingest dbt_deps dbt_run dbt_test docs lint test soak reset clean psql summary"
+    assert set(asked_for.split()) <= listed
+
+
+def test_make_works_from_any_directory(tmp_path: Path) -> None:
+    clone = tmp_path / "it's a  clone"
+    clone.mkdir()
+    shutil.copy(ROOT / "Makefile", clone)
+    expected = make("help").stdout
+    for arguments in (["-C", clone], ["-f", clone / "Makefile"]):
+        done = run_command("make", "--no-print-directory", *arguments, "help", cwd="/")
+        assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
+@pytest.mark.parametrize("command", ["bin/dbt", "bin/ingest", "bin/load-initial", "bin/warehouse"])
+def test_a_command_before_setup_says_what_to_do(command: str, tmp_path: Path) -> None:
+    for directory in ("bin", "scripts"):
+        shutil.copytree(ROOT / directory, tmp_path / "a clone" / directory)
+    done = run_command(command, "status", root=tmp_path / "a clone")
+    assert done.returncode == 1
+    assert f'make -C "{tmp_path}/a clone" setup' in done.stderr
+
+
+def test_a_command_works_through_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "warehouse"
+    link.symlink_to(ROOT / "bin" / "warehouse")
+    done = subprocess.run([link, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_setup_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup.sh", tmp_path / "scripts")
+    done = run_command("scripts/setup.sh", root=tmp_path, env={"PYTHON": str(old)})
+    assert done.returncode == 1
+    assert done.stderr == f"error: PYTHON={old} is not a working Python 3.10 to 3.13\n"
+    assert not (tmp_path / ".venv").exists()
+
+
+# -- bin/dbt -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a small dbt project of its own, with a model that builds and one that doesn't."""
+    (tmp_path / "models").mkdir()
+    settings = (
+        "name: trial\nprofile: granary\nflags: {send_anonymous_usage_stats: false}\nmodels: {+materialized: table}"
+    )
+    (tmp_path / "dbt_project.yml").write_text(settings)
+    (tmp_path / "models" / "good.sql").write_text("select current_setting('transaction_isolation') as level")
+    (tmp_path / "models" / "bad.sql").write_text("select 1 / 0 as level")
+    return tmp_path
+
+
+def test_dbt_keeps_its_exit_code_and_its_words(database: Database, project: Path) -> None:
+    arguments = ["build", "--project-dir", project, "--select"]
+    for bar in ([], ["--bar"]):
+        done = database.run("bin/dbt", *bar, *arguments, "good", cwd="/")
+        assert done.returncode == 0, done.stdout
+        failed = database.run("bin/dbt", *bar, *arguments, "bad")
+        assert failed.returncode == 1
+        assert "division by zero" in failed.stdout
+        assert database.run("bin/dbt", *bar, "build", "--no-such-option").returncode == 2
+        assert "\x1b" not in failed.stdout  # no colours in a file
+    assert re.search(r"^dbt build: 1 model in \d+ s: 1 failed$", failed.stdout, flags=re.MULTILINE)
+    assert database.query("select level from staging.good") == [("repeatable read",)]
+
+
+def test_dbt_waits_for_a_load_that_is_running(database: Database, project: Path) -> None:
+    command = [ROOT / "bin" / "dbt", "--bar", "run", "--project-dir", project, "--select", "good"]
+    with contextlib.closing(warehouse.connect()) as loader:
+        warehouse.take_lock(loader, "load of a file")
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as build:
+            said = build.stderr.readline()
+            assert said.startswith("waiting for a load or build that is running (pid ")
+            assert said.endswith(", granary: load of a file) ...\n")
+            with pytest.raises(subprocess.TimeoutExpired):
+                build.wait(0.3)
+            loader.close()
+            build.communicate(timeout=60)
+        assert build.returncode == 0
+
+
+def test_a_wait_can_be_interrupted(database: Database, project: Path) -> None:
+    with contextlib.closing(warehouse.connect()) as loader:
+        warehouse.take_lock(loader, "load of a file")
+        command = [ROOT / "bin" / "dbt", "run", "--project-dir", project]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as build:
+            build.stderr.readline()
+            build.send_signal(signal.SIGINT)
+            assert build.communicate(timeout=20)[1] == ""
+        assert build.returncode == 130
+
+
+def test_the_stand_ins_help_where_the_hub_can_not_be_reached() -> None:
+    unreachable = {"DBT_PACKAGE_HUB_URL": "http://127.0.0.1:1/"}
+    done = run_command("bin/dbt", "deps", env=unreachable)
+    assert done.returncode == 0, done.stderr
+    assert "the dbt hub can't be reached" in done.stdout
+
+
+def test_deps_never_deletes_the_stand_ins() -> None:
+    done = run_command("bin/dbt", "deps", env={"DBT_PACKAGES_INSTALL_PATH": "offline_packages"})
+    assert done.returncode == 0, done.stderr
+    assert "the stand-ins in dbt/offline_packages" in done.stdout
+    assert (ROOT / "dbt" / "offline_packages" / "dbt_utils" / "dbt_project.yml").exists()
+
+
+def make(target: str) -> subprocess.CompletedProcess[str]:
+    """Run make on the project."""
+    return run_command("make", "--no-print-directory", "-C", ROOT, target)

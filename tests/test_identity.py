@@ -1,0 +1,88 @@
+"""Identity on generated logs of merges, against the rules in plain Python (identity_reference.py), at any depth."""
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+from conftest import Database
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from identity_reference import canonical_customers
+
+Merge = tuple[str, str, str]  # from, to, merged_at
+
+CHAIN_LENGTH = 5_000
+LOG_COUNT = 2_000 if os.environ.get("GRANARY_SOAK") else 300
+MODELS = "stg_tickets__identity_merges int_identity__latest_merges int_identity__resolved_customers"
+
+names = st.sampled_from("ABCabc12")  # upper and lower case: collations disagree about their order
+merge = st.tuples(names, names, st.sampled_from([f"2026-01-0{day} 12:00:00" for day in range(1, 6)]))
+logs = st.lists(merge, min_size=1, max_size=20)
+
+
+@pytest.fixture(scope="module")
+def warehouse(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """A warehouse without data, of which the tests fill and resolve the merges."""
+    database = new_database()
+    empty = tmp_path_factory.mktemp("data")
+    for command in (("bin/ingest", "--data-dir", empty), ("bin/dbt", "--quiet", "seed")):
+        done = database.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    database.query("truncate staging.identity_overrides")
+    return database
+
+
+def resolve(warehouse: Database, merges: list[Merge]) -> dict[str, str]:
+    """What the models make of the merges, in this order of arrival."""
+    rows = [f"{left}\t{right}\t{merged_at}\t1" for left, right, merged_at in merges]
+    warehouse.query("truncate raw.tickets__identity_merges")
+    warehouse.query(
+        "insert into raw.tickets__identity_merges (from_customer_id, to_customer_id, merged_at, _batch_id)"
+        " select split_part(line, E'\\t', 1), split_part(line, E'\\t', 2), split_part(line, E'\\t', 3), 1"
+        " from unnest(%s) with ordinality as lines (line, position) order by position",
+        [rows],
+    )
+    done = warehouse.run("bin/dbt", "--quiet", "run", "--select", *MODELS.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = warehouse.query("select customer_id, canonical_customer_id from intermediate.int_identity__resolved_customers")
+    assert len(rows) == len(dict(rows)), "a customer is resolved more than once"
+    return dict(rows)
+
+
+def test_generated_logs_resolve_as_the_reference_says(warehouse: Database) -> None:
+    merges: list[Merge] = []
+
+    @seed(0)
+    @settings(max_examples=LOG_COUNT, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(logs)
+    def collect(log: list[Merge]) -> None:
+        prefix = f"h{len(merges)}-"
+        merges.extend((prefix + left, prefix + right, merged_at) for left, right, merged_at in log)
+
+    collect()
+    expected = canonical_customers(merges)
+    assert sum(left != right for left, right in expected.items()) > LOG_COUNT
+    assert resolve(warehouse, merges) == expected
+
+
+@pytest.mark.parametrize("order", ["as decided", "backwards", "shuffled"])
+def test_long_chains_and_cycles_in_any_order_of_arrival(warehouse: Database, order: str) -> None:
+    def at(number: int) -> str:
+        return f"2026-01-01 {number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}"
+
+    steps = range(CHAIN_LENGTH)
+    chain = [(f"chain{number}", f"chain{number + 1}", at(number)) for number in steps]
+    ring = [(f"ring{number}", f"ring{(number + 1) % CHAIN_LENGTH}", at(number * 7919 % CHAIN_LENGTH)) for number in steps]
+    tail = [(f"tail{number}", f"tail{number + 1}", at(number)) for number in steps] + [(f"tail{CHAIN_LENGTH}", "ring7", at(0))]
+    star = [(f"leaf{number}", "hub", at(number)) for number in steps]
+    merges = chain + ring + tail + star
+    if order == "backwards":
+        merges.reverse()
+    elif order == "shuffled":
+        random.Random(0).shuffle(merges)
+    resolved = resolve(warehouse, merges)
+    assert resolved == canonical_customers(merges)
+    assert resolved["chain0"] == f"chain{CHAIN_LENGTH}"
+    latest = max(ring, key=lambda merge: merge[2])
+    assert resolved["tail0"] == resolved["ring0"] == latest[1]

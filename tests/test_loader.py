@@ -1,0 +1,712 @@
+"""bin/ingest on a real server: each promise of the loader, with the smallest file that shows it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ingest
+import landing
+import raw_tables
+import warehouse
+from conftest import NEUTRAL, Database
+
+SOURCES = """
+sources:
+  - name: shop
+    loader: bin/ingest
+    tables:
+      - name: orders
+        identifier: shop__orders
+        columns: [{name: id}, {name: note}]
+      - name: pages
+        identifier: shop__pages
+        columns: [{name: page}]
+  - name: o'k "ey; --
+    loader: bin/ingest
+    tables:
+      - name: tab%s le
+        identifier: o'k "ey; --__tab%s le
+        columns: [{name: id}]
+"""
+ORDERS = "incremental/shop/orders"
+
+
+class Project:
+    """A copy of the loader with feeds of its own, and a database of its own."""
+
+    def __init__(self, root: Path, database: Database) -> None:
+        self.root, self.database, self.data, self.query = root, database, root / "data", database.query
+        shutil.copytree(warehouse.ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "dbt/models").mkdir(parents=True)
+        (root / "dbt/models/sources.yml").write_text(SOURCES)
+        self.data.mkdir()
+
+    def write(self, path: str, content: bytes) -> Path:
+        """Put a landing file there."""
+        file = self.data / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(gzip.compress(content) if path.endswith(".gz") else content)
+        return file
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start the loader as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, self.root / "scripts/ingest.py", *arguments],
+            env=dict(os.environ) | NEUTRAL | self.database.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def rows(self, columns: str = "id, note", table: str = "shop__orders") -> list[tuple]:
+        """Return (line, columns) of every row in use, in the order of the row ids."""
+        return self.query(
+            f"select _row_id - first_row_id + 1, {columns} from raw.{table}"
+            " inner join raw._batches on batch_id = _batch_id where status = 'loaded' order by _row_id"
+        )
+
+    def rejected(self) -> list[tuple]:
+        """Return (line number, line, reason) of every rejected line."""
+        return self.query("select line_number, line, reason from raw._rejected_lines order by batch_id, line_number")
+
+    def ledger(self, columns: str = "batch_id, status, rows_read, rows_loaded, rows_rejected") -> list[tuple]:
+        """Return the ledger."""
+        return self.query(f"select {columns} from raw._batches order by batch_id")
+
+
+@pytest.fixture
+def project(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Give a project with an empty data folder."""
+    made = Project(tmp_path / "pro ject", database)
+    monkeypatch.setattr(warehouse, "ROOT", made.root)
+    return made
+
+
+@pytest.fixture
+def load(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Give a function that runs bin/ingest with arguments, and returns its exit code, output and errors."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bin/ingest", *map(str, arguments)])
+        try:
+            code = ingest.main()
+        except warehouse.GranaryError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 1
+        return code, *capsys.readouterr()
+
+    return run
+
+
+# -- Whole or not at all, and once -------------------------------------------------------------------------------------
+
+
+def test_a_batch_lands_with_its_line_numbers_and_its_ledger_row(project: Project, load):
+    content = b"id,note\n1,a\n2,b\n"
+    project.write(f"{ORDERS}/b1.csv", content)
+    code, out, err = load()
+    assert (code, err) == (0, "")
+    assert "loaded   shop/orders/b1" in out
+    assert "batch 1     2 rows\n1 file: 1 loaded (2 rows, 0 lines rejected), 0 known, 0 failed" in out
+    assert project.rows() == [(2, "1", "a"), (3, "2", "b")]
+    assert project.ledger("feed, entity, path, sha256, bytes, rows_read, status, error, numbered_by") == [
+        ("shop", "orders", f"{ORDERS}/b1.csv", hashlib.sha256(content).hexdigest(), 16, 2, "loaded", None, "line")
+    ]
+
+
+def test_the_same_bytes_again_are_a_no_op_that_names_the_batch(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    load()
+    project.write(f"{ORDERS}/b2.csv", b"id,note\n1,a\n")
+    code, out, _ = load()
+    assert code == 0
+    assert out.count("batch 1 has these bytes already") == 2
+    assert len(project.rows()) == len(project.ledger()) == 1
+
+
+def test_the_same_bytes_of_another_entity_are_another_delivery(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note,page\n1,a,p\n")
+    project.write("incremental/shop/pages/b1.csv", b"id,note,page\n1,a,p\n")
+    assert load()[0] == 0
+    assert [status for (status,) in project.ledger("status")] == ["loaded", "loaded"]
+
+
+def test_other_bytes_under_a_known_path_are_refused_until_they_replace_the_batch(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    load()
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,b\n")
+    code, _, err = load()
+    assert code == 1
+    assert f"error: {ORDERS}/b1.csv: batch 1 was loaded from this path with other bytes" in err
+    assert "bin/ingest --replace shop/orders/b1" in err
+    assert project.rows() == [(2, "1", "a")]
+    code, out, _ = load("--replace")
+    assert code == 0
+    assert "replaces batch 1" in out
+    assert project.rows() == [(2, "1", "b")]
+    assert project.ledger("batch_id, status, replaced_by_batch_id") == [
+        *((1, "replaced", 3), (2, "failed", None), (3, "loaded", None)),
+    ]
+    assert project.query("select count(*) from raw.shop__orders") == [(2,)], "replaced rows stay, the models leave them"
+    assert "batch 3 has these bytes already" in load("--replace")[1]
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    assert load("--replace")[0] == 0, "bytes of a replaced batch are no longer known"
+    assert project.rows() == [(2, "1", "a")]
+
+
+def test_replacing_with_the_bytes_of_another_file_loads_them_again(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    project.write(f"{ORDERS}/b2.csv", b"id,note\n2,b\n")
+    load()
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n2,b\n")
+    assert load("--replace")[0] == 0
+    assert project.rows() == [(2, "2", "b"), (2, "2", "b")]
+
+
+def test_a_failed_file_leaves_nothing_but_its_error_and_the_others_load(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id\n1\n")
+    project.write(f"{ORDERS}/b2.csv", b"id,note\n1,a\n")
+    code, out, err = load()
+    assert code == 1
+    assert "1 loaded (1 row, 0 lines rejected), 0 known, 1 failed" in out
+    assert f"error: {ORDERS}/b1.csv, line 1: no column note (there is id); add it to the file, or change " in err
+    assert project.ledger("status, rows_read, error is null") == [("failed", 0, False), ("loaded", 1, True)]
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,c\n")
+    assert load()[0] == 0, "a failed file can be corrected in place"
+
+
+def test_kill_9_in_the_middle_of_a_load_leaves_nothing(project: Project, load):
+    os.mkfifo(project.root / "feeder")
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    load()
+    big = project.write(f"{ORDERS}/b2.csv", b"id,note\n" + b"2,b\n" * 3_000_000)
+    process = project.start()
+    wait_until(lambda: project.query("select 1 from pg_stat_progress_copy where tuples_processed > 1000"))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_until(lambda: not project.query("select 1 from pg_stat_progress_copy"))
+    assert len(project.rows()) == len(project.ledger()) == 1
+    assert project.query("select count(*) from raw.shop__orders") == [(1,)]
+    big.write_bytes(b"id,note\n2,b\n")
+    assert load()[0] == 0
+    assert project.rows() == [(2, "1", "a"), (2, "2", "b")]
+
+
+def test_two_loaders_at_once_load_the_same_files_once(project: Project):
+    for number in range(10):
+        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n%d,a\n" % number)
+    loaders = [project.start(), project.start()]
+    outputs = [loader.communicate() for loader in loaders]
+    assert [loader.returncode for loader in loaders] == [0, 0], outputs
+    assert sum(out.count("\nloaded ") + out.startswith("loaded ") for out, _ in outputs) == 10
+    assert len(project.rows()) == len(project.ledger()) == 10
+
+
+def test_two_loaders_at_once_on_different_files_commit_in_the_order_of_ids(project: Project):
+    for number in range(10):
+        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n" + b"%d,a\n" % number * 500)
+        project.write(f"incremental/shop/pages/b{number}.csv", b"page,x\n" + b"%d,a\n" % number * 500)
+    loaders = [project.start("shop/orders"), project.start("shop/pages")]
+    outputs = [loader.communicate() for loader in loaders]
+    assert [loader.returncode for loader in loaders] == [0, 0], outputs
+    assert [batch_id for (batch_id,) in project.ledger("batch_id")] == list(range(1, 21))
+    finished = [at for (at,) in project.ledger("finished_at")]
+    assert finished == sorted(finished)
+    assert [line for line, *_ in project.rows()] == list(range(2, 502)) * 10
+
+
+def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(project: Project, load):
+    """A sequence with a cache gives each session ids of its own in advance, which must not be mixed into a batch."""
+    load()
+    contents = (b"id,note\n" + b"%d,a\n" % number * 3 for number in itertools.count())
+    entity = landing.declared_entities(project.root / "dbt/models")["shop", "orders"]
+    with raw_tables.transaction("one") as cursor:
+        cursor.execute("select nextval('raw.shop__orders_row_id')")  # 999 more are held here now
+        cursor.connection.commit()
+        project.write(f"{ORDERS}/b1.csv", next(contents))
+        load()
+        file = landing.LandingFile(project.write(f"{ORDERS}/b2.csv", next(contents)), "b2", "b2", ".csv", entity)
+        ingest.load(cursor, file, ingest.argparse.Namespace(replace=False, strict=False, dry_run=False))
+    project.write(f"{ORDERS}/b3.csv", next(contents))
+    load(f"{ORDERS}/b3.csv")
+    assert [line for line, *_ in project.rows()] == [2, 3, 4] * 3
+    assert project.query("select count(*) - count(distinct _row_id) from raw.shop__orders") == [(0,)]
+
+
+def test_a_server_that_restarts_between_batches_costs_nothing(project: Project, load, monkeypatch: pytest.MonkeyPatch):
+    for number in range(3):
+        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n%d,a\n" % number)
+    attempt = ingest.attempt
+
+    def attempt_after_the_sessions_were_ended(*arguments):
+        project.query(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        return attempt(*arguments)
+
+    monkeypatch.setattr(ingest, "attempt", attempt_after_the_sessions_were_ended)
+    assert load()[0] == 0
+    assert len(project.rows()) == 3
+
+
+def test_a_server_that_goes_away_during_a_batch_fails_that_batch_only(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(2):
+        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n%d,a\n" % number)
+    open_batch, calls = raw_tables.open_batch, []
+
+    def open_batch_and_end_the_session(cursor, file):
+        batch = open_batch(cursor, file)
+        calls.append(file)
+        if len(calls) == 1:
+            project.query("select pg_terminate_backend(%s)", [cursor.connection.info.backend_pid])
+        return batch
+
+    monkeypatch.setattr(raw_tables, "open_batch", open_batch_and_end_the_session)
+    code, _, err = load()
+    assert code == 1
+    assert f"error: {ORDERS}/b0.csv: " in err
+    assert [status for (status,) in project.ledger("status")] == ["failed", "loaded"]
+
+
+# -- Lines that can't be rows ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "rows", "rejected"),
+    [
+        (b"1,a\n2\n3,c\n", [(2, "1", "a"), (4, "3", "c")], [(3, "2", "it has 1 fields, and the header has 2")]),
+        (b"1,a\n2,b,c\n", [(2, "1", "a")], [(3, "2,b,c", "it has 3 fields, and the header has 2")]),
+        (b"1,a\n\n", [(2, "1", "a")], [(3, "", "a blank line")]),
+        (b"1,a\0\n2,b\n", [(3, "2", "b")], [(2, "1,a\\x00", "it holds a NUL character")]),
+        (b"1,\xe9\n2,b\n", [(3, "2", "b")], [(2, "1,\\xe9", "it is not UTF-8 (byte 0xe9 at byte 3)")]),
+        (b'1,"a\n2,b\n', [(3, "2", "b")], [(2, '1,"a', "a quote is opened and never closed")]),
+        (b'1,"a"b\n2,b\n', [(3, "2", "b")], [(2, '1,"a"b', "there is text after a closing quote")]),
+        (b"1,a\n\\.\n2,b\n", [(2, "1", "a"), (4, "2", "b")], [(3, "\\.", "it has 1 fields, and the header has 2")]),
+        (b'1,12" pipe\n', [(2, "1", '12" pipe')], []),
+        (b'1,"a\nb"\n2,c\n', [(2, "1", "a\nb"), (4, "2", "c")], []),
+        (b"1,a\r\n2,b\r\n", [(2, "1", "a"), (3, "2", "b")], []),
+        (b"1,a\r\n2,b\n", [(2, "1", "a"), (3, "2", "b")], []),
+        (b'1,\n2,""\n3,\' null \\N\n', [(2, "1", ""), (3, "2", ""), (4, "3", "' null \\N")], []),
+        (b"1,'); drop table raw._batches; --\n", [(2, "1", "'); drop table raw._batches; --")], []),
+        (b"1,%s %(x)s \\n\n", [(2, "1", "%s %(x)s \\n")], []),
+        (b"", [], []),
+    ],
+)
+def test_a_line_that_is_no_row_is_set_aside_and_the_rest_loads(
+    project: Project, load, body: bytes, rows: list, rejected: list
+):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n" + body)
+    code, _, err = load()
+    assert (code, err) == (0, "")
+    assert project.rows() == rows
+    assert project.rejected() == rejected
+    counts = (len(rows) + len(rejected), len(rows), len(rejected))
+    assert project.ledger() == [(1, "loaded", *counts)]
+
+
+def test_line_numbers_stay_exact_over_batches_of_both_paths(project: Project, load):
+    contents = [b"1,a\n", b"\n1,a\n\n2,b\n\n\n", b"1,a\n2,b\n", b"", b'1,"a\n\n\n"\n2,b\n', b"1,a\n"]
+    for number, content in enumerate(contents):
+        project.write(f"{ORDERS}/b{number}.csv", b'"id","no\nte"\n'.replace(b"no\nte", b"note") + content)
+    load()
+    assert [line for line, *_ in project.rows()] == [2, 3, 5, 2, 3, 2, 6, 2]
+    assert project.query("select count(*) - count(distinct _row_id) from raw.shop__orders") == [(0,)]
+
+
+def test_a_header_over_two_lines_shifts_the_lines(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b'id,note,"new\ncolumn"\n1,a,x\n2,b,y\n')
+    load()
+    assert project.rows("id, new_column") == [(3, "1", "x"), (4, "2", "y")]
+
+
+def test_a_field_of_a_megabyte_lands_whole(project: Project, load):
+    field = b"x," * 500_000
+    project.write(f"{ORDERS}/b1.csv", b'id,note\n1,"' + field + b'"\n2,"a""' + field + b'\n"\n')
+    assert load()[0] == 0
+    assert project.rows("length(note)") == [(2, 1_000_000), (3, 1_000_003)]
+
+
+def test_a_long_rejected_line_is_kept_up_to_a_megabyte(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n" + b"x" * 3_000_000 + b"\n1,a\n")
+    assert load()[0] == 0
+    assert project.query("select length(line) from raw._rejected_lines") == [(1 << 20,)]
+    assert project.rows() == [(3, "1", "a")]
+
+
+def test_strict_refuses_a_file_with_any_bad_line(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n2\n3,b,c\n")
+    code, _, err = load("--strict")
+    assert code == 1
+    assert f"error: {ORDERS}/b1.csv, line 3: it has 1 fields, and the header has 2; line 4: it has 3 fields" in err
+    assert "2 lines rejected, which --strict refuses" in err
+    assert project.query("select count(*) from raw.shop__orders") == [(0,)]
+    assert project.rejected() == []
+    assert load()[0] == 0
+
+
+# -- Columns by name ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"note,id\na,1\n",
+        b"\xef\xbb\xbfid,note\n1,a\n",
+        b"\xef\xbb\xbfNOTE,ID\r\na,1\r\n",
+        b'"note ",  "id"\r\na,1\r\n'.replace(b'  "id"', b" id "),
+        b"Note,Id\na,1",
+    ],
+)
+def test_columns_are_mapped_by_name(project: Project, load, content: bytes):
+    project.write(f"{ORDERS}/b1.csv", content)
+    assert load()[0] == 0
+    assert project.rows() == [(2, "1", "a")]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"", "line 1: the file is empty; a CSV file begins with a header"),
+        (b"\nid,note\n", "line 1: this is no header: a blank line"),
+        (b"id\n", "line 1: no column note (there is id); add it"),
+        (b"id;note\n", "no column id, note (there is id_note); the columns seem to be separated by ';'"),
+        (b"id,note,id\n", 'line 1: column "id" is there twice; rename or remove'),
+        (b"id,note,Order ID,order_id\n", 'columns "Order ID" and "order_id" both become order_id; rename one'),
+        (b"id,note,\n", 'line 1: column 3 has no name ("")'),
+        (b"id,note," + b"x" * 64 + b"\n", "is longer than 63 bytes; shorten it"),
+        (b"id,note," + "é".encode() * 32 + b"\n", "is longer than 63 bytes; shorten it"),
+        (b"id,note,ctid\n", 'column name "ctid" conflicts with a system column name'),
+        (b"id,note,\xe9\n", "line 1: this is no header: it is not UTF-8"),
+        (b'id,note,"x\n', "line 1: this is no header: a quote is opened and never closed"),
+        ("id,note\n".encode("utf-16"), "line 1: the file is UTF-16; save it as UTF-8"),
+    ],
+)
+def test_a_header_that_can_not_be_mapped_is_refused_with_the_way_out(
+    project: Project, load, header: bytes, message: str
+):
+    project.write(f"{ORDERS}/b1.csv", header)
+    code, _, err = load()
+    assert code == 1
+    assert err.startswith(f"error: {ORDERS}/b1.csv")
+    assert message in err
+    assert project.ledger("status, error") == [("failed", err.removeprefix("error: ").rstrip("\n"))]
+
+
+def test_a_new_column_is_added_and_reported_and_null_where_a_file_has_none(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    project.write(f"{ORDERS}/b2.csv", b'id,"Gift ""note""; drop",note\n2,,b\n')
+    _, out, _ = load()
+    assert "1 row, new column gift_note_drop" in out
+    assert project.rows("id, gift_note_drop") == [(2, "1", None), (2, "2", "")]
+
+
+def test_names_of_63_bytes_and_hostile_ones_are_quoted(project: Project, load):
+    project.write(f"{ORDERS}/x'; drop schema raw; --.csv", b"id,note,select,%s," + b"y" * 63 + b"\n1,a,b,c,d\n")
+    project.write("incremental/o'k \"ey; --/tab%s le/a..b.csv", b"id\n1\n")
+    code, _, err = load()
+    assert (code, err) == (0, "")
+    assert project.rows('id, "select", s, ' + "y" * 63) == [(2, "1", "b", "c", "d")]
+    assert project.query('select id from raw."o\'k ""ey; --__tab%s le"') == [("1",)]
+
+
+def test_a_single_column_has_no_blank_rows(project: Project, load):
+    project.write("incremental/shop/pages/b1.csv", b'page\na\n\n""\n\\.\n')
+    load()
+    assert project.rows("page", "shop__pages") == [(2, "a"), (4, ""), (5, "\\.")]
+    assert project.rejected() == [(3, "", "a blank line")]
+
+
+# -- JSON and gzip -----------------------------------------------------------------------------------------------------
+
+JSON_ROWS = [(1, "1.10", "a"), (2, "true", None), (3, '{"x": [1.0]}', None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "numbered_by"),
+    [
+        ("b1.jsonl", b'{"id": 1.10, "note": "a"}\n{"id": true, "note": null}\n{"id": {"x": [1.0]}}', "line"),
+        ("b1.jsonl.gz", b'{"id": 1.10, "note": "a"}\n{"id": true, "note": null}\n{"id": {"x": [1.0]}}\n', "line"),
+        ("b1.json", b'[{"id": 1.10, "note": "a"},\n{"id": true, "note": null},\n{"Id": {"x": [1.0]}}]', None),
+        ("b1.json", b'[{"id": 1.10, "note": "a"},\n{"id": true, "note": null},\n{"id": {"x": [1.0]}}]', "line"),
+        ("b1.json.gz", b'[{"id": 1.10, "note": "a"}, {"id": true, "note": null},\n{"id": {"x": [1.0]}}]', "element"),
+    ],
+)
+def test_json_lands_as_delivered(project: Project, load, name: str, content: bytes, numbered_by: str | None):
+    project.write(f"{ORDERS}/{name}", content)
+    code, _, err = load()
+    if not numbered_by:
+        assert 'line 3: columns "id" and "Id" both become id' in err
+        return
+    assert (code, err) == (0, "")
+    assert project.rows() == JSON_ROWS
+    assert project.ledger("numbered_by") == [(numbered_by,)]
+
+
+def test_gzipped_csv_is_hashed_as_delivered(project: Project, load):
+    file = project.write(f"{ORDERS}/b1.csv.gz", b"id,note\n1,a\n2\n")
+    assert load()[0] == 0
+    assert project.rows() == [(2, "1", "a")]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert project.ledger("sha256, bytes, rows_rejected") == [(digest, file.stat().st_size, 1)]
+
+
+@pytest.mark.parametrize("cut", [5, 40, -4])
+def test_damaged_gzip_is_refused(project: Project, load, cut: int):
+    file = project.write(f"{ORDERS}/b1.csv.gz", b"id,note\n" + b"".join(b"%d,a\n" % n for n in range(1000)))
+    file.write_bytes(file.read_bytes()[:cut])
+    code, _, err = load()
+    assert code == 1
+    assert f"error: {ORDERS}/b1.csv.gz: its gzip data is damaged or cut off" in err
+    assert project.query("select count(*) from raw.shop__orders") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("b1.jsonl", b"", "line 1: the file is empty; move it away"),
+        ("b1.jsonl", b'{"id": 1}\n', "line 1: no column note (there is id)"),
+        ("b1.jsonl", b"[\n", "line 1: it is not JSON"),
+        ("b1.json", b'{"id": 1, "note": 2}', "line 1: a .json file holds an array of objects"),
+        ("b1.json", b'[{"id": 1, "note": 2},\n{"id": 1', "line 2: the array is cut off"),
+    ],
+)
+def test_json_without_the_columns_or_cut_off_is_refused(
+    project: Project, load, name: str, content: bytes, message: str
+):
+    project.write(f"{ORDERS}/{name}", content)
+    code, _, err = load()
+    assert code == 1
+    assert f"error: {ORDERS}/{name}, {message}" in err
+    assert [status for (status,) in project.ledger("status")] == ["failed"]
+
+
+def test_an_empty_array_is_a_batch_without_rows(project: Project, load):
+    project.write(f"{ORDERS}/b1.json", b"[]\n")
+    assert load()[0] == 0
+    assert project.ledger() == [(1, "loaded", 0, 0, 0)]
+
+
+def test_bad_json_lines_are_set_aside(project: Project, load):
+    project.write(f"{ORDERS}/b1.jsonl", b'{"id": 1, "note": "a"}\n\n{"id": "\\u0000"}\n7\n{"id": 2}\n')
+    assert load()[0] == 0
+    assert project.rows() == [(1, "1", "a"), (5, "2", None)]
+    reasons = [(2, "a blank line"), (3, "it holds a NUL character"), (4, "it is not a JSON object")]
+    assert [(number, reason) for number, _, reason in project.rejected()] == reasons
+
+
+# -- What is loaded ----------------------------------------------------------------------------------------------------
+
+
+def test_declared_entities_without_files_are_empty_tables(project: Project, load):
+    code, out, err = load()
+    assert (code, err, out) == (0, "", "0 files: 0 loaded (0 rows, 0 lines rejected), 0 known, 0 failed\n")
+    columns = "select string_agg(column_name, ' ' order by ordinal_position) from information_schema.columns"
+    assert project.query(f"{columns} where table_name = 'shop__orders'") == [("_batch_id _row_id id note",)]
+    assert load()[0] == 0
+
+
+def test_an_undeclared_feed_or_entity_is_refused_by_name_and_the_others_load(project: Project, load):
+    project.write("incremental/nofeed/orders/b1.csv", b"id,note\n1,a\n")
+    project.write("initial/shop/nothing.csv", b"id,note\n1,a\n")
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    code, out, err = load()
+    assert code == 1
+    assert 'incremental/nofeed/orders/b1.csv: feed "nofeed" is not declared; add a source nofeed' in err
+    assert 'initial/shop/nothing.csv: feed shop has no entity "nothing"; add a table to' in err
+    assert "1 loaded (1 row, 0 lines rejected), 0 known, 2 failed" in out
+    assert load("shop/orders")[0] == 0, "what isn't named isn't looked at"
+
+
+def test_names_choose_what_is_loaded(project: Project, load):
+    for path in ("initial/shop/orders.csv", f"{ORDERS}/b1.csv", f"{ORDERS}/b2.csv"):
+        project.write(path, b"id,note\n%s,a\n" % path.encode())
+    file = project.write("initial/shop/pages.csv", b"page\n1\n")
+    assert load("shop/orders/b2")[0] == 0
+    assert project.ledger("path") == [(f"{ORDERS}/b2.csv",)]
+    assert "1 file: 1 loaded" in load(file)[1]
+    assert "2 files: 1 loaded (1 row, 0 lines rejected), 1 known" in load("--initial")[1]
+    assert "error: no landing file is called shop/order;" in load("shop/order")[2]
+    assert "3 files: 1 loaded" in load("shop/orders")[1]
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note,extra\n1,a,x\n")
+    code, out, _ = load("--dry-run")
+    assert code == 0
+    assert "to load  shop/orders/b1" in out
+    assert "new column extra" in out
+    assert project.query("select count(*) from pg_namespace where nspname = 'raw'") == [(0,)]
+    load()
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,b\n")
+    project.write(f"{ORDERS}/b2.csv", b"id\n1\n")
+    project.write(f"{ORDERS}/b3.csv", b"id,note,extra\n1,a,x\n")
+    code, out, err = load("--dry-run")
+    assert code == 1
+    assert "batch 1 was loaded from this path with other bytes" in err
+    assert "b2.csv, line 1: no column note" in err
+    assert "batch 1 has these bytes already" in out
+    assert "0 to load" in out
+    assert "replaces batch 1" in load("--dry-run", "--replace", "shop/orders/b1")[1]
+    assert len(project.ledger()) == 1
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(project: Project, load, monkeypatch: pytest.MonkeyPatch):
+    file = project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    open_batch = raw_tables.open_batch
+
+    def open_batch_while_the_file_grows(*arguments):
+        if len(file.read_bytes()) < 20:
+            file.write_bytes(file.read_bytes() + b"2,more\n3,more\n")
+        return open_batch(*arguments)
+
+    monkeypatch.setattr(raw_tables, "open_batch", open_batch_while_the_file_grows)
+    monkeypatch.setattr(landing, "BLOCK", 8)
+    code, _, err = load()
+    assert code == 1
+    assert "b1.csv: the file changed while it was read" in err
+
+
+# -- Any file at all ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trial(project: Project, load) -> Iterator[Callable[[bytes], tuple]]:
+    """Give a function that copies CSV bytes both ways, and returns the rows (or None: not fit for COPY) of each."""
+    load()
+    entity = landing.declared_entities(project.root / "dbt/models")["shop", "orders"]
+    with raw_tables.transaction("trial") as cursor:
+
+        def rows(batch: dict) -> list[tuple]:
+            cursor.execute(
+                "select _row_id - %s + 1, id, note from raw.shop__orders order by _row_id", [batch["first_row_id"]]
+            )
+            return cursor.fetchall()
+
+        def run(content: bytes) -> tuple:
+            cursor.execute("savepoint trial")
+            path = project.write(f"{ORDERS}/b1.csv", content)
+            file = landing.LandingFile(path, path.name, "b1", ".csv", entity)
+            batch = raw_tables.open_batch(cursor, file)
+            with landing.opened(file) as source:
+                header = landing.read_header(file, source)
+                fast = ingest.copy_as_it_is(cursor, file, header, source, batch)
+            fast = fast and (rows(batch), fast)
+            cursor.execute("rollback to savepoint trial")
+            careful = ingest.copy_with_care(cursor, file, header, batch)
+            careful = (rows(batch), careful)
+            cursor.execute("rollback to savepoint trial")
+            return fast, careful
+
+        yield run
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
+FIELD = ANY_TEXT | st.text('a,"\n\r\\.', max_size=6)
+SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@SETTINGS
+@given(
+    rows=st.lists(st.tuples(FIELD, st.booleans(), FIELD, st.booleans()), max_size=6),
+    line_end=st.sampled_from([b"\n", b"\r\n"]),
+    ends=st.booleans(),
+)
+def test_both_ways_give_the_same_rows_for_any_well_formed_csv(trial, rows: list, line_end: bytes, ends: bool):
+    def written(value: str, quoted: bool) -> bytes:
+        plain = not quoted and not set(value) & set('"\r\n,')
+        return value.encode() if plain else b'"%b"' % value.replace('"', '""').encode()
+
+    records = [written(a, q) + b"," + written(b, r) for a, q, b, r in rows]
+    content = b"id,note" + line_end + line_end.join(records) + (line_end if ends and records else b"")
+    fast, careful = trial(content)
+    expected, line = [], 2
+    for record, (a, _, b, _) in zip(records, rows, strict=True):
+        expected.append((line, a, b))
+        line += record.count(b"\n") + 1
+    assert careful[0] == expected
+    assert careful[1].rejected == 0
+    if not any(set(a + b) & set("\n\r") for a, _, b, _ in rows):
+        assert fast, "a file of plain lines takes the fast path"
+    if fast:
+        assert fast[0] == expected
+
+
+SALTED = st.lists(
+    st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\\.", b"\xe9", b"\0", b'""', b" ", b"a,b\n"])
+)
+
+
+@SETTINGS
+@given(body=SALTED.map(b"".join) | st.binary(max_size=60))
+def test_whatever_follows_the_header_every_row_is_loaded_or_rejected(trial, body: bytes):
+    fast, (rows, careful) = trial(b"id,note\n" + body)
+    assert careful.read == careful.loaded + careful.rejected
+    assert careful.loaded == len(rows)
+    if fast:
+        assert fast[0] == rows
+        assert (fast[1].read, fast[1].rejected) == (careful.read, 0)
+
+
+JSON_SALT = [
+    b'{"id":1,"note":2}',
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b",",
+    b"\n",
+    b'"',
+    b"\\",
+    b"1.0",
+    b"null",
+    b"\xff",
+    b"\0",
+    b" ",
+    b":",
+]
+
+
+@settings(SETTINGS, max_examples=150)
+@given(
+    content=st.binary(max_size=60) | SALTED.map(b"".join) | st.lists(st.sampled_from(JSON_SALT)).map(b"".join),
+    name=st.sampled_from(["b1.csv", "b1.json", "b1.jsonl", "b1.csv.gz"]),
+    header=st.sampled_from([b"", b"id,note\n", b'{"id":1,"note":2}\n', b'[{"id":1,"note":2}']),
+)
+def test_no_file_at_all_brings_the_loader_down(project: Project, load, content: bytes, name: str, header: bytes):
+    file = project.write(f"{ORDERS}/{name}", header + content)
+    if content[:1] == b"\xff" and name.endswith("gz"):
+        file.write_bytes(content)
+    code, _, err = load("--replace")
+    assert code == (1 if err else 0)
+    assert all(line.startswith("error: ") for line in err.splitlines()[:1])
+    assert project.query("select count(*) from raw._batches where rows_read <> rows_loaded + rows_rejected") == [(0,)]
+    loaded = project.query("select sum(rows_loaded), (select count(*) from raw.shop__orders) from raw._batches")[0]
+    assert (loaded[0] or 0) == loaded[1]
+    shutil.rmtree(project.data / ORDERS)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)

@@ -1,0 +1,148 @@
+"""Incremental equals full refresh, and both equal the rules, for generated histories delivered step by step.
+
+`make test` replays a few dozen histories, `make soak` thousands (GRANARY_SOAK=1; GRANARY_SEED draws others).
+"""
+
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Database
+from histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
+from identity_reference import canonical_customers
+from psycopg2 import sql
+
+SOAK = bool(os.environ.get("GRANARY_SOAK"))
+SEED = int(os.environ.get("GRANARY_SEED", "0"))
+ROUNDS, HISTORIES = (20, 150) if SOAK else (1, 60)
+FULL = "full_"  # prefix of the schemas of the copy that is built from nothing
+
+
+class Warehouse:
+    """A fresh database, the commands that load and build it, and a second copy of its schemas."""
+
+    def __init__(self, database: Database, data: Path):
+        self.database, self.data = database, data
+
+    def query(self, statement: str | sql.Composable) -> list[tuple]:
+        return self.database.query(statement)
+
+    def ingest(self, *names: str) -> None:
+        done = self.database.run("bin/ingest", "--data-dir", self.data, *names)
+        assert done.returncode == 0, done.stderr
+
+    def dbt(self, *arguments: str, prefix: str = "") -> None:
+        settings = {"GRANARY_SCHEMA_PREFIX": prefix, "DBT_TARGET_PATH": str(self.data / f"target_{prefix}")}
+        done = self.database.run("bin/dbt", "--quiet", *arguments, env=settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def override(self, merges: list[tuple[str, str]], prefix: str = "") -> None:
+        """Puts merges to ignore where `dbt seed` would."""
+        table = sql.Identifier(f"{prefix}staging", "identity_overrides")
+        self.query(sql.SQL("truncate {}").format(table))
+        for merge in merges:
+            self.database.query(sql.SQL("insert into {} values (%s, %s, 'test')").format(table), merge)
+
+    def differences(self) -> list[tuple[str, tuple]]:
+        """Rows that the two copies do not share, as often as they do not, with the table that they are in."""
+        tables = self.query(
+            "select table_schema, table_name from information_schema.tables"
+            " where table_schema in ('intermediate', 'marts') order by 1, 2"
+        )
+        assert len(tables) >= 20, "the models are not where they should be"
+        different = []
+        for schema, table in tables:
+            incremental, full = sql.Identifier(schema, table), sql.Identifier(FULL + schema, table)
+            for left, right in ((incremental, full), (full, incremental)):
+                rows = self.query(sql.SQL("select * from {} except all select * from {}").format(left, right))
+                different += [(f"{schema}.{table}", row) for row in rows]
+        return different
+
+
+def replay(warehouse: Warehouse, drawn: list[History], order: random.Random) -> list[tuple[str, tuple]]:
+    """Delivers the histories step by step, builds after each, builds a copy in full at the end, and compares.
+
+    In the middle of a step, a few models at random are built, as people do: what such a run leaves half done must be made good
+    by the next one.
+    """
+    warehouse.ingest()
+    warehouse.dbt("seed")
+    models = [
+        "int_tickets__order_versions", "int_tickets__showtime_versions", "int_tickets__transaction_versions",
+        "int_tickets__pages", "int_identity__latest_merges", "int_identity__resolved_customers",
+        "int_identity__canonical_customers", "fct_orders", "fct_page_views", "fct_weekly_sales", "dim_customer", "dim_event",
+        "rejected_rows",
+    ]  # fmt: skip
+    for step in range(STEP_COUNT):
+        names = write_step(drawn, step, warehouse.data)
+        order.shuffle(names)
+        half = len(names) // 2
+        warehouse.override(overrides_at(drawn, step))
+        if half:
+            warehouse.ingest(*names[:half])
+        if step:
+            warehouse.dbt("run", "--select", *order.sample(models, 4))
+        if names[half:]:
+            warehouse.ingest(*names[half:])
+        warehouse.dbt("build", "--exclude-resource-type", "seed", "unit_test")
+    warehouse.dbt("seed", prefix=FULL)
+    warehouse.override(overrides_at(drawn, STEP_COUNT - 1), prefix=FULL)
+    warehouse.dbt("build", "--exclude-resource-type", "seed", "unit_test", prefix=FULL)
+    return warehouse.differences()
+
+
+def shrunk(new_warehouse: Callable[[], Warehouse], failing: History) -> History:
+    """The smallest history found that still fails: all histories that are smaller by one row are replayed at once."""
+    for _ in range(0 if os.environ.get("NO_SHRINK") else 10):
+        candidates = smaller(failing)
+        found = {history_of(row) for _, row in replay(new_warehouse(), candidates, random.Random(SEED))} - {None}
+        if not found:
+            break
+        failing = candidates[min(found)]
+    return failing
+
+
+@pytest.fixture
+def new_warehouse(new_database: Callable[[], Database], tmp_path: Path) -> Callable[[], Warehouse]:
+    def make() -> Warehouse:
+        data = Path(tempfile.mkdtemp(dir=tmp_path, prefix="data "))
+        (data / "incremental").mkdir()
+        return Warehouse(new_database(), data)
+
+    return make
+
+
+@pytest.fixture(params=range(ROUNDS))
+def replayed(request: pytest.FixtureRequest, new_warehouse: Callable) -> tuple[Warehouse, list[History], list]:
+    drawn = draw(HISTORIES, SEED + request.param)
+    warehouse = new_warehouse()
+    return warehouse, drawn, replay(warehouse, drawn, random.Random(SEED + request.param))
+
+
+def test_histories_end_as_a_full_refresh_and_the_rules_say(
+    replayed: tuple[Warehouse, list[History], list], new_warehouse: Callable
+) -> None:
+    warehouse, drawn, different = replayed
+    if different:
+        number = next((number for _, row in different if (number := history_of(row)) is not None), None)
+        shown = "\n".join(f"{table}: {row}" for table, row in different[:20])
+        smallest = shrunk(new_warehouse, drawn[number]) if number is not None else None
+        pytest.fail(f"incremental and full refresh differ:\n{shown}\nsmallest history found:\n{smallest}", pytrace=False)
+
+    # Histories that never make anything happen would prove nothing.
+    assert warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")[0][0] > HISTORIES
+    assert warehouse.query("select count(*) from marts.rejected_rows")[0][0] > HISTORIES
+    superseded = "select count(*) from intermediate.int_tickets__order_versions where not is_current"
+    assert warehouse.query(superseded)[0][0] > HISTORIES / 2
+
+    merges = warehouse.query("select from_customer_id, to_customer_id, merged_at from staging.stg_tickets__identity_merges")
+    expected = canonical_customers(merges, overrides_at(drawn, STEP_COUNT - 1))
+    resolved = warehouse.query(
+        "select customer_id, canonical_customer_id from intermediate.int_identity__canonical_customers"
+    )
+    assert {left: right for left, right in resolved if left in expected} == expected
+    assert all(left == right for left, right in resolved if left not in expected)
+    assert sum(left != right for left, right in expected.items()) > HISTORIES

@@ -1,0 +1,300 @@
+"""The embedded server's life, the choice of the server, and the lock that loads and builds share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import psycopg2
+import pytest
+
+import warehouse
+from conftest import Database, run_command
+
+OLD_SERVERS = sorted(Path("/usr/lib/postgresql").glob("1[0-5]/bin/pg_ctl"))
+
+
+@pytest.fixture
+def home(scratch: Path) -> Iterator[Path]:
+    """Give the place of an embedded server that isn't there yet; stop it afterwards."""
+    place = scratch / "ware house"
+    yield place
+    run_command("bin/warehouse", "stop", env={"GRANARY_PGDATA": str(place)})
+
+
+def command(home: Path, *arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Run bin/warehouse on an embedded server of its own."""
+    return run_command("bin/warehouse", *arguments, env={"GRANARY_PGDATA": str(home)} | kwargs.pop("env", {}), **kwargs)
+
+
+def test_a_server_lives_and_keeps_its_data(home: Path) -> None:
+    assert command(home, "status").returncode == 3
+    assert command(home, "stop").stdout == "the server wasn't running\n"
+    started = command(home, "start")
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.startswith("running   PostgreSQL 18")
+    created = command(home, "psql", "-qc", "create table kept as select 1 as number")
+    assert created.returncode == 0, created.stderr
+    assert command(home, "status").returncode == 0
+    assert command(home, "stop").stdout == "stopped\n"
+    assert command(home, "status").returncode == 3
+    assert command(home, "psql", "-Atc", "select number from kept").stdout == "1\n"  # started by being used
+
+
+def test_only_the_owner_can_reach_the_server(home: Path) -> None:
+    command(home, "start")
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert home.parent.stat().st_mode & 0o777 == 0o711  # as it was
+    assert command(home, "psql", "-Atc", "show listen_addresses").stdout == "\n"
+
+
+def test_the_exports_lead_a_shell_to_the_server(home: Path) -> None:
+    exports = command(home, "env").stdout
+    script = (
+        f'{exports}\n"$0" -c "import os, sys; print(*(os.environ[name] for name in sys.argv[1:]), sep=chr(10))" "$@"'
+    )
+    names = ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE"]
+    seen = subprocess.run(["bash", "-c", script, "python3", *names], capture_output=True, text=True, check=True).stdout
+    assert seen.splitlines() == [str(home), "5432", "granary", "granary"]
+    # Such a shell means the embedded server, not a foreign one.
+    assert command(home, "stop", env={"PGHOST": str(home)}).stdout == "stopped\n"
+    assert command(home, "psql", "-Atc", "select 1", env={"PGHOST": str(home)}).stdout == "1\n"
+
+
+def test_a_killed_server_starts_again(home: Path) -> None:
+    command(home, "psql", "-qc", "create table kept as select 1 as number")
+    postmaster = int((home / "cluster" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(postmaster, signal.SIGKILL)
+    done = command(home, "psql", "-Atc", "select number from kept")
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_a_stale_pid_file_may_name_another_program(home: Path) -> None:
+    command(home, "start")
+    pid_file = home / "cluster" / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    os.kill(int(lines[0]), signal.SIGKILL)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        pid_file.write_text("\n".join([str(other.pid), *lines[1:], ""]))
+        done = command(home, "start")
+        other.kill()
+    assert done.returncode == 0, done.stderr
+
+
+def test_many_first_uses_at_once_share_one_server(home: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: command(home, "psql", "-Atc", "show data_directory"), range(4)))
+    assert [each.stdout for each in done] == [f"{home}/cluster\n"] * 4, done
+
+
+def test_an_interrupted_creation_is_done_again(home: Path) -> None:
+    (home / "cluster.new" / "base").mkdir(parents=True)
+    done = command(home, "start")
+    assert done.returncode == 0, done.stderr
+    assert not (home / "cluster.new").exists()
+
+
+def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
+    deep = scratch.joinpath(*["a long name, with a comma"] * 6)
+    deep.parent.mkdir(parents=True)
+    try:
+        assert command(deep, "psql", "-Atc", "select 1").stdout == "1\n"
+        socket = warehouse.socket_directory(deep)
+        assert socket.stat().st_mode & 0o777 == 0o700
+    finally:
+        assert command(deep, "stop").stdout == "stopped\n"
+    assert not socket.exists()
+
+
+def test_a_short_socket_directory_of_somebody_else_is_refused(scratch: Path) -> None:
+    deep = scratch.joinpath(*["a long name"] * 9)
+    deep.parent.mkdir(parents=True)
+    socket = warehouse.socket_directory(deep)
+    socket.mkdir()
+    socket.chmod(0o777)
+    try:
+        done = command(deep, "start")
+    finally:
+        socket.rmdir()
+    assert done.returncode == 1
+    assert f"error: {socket} should be a private directory" in done.stderr
+
+
+def test_a_moved_home_keeps_its_server_and_its_data(home: Path) -> None:
+    command(home, "psql", "-qc", "create table kept as select 1 as number")
+    moved = home.rename(home.with_name("moved"))
+    try:
+        for _ in ("running all the while", "started in the new place"):
+            done = command(moved, "psql", "-Atc", "select number from kept")
+            assert done.stdout == "1\n", done.stderr
+            assert command(moved, "stop").stdout == "stopped\n"
+    finally:
+        command(moved, "stop")
+
+
+def test_a_copied_link_does_not_share_its_originals_data(home: Path) -> None:
+    link, copy = home.with_name("link"), home.with_name("copied link")
+    home.mkdir()
+    link.symlink_to(home)
+    assert command(link, "start").returncode == 0
+    copy.symlink_to(home)
+    for action in ("status", "psql", "stop"):
+        done = command(copy, action)
+        assert done.returncode == 1
+        assert f"error: {copy} is a copy of {link}" in done.stderr
+    assert command(link, "status").returncode == 0
+    moved = link.rename(home.with_name("moved link"))
+    assert command(moved, "status").returncode == 0
+
+
+def test_a_directory_with_other_things_is_refused(home: Path) -> None:
+    home.mkdir()
+    (home / "letters").touch()
+    done = command(home, "start")
+    assert done.returncode == 1
+    assert f"error: {home} isn't empty and holds no warehouse" in done.stderr
+
+
+def test_a_home_that_can_not_be_created_is_explained() -> None:
+    done = command(Path("/proc/warehouse"), "start")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the embedded server can't be used: ")
+    assert "GRANARY_PGDATA" in done.stderr
+
+
+# -- A server of the user's own ----------------------------------------------------------------------------------------
+
+
+def test_no_server_at_pghost_is_explained() -> None:
+    done = run_command("bin/warehouse", "status", env={"PGHOST": "127.0.0.1", "PGPORT": "1"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no PostgreSQL server can be reached at PGHOST=127.0.0.1, PGPORT=1.")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"PGDATABASE": "no such one"}, "-h '{host}' -p 5432 -U granary 'no such one'"),
+        ({"PGUSER": "nobody"}, "knows no user 'nobody': set PGUSER, or create it."),
+        ({"PGHOST": "no.such.host.invalid"}, "PGHOST=no.such.host.invalid is no known host"),
+    ],
+)
+def test_a_login_that_fails_is_explained(database: Database, settings: dict[str, str], expected: str) -> None:
+    done = database.run("bin/warehouse", "status", env=settings)
+    assert done.returncode == 1
+    assert expected.format(host=database.environment["PGHOST"]) in done.stderr
+
+
+def test_a_wrong_password_is_explained() -> None:
+    parameters = {"host": "db", "port": "5432", "user": "granary", "dbname": "granary"}
+    message = 'connection to server at "db" failed: FATAL:  password authentication failed for user "granary"'
+    assert "check PGUSER and PGPASSWORD" in warehouse.explain(message, parameters)
+
+
+def test_start_and_stop_leave_a_server_of_the_users_own_alone(database: Database) -> None:
+    foreign = {"GRANARY_PGDATA": ""}  # so that the tests' server is any server
+    for action in ("start", "stop"):
+        done = database.run("bin/warehouse", action, env=foreign)
+        assert (done.returncode, done.stdout[:14]) == (0, "PGHOST is set:"), done.stderr
+    assert database.query("select 1") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("number", "server_version", "server_encoding", "expected"),
+    [
+        (150018, "15.18", "UTF8", r"PGHOST=db is PostgreSQL 15\.18; Granary needs 16 or newer"),
+        (160000, "16.0", "SQL_ASCII", r"'sales' at PGHOST=db is encoded in SQL_ASCII; Granary needs UTF8"),
+        (160000, "16.0", "UTF8", None),
+    ],
+)
+def test_an_unfit_server_is_refused(number: int, server_version: str, server_encoding: str, expected: str) -> None:
+    status = {"server_version": server_version, "server_encoding": server_encoding}
+    connection = SimpleNamespace(
+        server_version=number,
+        get_parameter_status=status.get,
+        info=SimpleNamespace(host="db", dbname="sales"),
+        close=lambda: None,
+    )
+    with pytest.raises(warehouse.GranaryError, match=expected) if expected else contextlib.nullcontext():
+        warehouse.check_server(connection)
+
+
+@pytest.mark.skipif(not OLD_SERVERS, reason="no PostgreSQL older than 16 is installed")
+def test_an_old_server_is_refused_for_real(scratch: Path) -> None:
+    programs, data = OLD_SERVERS[-1].parent, scratch / "old"
+    data.mkdir(mode=0o700)
+    account = pwd.getpwnam("nobody")
+    options = {"check": True, "cwd": "/", "env": {"LC_ALL": "C"}, "stdout": subprocess.DEVNULL}
+    if os.geteuid() == 0:
+        os.chown(data, account.pw_uid, account.pw_gid)
+        options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    subprocess.run([programs / "initdb", "-D", data / "cluster", "-U", "granary", "-A", "trust"], **options)
+    settings = f"-c listen_addresses='' -c unix_socket_directories='\"{data}\"'"
+    control = [programs / "pg_ctl", "-D", data / "cluster", "-w"]
+    subprocess.run([*control, "-l", data / "log", "-o", settings, "start"], **options)
+    try:
+        for program in (["bin/warehouse", "status"], ["bin/dbt", "build"]):
+            done = run_command(*program, env={"PGHOST": str(data), "PGDATABASE": "postgres"})
+            assert done.returncode == 1
+            assert "Granary needs 16 or newer" in done.stderr
+            assert "Traceback" not in done.stderr
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **options)
+
+
+# -- The lock ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_lock_is_held_by_one_at_a_time(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
+    with contextlib.closing(warehouse.connect()) as first, contextlib.closing(warehouse.connect()) as second:
+        pid = first.info.backend_pid
+        held = warehouse.take_lock(first, "dbt build")
+        release = threading.Timer(0.5, held.close)
+        release.start()
+        started = time.monotonic()
+        with second:
+            warehouse.take_lock(second, "load of one file", transaction=True)
+            assert time.monotonic() - started > 0.4
+            release.join()
+        with warehouse.take_lock(first, "the next build"):  # the transaction's end gave it back
+            pass
+    waiting = f"waiting for a load or build that is running (pid {pid}, granary: dbt build) ...\n"
+    assert capfd.readouterr().err == waiting
+
+
+def test_a_closed_connection_gives_the_lock_back(database: Database) -> None:
+    first = warehouse.connect()
+    warehouse.take_lock(first, "dbt build")
+    first.close()
+    with contextlib.closing(warehouse.connect()) as second, warehouse.take_lock(second, "another build"):
+        assert psycopg2.extensions.get_wait_callback() is None
+
+
+def test_sessions_are_in_utc(database: Database) -> None:
+    database.query("set time zone 'Asia/Tokyo'")
+    with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("show timezone")
+        assert cursor.fetchone() == ("UTC",)
+
+
+def test_variables_that_are_set_win_over_env_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neutral_environment: Callable
+) -> None:
+    (tmp_path / ".env").write_text("PGHOST=from-file\nGRANARY_TRIAL=from-file\n")
+    monkeypatch.setattr(warehouse, "ROOT", tmp_path)
+    monkeypatch.setenv("PGHOST", "from-environment")
+    monkeypatch.setenv("GRANARY_TRIAL", "")
+    monkeypatch.delenv("GRANARY_TRIAL")
+    values = warehouse.environment()
+    assert values["PGHOST"] == "from-environment"
+    assert os.environ["GRANARY_TRIAL"] == "from-file"
