@@ -34,7 +34,7 @@ WRITES = {"build", "clone", "retry", "run", "run-operation", "seed", "snapshot",
 WITHOUT_SERVER = {"clean", "deps", "init", "--help", "-h", "--version", "-V", "-v"}
 ENDS = {"success": "passed", "pass": "passed", "error": "failed", "fail": "failed", "warn": "with warnings"}
 
-# Each model sees one state of its inputs, whatever is loaded meanwhile; the server drops the work of a dbt that is gone.
+# Each model sees one state of its inputs, whatever is loaded meanwhile; a dbt that is gone ends on the server, too.
 SESSION = r"-c default_transaction_isolation=repeatable\ read -c client_connection_check_interval=1s"
 
 
@@ -61,6 +61,7 @@ def main() -> int:
         os.environ["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} {SESSION}".strip()
     if arguments[0] == "--exec":
         os.execv(sys.executable, [sys.executable, "-m", *arguments[1:]])
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves
     signal.signal(signal.SIGINT, stop_at_once)
     return run_with_bar(arguments[1:]) if arguments[0] == "--bar" else run(arguments)
 

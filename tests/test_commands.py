@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import warehouse
 from conftest import ROOT, Database, run_command
 
 COMMANDS = sorted(path.relative_to(ROOT) for path in (ROOT / "bin").iterdir())
+INTERRUPTED = "interrupted: the models that were being built are as they were before"
 SCRIPTS = ["scripts/setup.sh", "scripts/in_venv.sh", "scripts/reset.sh"]
 
 
@@ -136,6 +138,24 @@ def test_a_wait_can_be_interrupted(database: Database, project: Path) -> None:
             build.send_signal(signal.SIGINT)
             assert build.communicate(timeout=20)[1] == ""
         assert build.returncode == 130
+
+
+def test_a_build_can_be_interrupted(database: Database, project: Path) -> None:
+    (project / "models" / "slow.sql").write_text("select pg_sleep(60)::text as slow")
+    command = [ROOT / "bin" / "dbt", "--bar", "run", "--project-dir", project, "--select", "slow"]
+    running = "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep(60)::text%'"
+    running += " and pid <> pg_backend_pid()"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as build:
+        while database.query(running) == [(0,)]:
+            assert build.poll() is None
+            time.sleep(0.1)
+        build.send_signal(signal.SIGINT)
+        assert build.communicate(timeout=20) == ("", f"\n{INTERRUPTED}\n")
+    assert build.returncode == 130
+    deadline = time.monotonic() + 10
+    while database.query(running) != [(0,)]:  # the server has noticed, too
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_the_stand_ins_help_where_the_hub_can_not_be_reached() -> None:

@@ -192,7 +192,6 @@ def test_a_failed_file_leaves_nothing_but_its_error_and_the_others_load(project:
 
 
 def test_kill_9_in_the_middle_of_a_load_leaves_nothing(project: Project, load):
-    os.mkfifo(project.root / "feeder")
     project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
     load()
     big = project.write(f"{ORDERS}/b2.csv", b"id,note\n" + b"2,b\n" * 3_000_000)
@@ -324,9 +323,9 @@ def test_a_line_that_is_no_row_is_set_aside_and_the_rest_loads(
 
 
 def test_line_numbers_stay_exact_over_batches_of_both_paths(project: Project, load):
-    contents = [b"1,a\n", b"\n1,a\n\n2,b\n\n\n", b"1,a\n2,b\n", b"", b'1,"a\n\n\n"\n2,b\n', b"1,a\n"]
+    contents = [b"1,a\n", b"\n1,a\n\n2,b\n\n\n", b"1,a\n2,b\n", b"", b'1,"a\n\n\n"\n2,b\n', b"3,c\n"]
     for number, content in enumerate(contents):
-        project.write(f"{ORDERS}/b{number}.csv", b'"id","no\nte"\n'.replace(b"no\nte", b"note") + content)
+        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n" + content)
     load()
     assert [line for line, *_ in project.rows()] == [2, 3, 5, 2, 3, 2, 6, 2]
     assert project.query("select count(*) - count(distinct _row_id) from raw.shop__orders") == [(0,)]
@@ -489,9 +488,7 @@ def test_damaged_gzip_is_refused(project: Project, load, cut: int):
         ("b1.json", b'[{"id": 1, "note": 2},\n{"id": 1', "line 2: the array is cut off"),
     ],
 )
-def test_json_without_the_columns_or_cut_off_is_refused(
-    project: Project, load, name: str, content: bytes, message: str
-):
+def test_json_that_has_no_such_column_is_refused(project: Project, load, name: str, content: bytes, message: str):
     project.write(f"{ORDERS}/{name}", content)
     code, _, err = load()
     assert code == 1
@@ -596,16 +593,15 @@ def trial(project: Project, load) -> Iterator[Callable[[bytes], tuple]]:
     with raw_tables.transaction("trial") as cursor:
 
         def rows(batch: dict) -> list[tuple]:
-            cursor.execute(
-                "select _row_id - %s + 1, id, note from raw.shop__orders order by _row_id", [batch["first_row_id"]]
-            )
+            select = "select _row_id - %s + 1, id, note from raw.shop__orders order by _row_id"
+            cursor.execute(select, [batch["first_row_id"]])
             return cursor.fetchall()
 
         def run(content: bytes) -> tuple:
-            cursor.execute("savepoint trial")
             path = project.write(f"{ORDERS}/b1.csv", content)
             file = landing.LandingFile(path, path.name, "b1", ".csv", entity)
             batch = raw_tables.open_batch(cursor, file)
+            cursor.execute("savepoint trial")
             with landing.opened(file) as source:
                 header = landing.read_header(file, source)
                 fast = ingest.copy_as_it_is(cursor, file, header, source, batch)
@@ -650,9 +646,8 @@ def test_both_ways_give_the_same_rows_for_any_well_formed_csv(trial, rows: list,
         assert fast[0] == expected
 
 
-SALTED = st.lists(
-    st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\\.", b"\xe9", b"\0", b'""', b" ", b"a,b\n"])
-)
+SALT = [b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\\.", b"\xe9", b"\0", b'""', b" ", b"a,b\n", b'"a\nb",c\n']
+SALTED = st.lists(st.sampled_from(SALT))
 
 
 @SETTINGS
@@ -666,23 +661,7 @@ def test_whatever_follows_the_header_every_row_is_loaded_or_rejected(trial, body
         assert (fast[1].read, fast[1].rejected) == (careful.read, 0)
 
 
-JSON_SALT = [
-    b'{"id":1,"note":2}',
-    b"[",
-    b"]",
-    b"{",
-    b"}",
-    b",",
-    b"\n",
-    b'"',
-    b"\\",
-    b"1.0",
-    b"null",
-    b"\xff",
-    b"\0",
-    b" ",
-    b":",
-]
+JSON_SALT = [b'{"id":1,"note":2}', b"1.0", b"null", b"\xff", *(bytes([byte]) for byte in b'[]{},\n"\\\0 :')]
 
 
 @settings(SETTINGS, max_examples=150)
@@ -690,11 +669,14 @@ JSON_SALT = [
     content=st.binary(max_size=60) | SALTED.map(b"".join) | st.lists(st.sampled_from(JSON_SALT)).map(b"".join),
     name=st.sampled_from(["b1.csv", "b1.json", "b1.jsonl", "b1.csv.gz"]),
     header=st.sampled_from([b"", b"id,note\n", b'{"id":1,"note":2}\n', b'[{"id":1,"note":2}']),
+    damaged=st.booleans(),
 )
-def test_no_file_at_all_brings_the_loader_down(project: Project, load, content: bytes, name: str, header: bytes):
+def test_no_file_at_all_brings_the_loader_down(
+    project: Project, load, content: bytes, name: str, header: bytes, damaged: bool
+):
     file = project.write(f"{ORDERS}/{name}", header + content)
-    if content[:1] == b"\xff" and name.endswith("gz"):
-        file.write_bytes(content)
+    if damaged and name.endswith(".gz"):
+        file.write_bytes(file.read_bytes()[: -len(content) or None] + content)
     code, _, err = load("--replace")
     assert code == (1 if err else 0)
     assert all(line.startswith("error: ") for line in err.splitlines()[:1])

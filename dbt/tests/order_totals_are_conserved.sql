@@ -11,10 +11,17 @@ ranked as (
 
 ),
 
+current_versions as (
+
+    select order_total_usd from ranked
+    where version_rank = 1
+
+),
+
 sums as (
 
     select
-        (select coalesce(sum(order_total_usd), 0) from ranked where version_rank = 1) as staged_usd,
+        (select coalesce(sum(order_total_usd), 0) from current_versions) as staged_usd,
         (select coalesce(sum(order_total_usd), 0) from {{ ref('fct_orders') }}) as orders_usd,
         (select coalesce(sum(gross_sales_usd), 0) from {{ ref('fct_weekly_sales') }}) as weekly_usd
 

@@ -10,7 +10,7 @@
 
 with
 
-merges as (
+delivered as (
 
     select * from {{ ref('stg_tickets__identity_merges') }}
 
@@ -25,15 +25,15 @@ overrides as (
 -- A self-merge changes nothing, and a merge that people overrode is as if it had never been delivered.
 effective as (
 
-    select merges.*
-    from merges
+    select delivered.*
+    from delivered
     left join overrides
         on
-            merges.from_customer_id = overrides.from_customer_id
-            and merges.to_customer_id = overrides.to_customer_id
+            delivered.from_customer_id = overrides.from_customer_id
+            and delivered.to_customer_id = overrides.to_customer_id
     where
         overrides.from_customer_id is null
-        and merges.from_customer_id <> merges.to_customer_id
+        and delivered.from_customer_id <> delivered.to_customer_id
 
 ),
 

@@ -29,18 +29,18 @@ trees as (
         merged_customers.customer_id,
         merged_customers.customer_id as canonical_customer_id
     from merged_customers
-    left join {{ ref('int_identity__latest_merges') }} as merges
-        on merged_customers.customer_id = merges.from_customer_id
-    where merges.from_customer_id is null
+    left join {{ ref('int_identity__latest_merges') }} as latest
+        on merged_customers.customer_id = latest.from_customer_id
+    where latest.from_customer_id is null
 
     union all
 
     select
-        merges.from_customer_id as customer_id,
+        latest.from_customer_id as customer_id,
         trees.canonical_customer_id
     from trees
-    inner join {{ ref('int_identity__latest_merges') }} as merges
-        on trees.customer_id = merges.to_customer_id
+    inner join {{ ref('int_identity__latest_merges') }} as latest
+        on trees.customer_id = latest.to_customer_id
 
 ),
 
@@ -48,12 +48,12 @@ trees as (
 hops_0 as (
 
     select
-        merges.from_customer_id as customer_id,
-        merges.to_customer_id as reached_customer_id,
-        merges.merge_number as latest_merge_number
-    from {{ ref('int_identity__latest_merges') }} as merges
+        latest.from_customer_id as customer_id,
+        latest.to_customer_id as reached_customer_id,
+        latest.merge_number as latest_merge_number
+    from {{ ref('int_identity__latest_merges') }} as latest
     left join trees
-        on merges.from_customer_id = trees.customer_id
+        on latest.from_customer_id = trees.customer_id
     where trees.customer_id is null
 
 ),
@@ -79,12 +79,12 @@ cycles as (
 
     select
         hops.customer_id,
-        latest_merges.to_customer_id as canonical_customer_id
+        latest.to_customer_id as canonical_customer_id
     from hops_{{ doublings }} as hops
     inner join hops_{{ doublings }} as on_cycle
         on hops.reached_customer_id = on_cycle.customer_id
-    inner join {{ ref('int_identity__latest_merges') }} as latest_merges
-        on on_cycle.latest_merge_number = latest_merges.merge_number
+    inner join {{ ref('int_identity__latest_merges') }} as latest
+        on on_cycle.latest_merge_number = latest.merge_number
 
 ),
 
@@ -110,20 +110,20 @@ final as (
         -- ids
         resolved.customer_id,
         resolved.canonical_customer_id,
-        merges.to_customer_id as absorbed_by_customer_id,
+        latest.to_customer_id as absorbed_by_customer_id,
 
         -- timestamps
-        merges.merged_at as absorbed_at,
+        latest.merged_at as absorbed_at,
 
         -- provenance
-        merges._batch_id as merge_batch_id,
-        merges._row_id as merge_row_id
+        latest._batch_id as merge_batch_id,
+        latest._row_id as merge_row_id
 
     from resolved
     -- A survivor's own merge is the one that its cycle does without.
-    left join {{ ref('int_identity__latest_merges') }} as merges
+    left join {{ ref('int_identity__latest_merges') }} as latest
         on
-            resolved.customer_id = merges.from_customer_id
+            resolved.customer_id = latest.from_customer_id
             and resolved.customer_id <> resolved.canonical_customer_id
 
 )

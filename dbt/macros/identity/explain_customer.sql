@@ -1,0 +1,55 @@
+{#-
+    Prints why a customer id belongs to whom it belongs: the merges from the id to its canonical customer, each with the file
+    and the line that it was read from.
+
+        bin/dbt run-operation explain_customer --args '{customer_id: c_0011}'
+
+    customer_id: any customer id ever seen
+-#}
+{% macro explain_customer(customer_id) %}
+    {%- set customers = ref('int_identity__canonical_customers') -%}
+    {%- set path -%}
+        with recursive path as (
+
+            select
+                0 as step,
+                customers.*
+            from {{ customers }} as customers
+            where customers.customer_id = {{ dbt.string_literal(dbt.escape_single_quotes(customer_id | string)) }}
+
+            union all
+
+            select
+                path.step + 1 as step,
+                customers.*
+            from path
+            inner join {{ customers }} as customers
+                on path.absorbed_by_customer_id = customers.customer_id
+
+        )
+
+        select
+            path.customer_id,
+            path.canonical_customer_id,
+            path.absorbed_by_customer_id,
+            path.absorbed_at,
+            batches.file_path,
+            path.merge_row_id - batches.first_row_id + 1 as line_number
+        from path
+        left join {{ ref('stg_ledger__batches') }} as batches
+            on path.merge_batch_id = batches.batch_id
+        order by path.step
+    {%- endset -%}
+    {%- if execute -%}
+        {%- set steps = run_query(path).rows -%}
+        {%- if not steps -%}
+            {{ exceptions.raise_compiler_error("No page view and no merge ever named customer " ~ customer_id ~ ".") }}
+        {%- endif -%}
+        {%- for step in steps if step['absorbed_by_customer_id'] is not none -%}
+            {%- do print(step['customer_id'] ~ " was absorbed by " ~ step['absorbed_by_customer_id'] ~ " on "
+                ~ step['absorbed_at'] ~ " (" ~ step['file_path'] ~ ", line " ~ step['line_number'] ~ ")") -%}
+        {%- endfor -%}
+        {%- do print(customer_id ~ (" stands for themselves." if steps | length == 1
+            else " belongs to " ~ steps[0]['canonical_customer_id'] ~ ".")) -%}
+    {%- endif -%}
+{% endmacro %}
