@@ -301,6 +301,8 @@ def test_a_server_that_goes_away_during_a_batch_fails_that_batch_only(
         (b'1,"a"b\n2,b\n', [(3, "2", "b")], [(2, '1,"a"b', "there is text after a closing quote")]),
         (b"1,a\n\\.\n2,b\n", [(2, "1", "a"), (4, "2", "b")], [(3, "\\.", "it has 1 fields, and the header has 2")]),
         (b'1,12" pipe\n', [(2, "1", '12" pipe')], []),
+        (b'1,12" by 13" pipe\n', [(2, "1", '12" by 13" pipe')], []),  # COPY alone would drop both quotes in silence
+        (b'1,a""b\n', [(2, "1", 'a""b')], []),
         (b'1,"a\nb"\n2,c\n', [(2, "1", "a\nb"), (4, "2", "c")], []),
         (b"1,a\r\n2,b\r\n", [(2, "1", "a"), (3, "2", "b")], []),
         (b"1,a\r\n2,b\n", [(2, "1", "a"), (3, "2", "b")], []),
@@ -647,11 +649,13 @@ def test_both_ways_give_the_same_rows_for_any_well_formed_csv(trial, rows: list,
 
 
 SALT = [b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\\.", b"\xe9", b"\0", b'""', b" ", b"a,b\n", b'"a\nb",c\n']
+SALTED_FIELD = st.lists(st.sampled_from([b"a", b'"', b'""', b" ", b"\\.", b"\r"]), max_size=4).map(b"".join)
+SALTED_ROWS = st.lists(st.tuples(SALTED_FIELD, SALTED_FIELD).map(b",".join), max_size=3).map(b"\n".join)
 SALTED = st.lists(st.sampled_from(SALT))
 
 
 @SETTINGS
-@given(body=SALTED.map(b"".join) | st.binary(max_size=60))
+@given(body=SALTED_ROWS | SALTED.map(b"".join) | st.binary(max_size=60))
 def test_whatever_follows_the_header_every_row_is_loaded_or_rejected(trial, body: bytes):
     fast, (rows, careful) = trial(b"id,note\n" + body)
     assert careful.read == careful.loaded + careful.rejected

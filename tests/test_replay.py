@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Database
+from copies import differences
 from histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
 from identity_reference import canonical_customers
 from psycopg2 import sql
@@ -18,6 +19,7 @@ from psycopg2 import sql
 SOAK = bool(os.environ.get("GRANARY_SOAK"))
 SEED = int(os.environ.get("GRANARY_SEED", "0"))
 ROUNDS, HISTORIES = (20, 150) if SOAK else (1, 60)
+SHRINKING_ROUNDS = int(os.environ.get("GRANARY_SHRINKING_ROUNDS", "5"))  # of about a minute each
 FULL = "full_"  # prefix of the schemas of the copy that is built from nothing
 
 
@@ -45,21 +47,6 @@ class Warehouse:
         self.query(sql.SQL("truncate {}").format(table))
         for merge in merges:
             self.database.query(sql.SQL("insert into {} values (%s, %s, 'test')").format(table), merge)
-
-    def differences(self) -> list[tuple[str, tuple]]:
-        """Rows that the two copies do not share, as often as they do not, with the table that they are in."""
-        tables = self.query(
-            "select table_schema, table_name from information_schema.tables"
-            " where table_schema in ('intermediate', 'marts') order by 1, 2"
-        )
-        assert len(tables) >= 20, "the models are not where they should be"
-        different = []
-        for schema, table in tables:
-            incremental, full = sql.Identifier(schema, table), sql.Identifier(FULL + schema, table)
-            for left, right in ((incremental, full), (full, incremental)):
-                rows = self.query(sql.SQL("select * from {} except all select * from {}").format(left, right))
-                different += [(f"{schema}.{table}", row) for row in rows]
-        return different
 
 
 def replay(warehouse: Warehouse, drawn: list[History], order: random.Random) -> list[tuple[str, tuple]]:
@@ -91,12 +78,12 @@ def replay(warehouse: Warehouse, drawn: list[History], order: random.Random) -> 
     warehouse.dbt("seed", prefix=FULL)
     warehouse.override(overrides_at(drawn, STEP_COUNT - 1), prefix=FULL)
     warehouse.dbt("build", "--exclude-resource-type", "seed", "unit_test", prefix=FULL)
-    return warehouse.differences()
+    return differences(warehouse.database, FULL)
 
 
 def shrunk(new_warehouse: Callable[[], Warehouse], failing: History) -> History:
     """The smallest history found that still fails: all histories that are smaller by one row are replayed at once."""
-    for _ in range(0 if os.environ.get("NO_SHRINK") else 10):
+    for _ in range(SHRINKING_ROUNDS):
         candidates = smaller(failing)
         found = {history_of(row) for _, row in replay(new_warehouse(), candidates, random.Random(SEED))} - {None}
         if not found:

@@ -19,8 +19,8 @@
         column_name,
         delivered_value,
         case
-            when {{ clean_text('delivered_value') }} is null then 'required, but nothing was delivered'
-            else 'can not be read as ' || expected
+            when {{ clean_text('delivered_value') }} is null then 'required, but missing'
+            else 'cannot be read as ' || expected
         end as reason,
         _batch_id,
         _row_id

@@ -1,0 +1,20 @@
+"""Compares two copies of the models that stand side by side in one database: see GRANARY_SCHEMA_PREFIX."""
+
+from conftest import Database
+from psycopg2 import sql
+
+
+def differences(database: Database, prefix: str) -> list[tuple[str, tuple]]:
+    """Rows of intermediate and marts that the two copies do not share, as often as they do not, each with its table."""
+    tables = database.query(
+        "select table_schema, table_name from information_schema.tables"
+        " where table_schema in ('intermediate', 'marts') order by 1, 2"
+    )
+    assert len(tables) >= 20, "the models are not where they should be"
+    different = []
+    for schema, table in tables:
+        one, other = sql.Identifier(schema, table), sql.Identifier(prefix + schema, table)
+        for left, right in ((one, other), (other, one)):
+            rows = database.query(sql.SQL("select * from {} except all select * from {}").format(left, right))
+            different += [(f"{schema}.{table}", row) for row in rows]
+    return different

@@ -1,0 +1,114 @@
+"""Builds that meet each other, are killed, follow a replaced file, or run beside a second copy."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import NEUTRAL, ROOT, Database
+from copies import differences
+
+SECOND = "second_"
+MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The initial sample data, and a landing folder to deliver more."""
+    shutil.copytree(ROOT / "data" / "initial", tmp_path / "data" / "initial")
+    (tmp_path / "data" / "incremental").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def built(new_database: Callable[[], Database], data: Path) -> Database:
+    database = new_database()
+    succeeds(database, "bin/ingest", "--data-dir", data)
+    succeeds(database, "bin/dbt", "--quiet", "build", *MODELS_ONLY)
+    return database
+
+
+def succeeds(database: Database, *command: object, prefix: str = "") -> str:
+    done = database.run(*command, env={"GRANARY_SCHEMA_PREFIX": prefix})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def start(database: Database, *command: str) -> subprocess.Popen:
+    environment = {**os.environ, **NEUTRAL, **database.environment}
+    return subprocess.Popen(
+        [ROOT / command[0], *command[1:]], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def deliver_the_rest(data: Path) -> None:
+    shutil.copytree(ROOT / "data" / "incremental", data / "incremental", dirs_exist_ok=True)
+
+
+def test_two_builds_at_once_take_turns(built: Database, data: Path) -> None:
+    deliver_the_rest(data)
+    succeeds(built, "bin/ingest", "--data-dir", data)
+    builds = [start(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY) for _ in range(2)]
+    outputs = [build.communicate(timeout=300)[0] for build in builds]
+    assert [build.returncode for build in builds] == [0, 0], outputs
+    assert sum("waiting" in output for output in outputs) == 1, outputs
+    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY, prefix=SECOND)
+    assert differences(built, SECOND) == []
+
+
+def test_a_killed_build_is_made_good_by_the_next_one(built: Database, data: Path) -> None:
+    deliver_the_rest(data)
+    succeeds(built, "bin/ingest", "--data-dir", data)
+    versions = built.query("select count(*) from intermediate.int_tickets__order_versions")
+    build = start(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY)
+    deadline = time.monotonic() + 120
+    while built.query("select count(*) from intermediate.int_tickets__order_versions") == versions:
+        assert time.monotonic() < deadline and build.poll() is None
+        time.sleep(0.01)
+    os.killpg(build.pid, signal.SIGKILL)
+    build.wait()
+    weekly = "select sum(order_count) from marts.fct_weekly_sales"
+    assert built.query(weekly)[0][0] < built.query("select count(distinct order_id) from staging.stg_tickets__orders")[0][0]
+    succeeds(built, "bin/dbt", "--quiet", "build")
+    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY, prefix=SECOND)
+    assert differences(built, SECOND) == []
+
+
+def test_a_build_without_news_changes_nothing(built: Database) -> None:
+    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY, prefix=SECOND)
+    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY)
+    assert differences(built, SECOND) == []
+
+
+def test_a_replaced_batch_asks_for_a_full_refresh_and_leaves_nothing_behind(built: Database, data: Path) -> None:
+    path = data / "initial" / "tickets" / "orders.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    gone = lines.pop(60).split(",")[0]
+    path.write_text("".join(lines))
+    refused = built.run("bin/ingest", "--data-dir", data)
+    assert refused.returncode == 1
+    assert "bin/ingest --replace tickets/orders/initial" in refused.stderr
+
+    succeeds(built, "bin/ingest", "--data-dir", data, "--replace", "tickets/orders/initial")
+    stopped = built.run("bin/dbt", "--quiet", "build")
+    assert stopped.returncode != 0
+    assert "bin/dbt build --full-refresh" in stopped.stdout + stopped.stderr
+
+    succeeds(built, "bin/dbt", "--quiet", "build", "--full-refresh")
+    assert built.query("select count(*) from marts.fct_orders where order_id = %s", [gone]) == [(0,)]
+    (replaced,) = built.query("select rows_loaded from raw._batches where status = 'replaced'")
+    reasons = "select count(distinct _row_id) from marts.rejected_rows where reason like '%%replaced%%'"
+    assert built.query(reasons) == [replaced]
+    succeeds(built, "bin/dbt", "--quiet", "build")  # from now on, builds are incremental again
+
+
+def test_any_subset_of_feeds_builds(new_database: Callable[[], Database], tmp_path: Path) -> None:
+    database = new_database()
+    succeeds(database, "bin/ingest", "--data-dir", tmp_path)
+    succeeds(database, "bin/dbt", "--quiet", "build")
+    assert database.query("select count(*) from marts.fct_weekly_sales") == [(0,)]
