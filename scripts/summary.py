@@ -28,8 +28,9 @@ ROWS_PER_FEED = """
     order by feed
 """
 QUARANTINED_PER_FEED = """
-    select feed, count(*) filter (where severity = 'row'), count(*) filter (where severity = 'value')
-    from {marts}.rejected_rows
+    select feed, sum(rows_quarantined_count), sum(values_rejected_count)
+    from {marts}.load_audit
+    where status = 'loaded'
     group by feed
 """
 SALES = """
@@ -62,7 +63,7 @@ def print_rows(cursor: Any) -> None:
     if not loaded:
         print("  Nothing is loaded yet: bin/ingest")
         return
-    found = query(cursor, QUARANTINED_PER_FEED, "marts.rejected_rows")
+    found = query(cursor, QUARANTINED_PER_FEED, "marts.load_audit")
     quarantined = {feed: counts for feed, *counts in found or []}
     unknown = ["-", "-"] if found is None else [0, 0]
     print_table(
@@ -72,7 +73,7 @@ def print_rows(cursor: Any) -> None:
     if found is None:
         print("\n  Rejected rows and values are known after bin/dbt build.")
     else:
-        print("\n  Each one, with its file, line and reason: marts.rejected_rows (rows, values), raw._rejected_lines.")
+        print("\n  Each one, with its file, line and reason: marts.rejected_rows.")
 
 
 def print_sales(cursor: Any) -> None:

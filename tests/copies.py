@@ -1,7 +1,8 @@
 """Compares two copies of the models that stand side by side in one database: see GRANARY_SCHEMA_PREFIX."""
 
-from conftest import Database
 from psycopg2 import sql
+
+from conftest import Database
 
 
 def differences(database: Database, prefix: str) -> list[tuple[str, tuple]]:

@@ -1,8 +1,8 @@
 """Histories of deliveries to the tickets feed, drawn by hypothesis, and what must become of them.
 
-A history is small and its ids come from small pools, so that late rows, corrections, duplicates, late showtimes, cycles of
-merges and values that can't be read happen all the time. Each history gets a prefix for its ids and weeks of its own: many of
-them fit into one warehouse, and each can be judged by itself.
+A history is small and its ids come from small pools, so that late rows, corrections, duplicates, late showtimes, cycles
+of merges and values that can't be read happen all the time. Each history gets a prefix for its ids and weeks of its
+own: many of them fit into one warehouse, and each can be judged by itself.
 """
 
 import csv
@@ -47,7 +47,7 @@ def ids(letter: str, count: int) -> st.SearchStrategy[str]:
 
 nothing = st.sampled_from(["", " N/A ", "-", "None"])
 days = st.integers(0, 20)
-# Late on Sunday in UTC, on Monday by its offset, with a fraction that would round into the next week, or with no such day.
+# Late on Sunday in UTC, on Monday by its offset, a fraction that would round into the next week, or no such day.
 times = st.one_of(
     days.map("{{{}}}".format),
     days.map("{{{}}} 23:59:59.9999999Z".format),
@@ -71,8 +71,22 @@ any_row = st.one_of(
     rows("showtimes", ids("s", 3), ids("e", 3), times),
     rows("showtimes", ids("s", 3), ids("e", 3), days.map("{{{}}}".format)),
     rows("orders", ids("o", 3) | nothing, ids("a", 2), ids("s", 4) | nothing, times, amounts),
-    rows("orders", ids("o", 3), ids("a", 2), ids("s", 3), days.map("{{{}}} 10:00".format), st.sampled_from(["7.00", "8.50"])),
-    rows("orders", ids("o", 3), ids("a", 2), ids("s", 3), days.map("{{{}}} 10:00".format), st.sampled_from(["7.00", "8.50"])),
+    rows(
+        "orders",
+        ids("o", 3),
+        ids("a", 2),
+        ids("s", 3),
+        days.map("{{{}}} 10:00".format),
+        st.sampled_from(["7.00", "8.50"]),
+    ),
+    rows(
+        "orders",
+        ids("o", 3),
+        ids("a", 2),
+        ids("s", 3),
+        days.map("{{{}}} 10:00".format),
+        st.sampled_from(["7.00", "8.50"]),
+    ),
     rows("transactions", ids("t", 3), ids("o", 4), amounts, times),
     rows("pages", ids("p", 4), ids("a", 2) | nothing, customers | nothing, page_types, times, ids("e", 2), ids("s", 2)),
     rows("identity_merges", customers, customers | nothing, times),

@@ -8,8 +8,8 @@ def canonical_customers(
 ) -> dict[str, str]:
     """The canonical id of each customer that a merge (from, to, merged_at) names.
 
-    The latest merge of a customer wins (merged_at, then the highest target); self-merges and ignored merges change nothing; in
-    a cycle the customer survives that its latest merge points to.
+    The latest merge of a customer wins (merged_at, then the highest target); self-merges and ignored merges change
+    nothing; in a cycle the customer survives that its latest merge points to.
     """
     merges = list(merges)
     overridden = set(ignored)

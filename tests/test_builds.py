@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import NEUTRAL, ROOT, Database
 from copies import differences
 
@@ -71,9 +72,12 @@ def test_a_killed_build_is_made_good_by_the_next_one(built: Database, data: Path
         assert time.monotonic() < deadline and build.poll() is None
         time.sleep(0.01)
     os.killpg(build.pid, signal.SIGKILL)
-    build.wait()
+    build.communicate()
     weekly = "select sum(order_count) from marts.fct_weekly_sales"
-    assert built.query(weekly)[0][0] < built.query("select count(distinct order_id) from staging.stg_tickets__orders")[0][0]
+    assert (
+        built.query(weekly)[0][0]
+        < built.query("select count(distinct order_id) from staging.stg_tickets__orders")[0][0]
+    )
     succeeds(built, "bin/dbt", "--quiet", "build")
     succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY, prefix=SECOND)
     assert differences(built, SECOND) == []

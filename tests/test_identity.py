@@ -5,9 +5,10 @@ import random
 from collections.abc import Callable
 
 import pytest
-from conftest import Database
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+
+from conftest import Database
 from identity_reference import canonical_customers
 
 Merge = tuple[str, str, str]  # from, to, merged_at
@@ -45,7 +46,9 @@ def resolve(warehouse: Database, merges: list[Merge]) -> dict[str, str]:
     )
     done = warehouse.run("bin/dbt", "--quiet", "run", "--select", *MODELS.split())
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = warehouse.query("select customer_id, canonical_customer_id from intermediate.int_identity__resolved_customers")
+    rows = warehouse.query(
+        "select customer_id, canonical_customer_id from intermediate.int_identity__resolved_customers"
+    )
     assert len(rows) == len(dict(rows)), "a customer is resolved more than once"
     return dict(rows)
 
@@ -73,8 +76,12 @@ def test_long_chains_and_cycles_in_any_order_of_arrival(warehouse: Database, ord
 
     steps = range(CHAIN_LENGTH)
     chain = [(f"chain{number}", f"chain{number + 1}", at(number)) for number in steps]
-    ring = [(f"ring{number}", f"ring{(number + 1) % CHAIN_LENGTH}", at(number * 7919 % CHAIN_LENGTH)) for number in steps]
-    tail = [(f"tail{number}", f"tail{number + 1}", at(number)) for number in steps] + [(f"tail{CHAIN_LENGTH}", "ring7", at(0))]
+    ring = [
+        (f"ring{number}", f"ring{(number + 1) % CHAIN_LENGTH}", at(number * 7919 % CHAIN_LENGTH)) for number in steps
+    ]
+    tail = [(f"tail{number}", f"tail{number + 1}", at(number)) for number in steps] + [
+        (f"tail{CHAIN_LENGTH}", "ring7", at(0))
+    ]
     star = [(f"leaf{number}", "hub", at(number)) for number in steps]
     merges = chain + ring + tail + star
     if order == "backwards":

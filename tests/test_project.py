@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import ROOT, Database
 
 DBT = ROOT / "dbt"
@@ -17,7 +18,10 @@ def built(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPat
     """A warehouse that is built without data, and dbt's manifest of it."""
     database, target = new_database(), tmp_path_factory.mktemp("target")
     (empty := target / "data").mkdir()
-    for command in (("bin/ingest", "--data-dir", empty), ("bin/dbt", "--warn-error", "build", "--exclude-resource-type", "test")):
+    for command in (
+        ("bin/ingest", "--data-dir", empty),
+        ("bin/dbt", "--warn-error", "build", "--exclude-resource-type", "test"),
+    ):
         done = database.run(*command, env={"DBT_TARGET_PATH": str(target)})
         assert done.returncode == 0, done.stdout + done.stderr
     return database, json.loads((target / "manifest.json").read_text())
@@ -42,9 +46,11 @@ def test_yaml_and_sql_name_the_same_columns_and_all_are_described(built: tuple[D
         assert model["description"].startswith("One row per "), model["name"]
 
 
-def test_each_incremental_model_has_a_unit_test_of_the_first_run_and_of_a_later_one(built: tuple[Database, dict]) -> None:
+def test_each_incremental_model_has_a_unit_test_of_the_first_run_and_of_a_later_one(
+    built: tuple[Database, dict],
+) -> None:
     _, manifest = built
-    names = set(test["name"] for test in manifest["unit_tests"].values())
+    names = {test["name"] for test in manifest["unit_tests"].values()}
     for model in models(manifest):
         if model["config"]["materialized"] == "incremental":
             assert {f"test__{model['name']}__first_run", f"test__{model['name']}__later_run"} <= names
@@ -72,9 +78,9 @@ def test_each_landing_table_has_a_staging_model_that_accounts_for_every_row(buil
     for source in manifest["sources"].values():
         if source["loader"] == "bin/ingest":
             staging = f"stg_{source['source_name']}__{source['name']}"
-            assert any(
-                test["name"] == f"{staging}_holds_or_rejects_each_raw_row" for test in tests
-            ), f"{staging} needs the test holds_or_rejects_each_raw_row"
+            assert any(test["name"] == f"{staging}_holds_or_rejects_each_raw_row" for test in tests), (
+                f"{staging} needs the test holds_or_rejects_each_raw_row"
+            )
 
 
 def test_models_have_one_yaml_file_each() -> None:
