@@ -11,7 +11,7 @@ with
 
 rejected_values as (
 
-    select * from {{ ref('stg_tickets__rejected_values') }}
+    select * from {{ ref('stg_ledger__rejected_values') }}
 
 ),
 
