@@ -81,7 +81,9 @@ class Database:
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which the project's commands use this database."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "GRANARY_", "DBT_"))}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PG", "GRANARY_", "DBT_"))
+        }
         own = {
             "PGDATABASE": self.name,
             "DBT_TARGET_PATH": str(self.scratch / f"target_{self.name}"),
@@ -105,7 +107,7 @@ class Database:
         self.run("bin/dbt", "--quiet", "seed")
 
     def dbt(self, *arguments: str) -> tuple[float, dict[str, float]]:
-        """Run dbt; return the seconds that the whole command took, and the seconds of each model as dbt reports them."""
+        """Run dbt; return the seconds of the whole command, and those of each model as dbt reports them."""
         begun = time.perf_counter()
         self.run("bin/dbt", "--quiet", *arguments)
         seconds = time.perf_counter() - begun
@@ -134,7 +136,7 @@ class Server:
 
 @contextlib.contextmanager
 def private_server(directory: str | None = None) -> Iterator[Server]:
-    """Start a server in a new directory (below `directory`, else the system's for temporary files); remove it at the end."""
+    """Start a server in a new directory (in `directory`, else in the system's temporary one); remove it at the end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
     scratch = Path(tempfile.mkdtemp(prefix="granary-benchmark-", dir=directory))
     scratch.chmod(0o711)  # root's server runs as another user, who must reach its data

@@ -3,11 +3,12 @@
 
 usage: .venv/bin/python benchmarks/identity.py [--merges N] [--deep D] [--repetitions N] [--timeout SECONDS]
 
-1. The two models that resolve customers (int_identity__latest_merges, int_identity__resolved_customers), as `dbt run`
-   times them, on N merges in chains of 3 and on N merges in chains of D, in turns.
-2. The query of int_identity__resolved_customers against the usual one, which follows each customer's own chain upwards and
-   keeps its last step. Both start from the table int_identity__latest_merges and write a table. Where the usual query does not
-   end within the timeout (or fills the disk), what is printed is a lower bound. Where both end, they must agree.
+1. The two models that resolve customers (int_identity__latest_merges, int_identity__resolved_customers), as
+   `dbt run` times them, on N merges in chains of 3 and on N merges in chains of D, in turns.
+2. The query of int_identity__resolved_customers against the usual one, which follows each customer's own chain
+   upwards and keeps its last step. Both start from the table int_identity__latest_merges and write a table. Where the
+   usual query does not end within the timeout (or fills its share of the disk), what is printed is a lower bound.
+   Where both end, they must agree.
 
 Merges are delivered in random order, with times in random order.
 """
@@ -92,7 +93,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--deep", type=int, default=20_000, help="merges in a deep chain (default: 20,000)")
     parser.add_argument("--repetitions", type=int, default=3, help="of each depth (default: 3)")
     parser.add_argument("--timeout", type=int, default=120, help="seconds for the usual query (default: 120)")
-    parser.add_argument("--directory", help="where the temporary server's data goes (up to 25 GB; default: the system's)")
+    parser.add_argument(
+        "--directory", help="where the temporary server's data goes (up to 25 GB; default: the system's)"
+    )
     return parser.parse_args()
 
 
@@ -104,10 +107,13 @@ def deliver(server: Server, merges: int, length: int) -> Database:
     database.execute(
         f"""
         select setseed(0.5);
-        insert into raw._batches (batch_id, feed, entity, path, sha256, bytes, rows_read, rows_loaded, first_row_id, status,
-            started_at)
-        values (1, 'tickets', 'identity_merges', 'initial/tickets/identity_merges.csv', '', 0, {merges}, {merges}, 0,
-            'loaded', clock_timestamp());
+        insert into raw._batches (
+            batch_id, feed, entity, path, sha256, bytes, rows_read, rows_loaded, first_row_id, status, started_at
+        )
+        values (
+            1, 'tickets', 'identity_merges', 'initial/tickets/identity_merges.csv', '', 0, {merges}, {merges}, 0,
+            'loaded', clock_timestamp()
+        );
         insert into raw.tickets__identity_merges (from_customer_id, to_customer_id, merged_at, _batch_id)
         select
             'c_' || chain || '_' || position,
@@ -135,7 +141,9 @@ def resolve(database: Database) -> float:
     return sum(by_model[model] for model in MODELS)
 
 
-def against_the_usual_query(database: Database, merges: int, length: int, timeout: int) -> tuple[str, float, float, bool]:
+def against_the_usual_query(
+    database: Database, merges: int, length: int, timeout: int
+) -> tuple[str, float, float, bool]:
     """Time the model's query and the usual one on the same table, and compare their rows.
 
     Returns what was resolved, the seconds of either query (until it was stopped), and whether the usual one ended.
@@ -170,7 +178,7 @@ def timed_table(database: Database, table: str, query: str) -> float:
 
 
 def check(database: Database, merges: int, length: int) -> None:
-    """End with an error unless each customer is resolved to the end of its own chain. (The last chain may be shorter.)"""
+    """End with an error unless each customer is resolved to the end of its chain. (The last chain may be shorter.)"""
     [[right]] = database.execute(
         f"""
         select count(*) filter (

@@ -25,7 +25,8 @@ import requests
 import yaml
 from tqdm import tqdm
 
-from warehouse import ROOT, connect, environment, load_env, run_main, take_lock
+from project import ROOT, load_env, run_main
+from warehouse import connect, environment, take_lock
 
 PROJECT = ROOT / "dbt"
 OFFLINE, DOWNLOADED = PROJECT / "offline_packages", PROJECT / "dbt_packages"

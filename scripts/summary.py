@@ -15,7 +15,8 @@ from typing import Any
 
 from psycopg2 import sql
 
-from warehouse import ROOT, connect, run_main
+from project import ROOT, run_main
+from warehouse import connect
 
 SALES_WEEKS = 4
 BAR_WIDTH = 20  # characters, for the largest value

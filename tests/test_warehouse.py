@@ -17,6 +17,8 @@ from types import SimpleNamespace
 import psycopg2
 import pytest
 
+import embedded_server
+import project
 import warehouse
 from conftest import Database, run_command
 
@@ -108,7 +110,7 @@ def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
     deep.parent.mkdir(parents=True)
     try:
         assert command(deep, "psql", "-Atc", "select 1").stdout == "1\n"
-        socket = warehouse.socket_directory(deep)
+        socket = embedded_server.socket_directory(deep)
         assert socket.stat().st_mode & 0o777 == 0o700
     finally:
         assert command(deep, "stop").stdout == "stopped\n"
@@ -118,7 +120,7 @@ def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
 def test_a_short_socket_directory_of_somebody_else_is_refused(scratch: Path) -> None:
     deep = scratch.joinpath(*["a long name"] * 9)
     deep.parent.mkdir(parents=True)
-    socket = warehouse.socket_directory(deep)
+    socket = embedded_server.socket_directory(deep)
     socket.mkdir()
     socket.chmod(0o777)
     try:
@@ -291,7 +293,7 @@ def test_variables_that_are_set_win_over_env_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neutral_environment: Callable
 ) -> None:
     (tmp_path / ".env").write_text("PGHOST=from-file\nGRANARY_TRIAL=from-file\n")
-    monkeypatch.setattr(warehouse, "ROOT", tmp_path)
+    monkeypatch.setattr(project, "ROOT", tmp_path)
     monkeypatch.setenv("PGHOST", "from-environment")
     monkeypatch.setenv("GRANARY_TRIAL", "")
     monkeypatch.delenv("GRANARY_TRIAL")
