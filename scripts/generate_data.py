@@ -136,12 +136,12 @@ showtimes        initial    |s_002|e_02|2026-01-11T18:00:00Z|  clean; planted or
 orders           initial    |  o_00001 |a_0001\t| s_001|\t2025-12-02T09:15:00Z | 45.00 |  spaces and tabs
 pages            initial    |p_00001 | a_0001|c_0001 | Viewed Product Page |2025-12-02T09:01:00Z|e_01 | s_001|  spaces
 
-# Casing and punctuation: four spellings of one page type, and one that no mapping knows
+# Casing and punctuation: four spellings of one page type, and another with a trailing mark
 pages            initial    |p_00002|a_0001|c_0001|Viewed Product Page|2025-12-02T09:02:00Z|e_01||  title case
 pages            initial    |p_00003|a_0001|c_0001|VIEWED_PRODUCT_PAGE|2025-12-02T09:03:00Z|e_01||  capitals
 pages            initial    |p_00004|a_0001|c_0001|viewed-product-page|2025-12-02T09:04:00Z|e_01||  dashes
 pages            initial    |p_00005|a_0001|c_0001|viewed_product_page|2025-12-02T09:05:00Z|e_01||  as it should be
-pages            initial    |p_00006|a_0001|c_0001|Rated Seat View!|2025-12-02T09:06:00Z|e_01||  not in the mapping
+pages            initial    |p_00006|a_0001|c_0001|Rated Seat View!|2025-12-02T09:06:00Z|e_01||  a trailing mark
 
 # Amounts
 orders           initial    |o_00002|a_0001|s_001|2025-12-02T09:20:00Z|$200.50|  a dollar sign
@@ -223,7 +223,7 @@ showtimes        batch_001  |s_004|e_03|2026-01-30T20:00:00Z|  the showtime o_00
 orders           batch_001  |o_00023|a_0003|s_005|2026-01-20T10:00:00Z|24.00|  showtime comes in batch_002
 showtimes        batch_002  |s_005|e_04|2026-02-07T23:00:00Z|  the showtime o_00023 waits for
 showtimes        batch_001  |s_006|e_06|2026-02-11T19:00:00Z|  its event comes in batch_002
-orders           batch_001  |o_00024|a_0003|s_006|2026-01-21T10:00:00Z|39.50|  event unknown until batch_002
+orders           batch_001  |o_00024|a_0003|s_006|2026-01-21T10:00:00Z|39.50|  its event arrives in batch_002
 orders           batch_001  |o_00025|a_0009|s_001|2026-01-22T10:00:00Z|45.00|  account comes in batch_003
 accounts         batch_003  |a_0009|late.lena@example.org|2026-01-22T09:00:00Z|  the account o_00025 waits for
 transactions     batch_001  |t_00012|o_00026|62.50|2026-01-25T23:59:00Z|  order comes in batch_002
@@ -233,7 +233,7 @@ orders           batch_002  |o_00026|a_0003|s_002|2026-01-25T23:58:00Z|62.50|  t
 orders           initial    |o_00027|a_0004|s_000|2026-01-13T10:00:00Z|70.00|  showtime never arrives: event unknown
 orders           batch_003  |o_00028|a_0004|s_000|2026-02-03T10:00:00Z|70.00|  showtime never arrives: event unknown
 showtimes        initial    |s_007|e_00|2026-01-25T20:00:00Z|  its event never arrives
-orders           initial    |o_00029|a_0004|s_007|2026-01-13T11:00:00Z|80.00|  showtime known, event unknown
+orders           initial    |o_00029|a_0004|s_007|2026-01-13T11:00:00Z|80.00|  its event never arrives: e_00, without a name
 transactions     initial    |t_00013|o_00000|33.00|2026-01-13T12:00:00Z|  its order never arrives
 pages            initial    |p_00012|a_0004|c_0006|viewed_seat_map|2026-01-13T09:00:00Z|e_00|s_000|  neither arrives
 

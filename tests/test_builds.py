@@ -111,6 +111,17 @@ def test_a_replaced_batch_asks_for_a_full_refresh_and_leaves_nothing_behind(buil
     succeeds(built, "bin/dbt", "--quiet", "build")  # from now on, builds are incremental again
 
 
+def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database, data: Path) -> None:
+    path = data / "initial" / "tickets" / "identity_merges.csv"
+    path.write_text(path.read_text() + "c_0001,c_0016,2026-03-01\n")
+    succeeds(built, "bin/ingest", "--data-dir", data, "--replace", "tickets/identity_merges/initial")
+    stopped = built.run("bin/dbt", "--quiet", "run")
+    assert stopped.returncode != 0
+    assert "bin/dbt build --full-refresh" in stopped.stdout + stopped.stderr
+    succeeds(built, "bin/dbt", "--quiet", "build", "--full-refresh")
+    succeeds(built, "bin/dbt", "--quiet", "build")
+
+
 def test_any_subset_of_feeds_builds(new_database: Callable[[], Database], tmp_path: Path) -> None:
     database = new_database()
     succeeds(database, "bin/ingest", "--data-dir", tmp_path)

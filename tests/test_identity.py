@@ -15,7 +15,12 @@ Merge = tuple[str, str, str]  # from, to, merged_at
 
 CHAIN_LENGTH = 5_000
 LOG_COUNT = 2_000 if os.environ.get("GRANARY_SOAK") else 300
-MODELS = "stg_tickets__identity_merges int_identity__latest_merges int_identity__resolved_customers"
+MODELS = [
+    "stg_tickets__identity_merges",
+    "int_tickets__identity_merges",
+    "int_identity__latest_merges",
+    "int_identity__resolved_customers",
+]
 
 names = st.sampled_from("ABCabc12")  # upper and lower case: collations disagree about their order
 merge = st.tuples(names, names, st.sampled_from([f"2026-01-0{day} 12:00:00" for day in range(1, 6)]))
@@ -44,7 +49,7 @@ def resolve(warehouse: Database, merges: list[Merge]) -> dict[str, str]:
         " from unnest(%s) with ordinality as lines (line, position) order by position",
         [rows],
     )
-    done = warehouse.run("bin/dbt", "--quiet", "run", "--select", *MODELS.split())
+    done = warehouse.run("bin/dbt", "--quiet", "run", "--full-refresh", "--select", *MODELS)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = warehouse.query(
         "select customer_id, canonical_customer_id from intermediate.int_identity__resolved_customers"

@@ -29,6 +29,7 @@ INPUTS = [
     "int_tickets__showtime_versions",
     "int_tickets__transaction_versions",
     "int_tickets__pages",
+    "int_tickets__identity_merges",
     "int_identity__latest_merges",
     "int_identity__resolved_customers",
     "int_identity__canonical_customers",

@@ -63,9 +63,15 @@
         'row' as severity,
         null as column_name,
         null as delivered_value,
-        'its batch was replaced by a later one' as reason,
+        '{{ reason_replaced() }}' as reason,
         _batch_id,
         _row_id
     from {{ delivered }}
     where _batch_id in {{ ledger }}
 {% endmacro %}
+
+
+{#- Said of the rows of a replaced batch. -#}
+{% macro reason_replaced() -%}
+    its batch was replaced by a later one
+{%- endmacro %}

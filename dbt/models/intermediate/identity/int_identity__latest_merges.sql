@@ -12,7 +12,7 @@ with
 
 delivered as (
 
-    select * from {{ ref('stg_tickets__identity_merges') }}
+    select * from {{ ref('int_tickets__identity_merges') }}
 
 ),
 

@@ -16,9 +16,9 @@ with recursive
 -- find them again.
 merged_customers as (
 
-    select from_customer_id as customer_id from {{ ref('stg_tickets__identity_merges') }}
+    select from_customer_id as customer_id from {{ ref('int_tickets__identity_merges') }}
     union
-    select to_customer_id as customer_id from {{ ref('stg_tickets__identity_merges') }}
+    select to_customer_id as customer_id from {{ ref('int_tickets__identity_merges') }}
 
 ),
 

@@ -8,6 +8,8 @@
     post_hook='delete from {{ this }} where customer_id_count = 0',
 ) }}
 
+-- depends_on: {{ ref('int_identity__resolved_customers') }}
+
 with
 
 canonical_customers as (
@@ -16,13 +18,13 @@ canonical_customers as (
 
 ),
 
+{% if is_incremental() %}
+
 resolved_customers as (
 
     select * from {{ ref('int_identity__resolved_customers') }}
 
 ),
-
-{% if is_incremental() %}
 
 -- Customers seen in new page views, and every customer that a merge ever named: their groups may have changed.
 affected_customers as (

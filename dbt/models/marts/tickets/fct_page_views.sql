@@ -8,6 +8,8 @@
     ],
 ) }}
 
+-- depends_on: {{ ref('int_identity__resolved_customers') }}
+
 with
 
 pages as (
@@ -22,13 +24,13 @@ canonical_customers as (
 
 ),
 
+{% if is_incremental() %}
+
 resolved_customers as (
 
     select * from {{ ref('int_identity__resolved_customers') }}
 
 ),
-
-{% if is_incremental() %}
 
 -- Merges re-key history: besides the new page views, those of every merged customer that stand here under another id than
 -- today's. The table is compared with itself as it should be, so nothing is missed after a run that was cut short.

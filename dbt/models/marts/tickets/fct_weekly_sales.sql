@@ -7,6 +7,8 @@
     post_hook='delete from {{ this }} where order_count = 0',
 ) }}
 
+-- depends_on: {{ ref('int_tickets__order_versions') }}
+-- depends_on: {{ ref('int_tickets__showtime_versions') }}
 -- depends_on: {{ ref('int_tickets__transaction_versions') }}
 
 with
@@ -16,6 +18,8 @@ orders as (
     select * from {{ ref('fct_orders') }}
 
 ),
+
+{% if is_incremental() %}
 
 order_versions as (
 
@@ -28,8 +32,6 @@ showtime_versions as (
     select * from {{ ref('int_tickets__showtime_versions') }}
 
 ),
-
-{% if is_incremental() %}
 
 affected_orders as (
 
