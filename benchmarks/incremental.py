@@ -198,7 +198,7 @@ def deliver(database: Database, first: int, last: int) -> None:
             select setseed({1 / (first + 2)});
             create temporary table delivered as
             select {columns}, week * {len(ENTITIES)} + {position + 1} as _batch_id,
-                (select last_value from {table}_row_id) + row_number() over (order by week, line)
+                (select last_value from raw._row_ids) + row_number() over (order by week, line)
                 + dense_rank() over (order by week) as _row_id
             from ({rows}) as made;
             insert into {table} ({columns}, _batch_id, _row_id)
@@ -209,7 +209,7 @@ def deliver(database: Database, first: int, last: int) -> None:
             select _batch_id, 'tickets', '{entity}', 'incremental/tickets/{entity}/batch_' || _batch_id || '.csv',
                 md5(_batch_id::text), 0, count(*), count(*), min(_row_id) - 1, 'loaded', clock_timestamp()
             from delivered group by _batch_id;
-            select setval('{table}_row_id', coalesce(max(_row_id), 0) + 1, false) from delivered;
+            select setval('raw._row_ids', coalesce(max(_row_id), 0) + 1, false) from delivered;
             """
         )
 

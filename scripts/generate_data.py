@@ -233,7 +233,7 @@ orders           batch_002  |o_00026|a_0003|s_002|2026-01-25T23:58:00Z|62.50|  t
 orders           initial    |o_00027|a_0004|s_000|2026-01-13T10:00:00Z|70.00|  showtime never arrives: event unknown
 orders           batch_003  |o_00028|a_0004|s_000|2026-02-03T10:00:00Z|70.00|  showtime never arrives: event unknown
 showtimes        initial    |s_007|e_00|2026-01-25T20:00:00Z|  its event never arrives
-orders           initial    |o_00029|a_0004|s_007|2026-01-13T11:00:00Z|80.00|  its event never arrives: e_00, without a name
+orders           initial    |o_00029|a_0004|s_007|2026-01-13T11:00:00Z|80.00|  its event never arrives: e_00
 transactions     initial    |t_00013|o_00000|33.00|2026-01-13T12:00:00Z|  its order never arrives
 pages            initial    |p_00012|a_0004|c_0006|viewed_seat_map|2026-01-13T09:00:00Z|e_00|s_000|  neither arrives
 

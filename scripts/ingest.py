@@ -12,34 +12,32 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import csv
 import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
+import zlib
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import psycopg2
 
 import landing
+import project
 import raw_tables
-import warehouse
-from landing import Header, LandingFile
-from warehouse import GranaryError
-
-REJECTED = ["batch_id", "line_number", "line", "reason"]  # the columns of raw._rejected_lines
+from landing import LandingFile
+from project import GranaryError
 
 
 def main() -> int:
     """Load what the command line names; return 1 if a file failed, else 0."""
     options = parse_arguments()
-    warehouse.load_env()
-    entities = landing.declared_entities(warehouse.ROOT / "dbt" / "models")
-    root = Path(options.data_dir or warehouse.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
+    project.load_env()
+    entities = landing.declared_entities(project.ROOT / "dbt" / "models")
+    root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
     files = landing.select(landing.discover(root, entities), options.names, options.initial)
     if not options.dry_run:
-        raw_tables.prepare(entities.values())
+        with raw_tables.transaction("preparing the raw tables") as cursor:
+            raw_tables.prepare(cursor, entities.values())
     totals = sum((attempt(file, options) for file in files), collections.Counter())
     found = f"{totals['to load']} to load" if options.dry_run else f"{totals['loaded']} loaded"
     rows = f"{counted(totals['rows'], 'row')}, {counted(totals['rejected'], 'line')} rejected"
@@ -63,45 +61,69 @@ def parse_arguments() -> argparse.Namespace:
 def attempt(file: LandingFile, options: argparse.Namespace) -> collections.Counter[str]:
     """Load a file and say so; where that fails, say why, and write it down. Return what to add to the totals."""
     try:
-        if file.problem:
-            raise GranaryError(f"{file.relative}: {file.problem}")
-        with raw_tables.transaction(None if options.dry_run else f"load of {file.label}") as cursor:
+        if not file.entity:
+            raise GranaryError(f"{file.relative}: {landing.STRANGER}")
+        with raw_tables.transaction(file.relative, keep=not options.dry_run) as cursor:
             outcome, note, counts = load(cursor, file, options)
-    except (GranaryError, psycopg2.Error, OSError) as error:
-        message = str(error) if isinstance(error, GranaryError) else f"{file.relative}: {str(error).strip()}"
+    except (GranaryError, OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
+        message = str(error) if isinstance(error, GranaryError) else f"{file.relative}: {error}"
         print(f"error: {message}", file=sys.stderr, flush=True)
-        if not file.problem and not options.dry_run:
+        if file.entity and not options.dry_run:
             raw_tables.record_failure(file, message)
         return collections.Counter(failed=1)
-    print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
+    if outcome != "known" or options.names:  # of all that there is, most is known; the total says how much
+        print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
     return collections.Counter({outcome: 1, **counts})
 
 
 def load(cursor: Any, file: LandingFile, options: argparse.Namespace) -> tuple[str, str, dict[str, int]]:
     """Load one file in the cursor's transaction. Return the outcome, a note for people, and counts for the totals."""
-    known, replaced, digest = raw_tables.look_up(cursor, file, options.replace)
+    changed_at = file.path.stat().st_ctime_ns
+    if options.dry_run:
+        raw_tables.prepare(cursor, [file.entity])
+    batch = raw_tables.open_batch(cursor, file)
+    known, replaced = raw_tables.look_up(cursor, file, batch, options.replace)
     if known:
         return "known", f"batch {known} has these bytes already", {}
-    with landing.opened(file) as source:
-        header = landing.read_header(file, source)
-        undeclared = [column for column in header.columns if column not in file.entity.columns]
-        new_columns = raw_tables.missing_columns(cursor, file.entity, undeclared)
-        notes = [f"replaces batch {replaced}"] * bool(replaced) + [f"new column {name}" for name in new_columns]
-        if options.dry_run:
-            return "to load", ", ".join(notes), {}
-        raw_tables.add_columns(cursor, file.entity, new_columns)
-        batch = raw_tables.open_batch(cursor, file)
-        copied = copy_as_it_is(cursor, file, header, source, batch) or copy_with_care(cursor, file, header, batch)
-    if len({digest, header.sha256, copied.sha256} - {None}) > 1:
-        raise landing.changed(file)
-    if copied.rejected and options.strict:
-        raise GranaryError(
-            f"{file.relative}, {copied.reasons}; {counted(copied.rejected, 'line')} rejected, which --strict refuses"
-        )
-    raw_tables.close_batch(cursor, file, batch, header, copied, replaced)
-    numbers = [counted(copied.loaded, "row")] + [f"{counted(copied.rejected, 'line')} rejected"] * bool(copied.rejected)
-    note = f"batch {batch['batch_id']:<5} {', '.join(numbers + notes)}"
-    return "loaded", note, {"rows": copied.loaded, "rejected": copied.rejected}
+    if file.format == ".csv":
+        names, header_lines = landing.read_header(file)
+    else:  # any object may have a key of its own
+        raw_tables.stage(cursor, file, batch)
+        names, header_lines = raw_tables.staged_names(cursor), 0
+    columns = landing.columns_of(file, names) if names or batch["rows_read"] else []
+    new_columns = raw_tables.missing_columns(cursor, file.entity, columns)
+    notes = [f"replaces batch {replaced}"] * bool(replaced) + [f"new column {name}" for name in new_columns]
+    if options.dry_run:
+        return "to load", ", ".join(notes), {}
+    raw_tables.add_columns(cursor, file.entity, new_columns)
+    if file.format != ".csv" or not copy_as_it_is(cursor, file, batch, columns, header_lines):
+        raw_tables.insert_staged(cursor, file, batch, names, columns)
+    if file.path.stat().st_ctime_ns != changed_at:
+        raise GranaryError(f"{file.relative}: the file changed while it was read; load it again when it is complete")
+    rejected = [f"{counted(batch['rows_rejected'], 'line')} rejected"] * bool(batch["rows_rejected"])
+    if rejected and options.strict:
+        first = raw_tables.first_rejected(cursor, batch)
+        raise GranaryError(f"{file.relative}, {first} ({rejected[0]}, which --strict refuses)")
+    raw_tables.close_batch(cursor, batch, replaced)
+    note = f"batch {batch['batch_id']:<5} {', '.join([counted(batch['rows_loaded'], 'row'), *rejected, *notes])}"
+    return "loaded", note, {"rows": batch["rows_loaded"], "rejected": batch["rows_rejected"]}
+
+
+def copy_as_it_is(cursor: Any, file: LandingFile, batch: dict[str, Any], columns: list[str], header_lines: int) -> bool:
+    """Let COPY read a CSV file, which is fast. Unless it makes one row of each line, undo that and stage the lines."""
+    cursor.execute("savepoint untouched")
+    raw_tables.move_row_ids(cursor, batch["first_row_id"] + header_lines)
+    with landing.opened(file) as (source, stream), contextlib.suppress(psycopg2.DataError, csv.Error):
+        for _ in range(header_lines):
+            stream.readline()
+        lines: list[int] = []
+        rows = raw_tables.copy(cursor, file.entity.table, columns, landing.plain_blocks(stream, lines), columns)
+        if rows == sum(lines) and len(columns) > 1:  # in a single column, COPY takes a blank line for a row
+            batch |= {"rows_read": rows, "rows_loaded": rows, "lines": header_lines + rows, "sha256": source.digest()}
+            return True
+    cursor.execute("rollback to savepoint untouched")
+    raw_tables.stage(cursor, file, batch)
+    return False
 
 
 def counted(count: int, what: str) -> str:
@@ -109,64 +131,5 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
-# -- Copying -----------------------------------------------------------------------------------------------------------
-
-
-class Copied(NamedTuple):
-    """What a copy did: rows, lines passed, the file's hash, the first reasons for rejections."""
-
-    read: int
-    loaded: int
-    rejected: int
-    lines: int
-    sha256: str
-    reasons: str = ""
-
-
-def copy_as_it_is(cursor: Any, file: LandingFile, header: Header, source: landing.Source, batch: dict) -> Copied | None:
-    """Let COPY read a CSV file, which is fast; give up with nothing loaded unless it makes one row of each line."""
-    if file.format != ".csv" or len(header.columns) == 1:  # in a single column, COPY takes a blank line for a row
-        return None
-    cursor.execute("savepoint untouched")
-    raw_tables.move_row_ids(cursor, file.entity, batch["first_row_id"] + header.lines)
-    blocks = landing.PlainBlocks(source.stream)
-    with contextlib.suppress(psycopg2.DataError):
-        rows = raw_tables.copy(cursor, file.entity.table, header.columns, iter(blocks), empty_is_null=False)
-        if blocks.plain and rows == blocks.lines:
-            return Copied(rows, rows, 0, header.lines + rows, source.finish())
-    cursor.execute("rollback to savepoint untouched")
-    return None
-
-
-def copy_with_care(cursor: Any, file: LandingFile, header: Header, batch: dict) -> Copied:
-    """Read a file line by line, load the rows under their line's number, and set aside the lines that can't be rows."""
-    columns, tally = ["_row_id", *header.columns], SimpleNamespace(read=0, lines=header.lines, reasons=[])
-    with landing.opened(file) as source, tempfile.TemporaryFile() as aside:
-        blocks = sift(landing.read_lines(file, source, header), batch, aside, tally)
-        loaded = raw_tables.copy(cursor, file.entity.table, columns, blocks)
-        aside.seek(0)
-        rejected = raw_tables.copy(cursor, "_rejected_lines", REJECTED, iter(lambda: aside.read(landing.BLOCK), b""))
-        return Copied(tally.read, loaded, rejected, tally.lines, source.finish(), "; ".join(tally.reasons))
-
-
-def sift(lines: Iterable[landing.Line], batch: dict, aside: BinaryIO, tally: SimpleNamespace) -> Iterator[bytes]:
-    """Yield the good lines in blocks for COPY, write the bad ones to a file for COPY, and count."""
-    block, first_row_id = bytearray(), batch["first_row_id"]
-    for line in lines:
-        tally.read += 1
-        tally.lines = line.number + line.text.count(b"\n")
-        if line.values is None:
-            where = [b"%d" % batch["batch_id"], b"%d" % line.number]
-            aside.write(landing.csv_row([*where, line.printable(), line.reason.encode()]))
-            tally.reasons += [f"line {line.number}: {line.reason}"] if len(tally.reasons) < 5 else []
-        else:
-            block += landing.csv_row([b"%d" % (first_row_id + line.number - 1), *line.values])
-        if len(block) > landing.BLOCK:
-            yield bytes(block)
-            block.clear()
-    if block:
-        yield bytes(block)
-
-
 if __name__ == "__main__":
-    warehouse.run_main(main)
+    project.run_main(main)

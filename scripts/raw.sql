@@ -1,5 +1,5 @@
 -- The raw schema and the loader's ledger. bin/ingest runs this at every start, so each statement can be repeated.
--- The landing tables themselves (raw.<feed>__<entity>) are made from the declared sources, by scripts/ingest.py.
+-- The landing tables themselves (raw.<feed>__<entity>) are made from the declared sources, by scripts/raw_tables.py.
 
 create schema if not exists raw;
 comment on schema raw is 'What was delivered, as text, with the batch and the line of every row. Written by bin/ingest only.';
@@ -15,7 +15,6 @@ create table if not exists raw._batches (
     rows_loaded bigint not null default 0,
     rows_rejected bigint not null default 0,
     first_row_id bigint,
-    numbered_by text not null default 'line' check (numbered_by in ('line', 'element')),
     status text not null check (status in ('loaded', 'failed', 'replaced')),
     error text,
     replaced_by_batch_id bigint references raw._batches (batch_id) deferrable initially deferred,
@@ -40,9 +39,7 @@ comment on column raw._batches.bytes is 'Size of the file as delivered, in bytes
 comment on column raw._batches.rows_read is 'Number of rows found in the file: rows_loaded + rows_rejected.';
 comment on column raw._batches.rows_loaded is 'Number of rows that landed in the raw table.';
 comment on column raw._batches.rows_rejected is 'Number of lines that could not be rows.';
-comment on column raw._batches.first_row_id is 'The _row_id that stands for line 1: the line of a row is _row_id - first_row_id + 1.';
-comment on column raw._batches.numbered_by is
-'What that arithmetic gives: the physical line on which the row begins, or, in a JSON array with several elements on a line, the number of the element.';
+comment on column raw._batches.first_row_id is 'The _row_id that stands for line 1: the line of a row, on which it begins, is _row_id - first_row_id + 1. Where elements of a JSON array share a line, they are numbered on from there.';
 comment on column raw._batches.status is 'loaded, failed (nothing landed, see error) or replaced (its rows are no longer used).';
 comment on column raw._batches.error is 'Why the file could not be loaded; null where it was.';
 comment on column raw._batches.replaced_by_batch_id is 'The batch that replaced this one; null for any other status.';
@@ -59,6 +56,41 @@ create table if not exists raw._rejected_lines (
 
 comment on table raw._rejected_lines is 'One row per line of a loaded file that could not be a row.';
 comment on column raw._rejected_lines.batch_id is 'Batch of the file.';
-comment on column raw._rejected_lines.line_number is 'Line of the file, counted from 1 (or the element, see raw._batches.numbered_by).';
-comment on column raw._rejected_lines.line is 'Text of the line (the first megabyte), with escapes for what text can not hold.';
+comment on column raw._rejected_lines.line_number is 'Line of the file, counted from 1 (see raw._batches.first_row_id).';
+comment on column raw._rejected_lines.line is 'Text of the line (its first million characters), with escapes for what text can not hold.';
 comment on column raw._rejected_lines.reason is 'Why the line is no row.';
+
+create sequence if not exists raw._row_ids cache 1000;
+comment on sequence raw._row_ids is 'Numbers the rows of all landing tables. bin/ingest moves it to where a batch begins.';
+
+create table if not exists raw._provenance (
+    _batch_id bigint not null default current_setting('granary.batch_id')::bigint,
+    _row_id bigint not null default nextval('raw._row_ids')
+);
+create index if not exists _provenance_batch_id on raw._provenance (_batch_id);
+comment on table raw._provenance is 'The columns that every landing table begins with: a template, which holds no rows.';
+comment on column raw._provenance._batch_id is 'Batch of the row.';
+comment on column raw._provenance._row_id is 'Number of the row: its line is _row_id - first_row_id + 1, see raw._batches.first_row_id.';
+
+-- jsonb is stricter than json: it has no NUL characters and no halves of surrogate pairs, like text.
+create or replace function raw._why_no_row(line text) returns text immutable strict parallel safe
+return case
+    when line ~ '^\s*$' then 'a blank line'
+    when not pg_input_is_valid(line, 'jsonb')
+        then (select 'it is not JSON: ' || coalesce(detail, message) from pg_input_error_info(line, 'jsonb'))
+    when line is not json object then 'it is not a JSON object'
+    when line is not json object with unique keys then 'a key is there twice'
+end;
+comment on function raw._why_no_row is 'Why a line of JSON can not be a row; null where it can.';
+
+create unlogged table if not exists raw._lines (
+    number bigint not null,
+    text text not null,
+    problem text,
+    reason text generated always as (coalesce(problem, raw._why_no_row(text))) stored
+);
+comment on table raw._lines is 'The lines of the file that is being loaded, where COPY can not read it as it is. Empty between loads.';
+comment on column raw._lines.number is 'Line of the file, counted from 1.';
+comment on column raw._lines.text is 'The line''s values as a JSON object, or the text of a line that is no row.';
+comment on column raw._lines.problem is 'What bin/ingest found wrong with the line; null otherwise.';
+comment on column raw._lines.reason is 'Why the line is no row; null where it is.';

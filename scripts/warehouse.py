@@ -29,7 +29,7 @@ import psycopg2.extensions
 import psycopg2.extras
 
 from embedded_server import answering_socket, program_of_wheel, real_home, socket_directory, start, stop
-from project import ROOT, GranaryError, load_env, run_main  # noqa: F401
+from project import GranaryError, load_env, run_main
 
 LOCK_KEY = int.from_bytes(b"granary", "big")  # any constant does; this one can be recognised in pg_locks
 OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), on which the safe casts stand
