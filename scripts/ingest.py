@@ -71,8 +71,7 @@ def attempt(file: LandingFile, options: argparse.Namespace) -> collections.Count
         if file.entity and not options.dry_run:
             raw_tables.record_failure(file, message)
         return collections.Counter(failed=1)
-    if outcome != "known" or options.names:  # of all that there is, most is known; the total says how much
-        print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
+    print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
     return collections.Counter({outcome: 1, **counts})
 
 

@@ -215,7 +215,7 @@ def test_elements_of_an_array_are_told_apart(tmp_path: Path, block: int):
     ],
 )
 def test_a_damaged_array_is_refused_with_its_line(tmp_path: Path, text: bytes, line: int):
-    with pytest.raises(GranaryError, match=rf"^x\.json, line {line}: the JSON array is damaged or cut off here"):
+    with pytest.raises(GranaryError, match=rf"^x\.json, line {line}: the JSON array is damaged or cut off"):
         elements(tmp_path, text)
 
 

@@ -400,9 +400,9 @@ def test_columns_are_mapped_by_name(project: Project, load, content: bytes):
         (b"id,note," + b"x" * 64 + b"\n", "is no name of 1 to 63 bytes; rename it"),
         (b"id,note," + "é".encode() * 32 + b"\n", "is no name of 1 to 63 bytes; rename it"),
         (b"id,note,ctid\n", 'column name "ctid" conflicts with a system column name'),
-        (b"id,note,\xe9\n", "line 1: this is no header: it holds NUL, or bytes that are not UTF-8"),
+        (b"id,note,\xe9\n", "line 1: this is no header: it is not UTF-8 (byte 0xe9 at byte 9)"),
         (b'id,note,"x\n', "line 1: this is no header: a quote is opened and never closed"),
-        ("id,note\n".encode("utf-16"), "line 1: this is no header: it holds NUL, or bytes that are not UTF-8"),
+        ("id,note\n".encode("utf-16"), "line 1: this is no header: it holds a NUL character"),
     ],
 )
 def test_a_header_that_can_not_be_mapped_is_refused_with_the_way_out(
@@ -499,8 +499,8 @@ def test_damaged_gzip_is_refused(project: Project, load, cut: int):
     [
         ("b1.jsonl", b'{"id": 1}\n', "line 1: no column note (there is id)"),
         ("b1.jsonl", b"[\n", "line 1: no column id, note (there is no row)"),
-        ("b1.json", b'{"id": 1, "note": 2}', "line 1: the JSON array is damaged or cut off here; deliver it again"),
-        ("b1.json", b'[{"id": 1, "note": 2},\n{"id": 1', "line 2: the JSON array is damaged or cut off here"),
+        ("b1.json", b'{"id": 1, "note": 2}', "line 1: the JSON array is damaged or cut off; deliver it again"),
+        ("b1.json", b'[{"id": 1, "note": 2},\n{"id": 1', "line 2: the JSON array is damaged or cut off"),
     ],
 )
 def test_json_that_has_no_such_column_is_refused(project: Project, load, name: str, content: bytes, message: str):
