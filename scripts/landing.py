@@ -26,7 +26,7 @@ import yaml
 
 from project import GranaryError
 
-BLOCK = 1 << 17  # bytes: larger ones don't make COPY faster
+BLOCK = 1 << 16  # bytes: larger ones make COPY wait
 LIMIT = 8 << 20  # bytes: a longer line, record or JSON element counts as damaged, so that memory stays bounded
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
 PROGRESS_FROM = 16 << 20  # bytes: smaller files are loaded before a bar could be read

@@ -52,7 +52,7 @@ affected_customers as (
 {% endif %}
 
 -- A customer that was absorbed comes out with a count of 0: the row replaces the old one, and the hook deletes it.
-final as (
+counted as (
 
     select
         -- ids
@@ -71,6 +71,22 @@ final as (
     left join canonical_customers
         on affected_customers.customer_id = canonical_customers.canonical_customer_id
     group by affected_customers.customer_id
+
+),
+
+-- Nearly all of them are as they were: only what differs is written.
+final as (
+
+    select counted.*
+    from counted
+    {% if is_incremental() %}
+    left join {{ this }} as known
+        on counted.customer_id = known.customer_id
+    where
+        counted.customer_id_count <> coalesce(known.customer_id_count, 0)
+        or counted.last_absorbed_at is distinct from known.last_absorbed_at
+        or counted._batch_id is distinct from known._batch_id
+    {% endif %}
 
 )
 
