@@ -6,57 +6,44 @@
     feed, entity: names of the source and its table
 -#}
 {% macro rejected_values(feed, entity) %}
-    {%- set delivered = source(feed, entity) -%}
-    {%- set ledger = replaced_batches() -%}
-    {%- set columns = [] -%}
-    {%- for column in (declared_columns(feed, entity) if execute else []) if column.required or column.parse != 'text' -%}
-        {%- do columns.append(column) -%}
-    {%- endfor -%}
+    {%- set columns = declared_columns(feed, entity) if execute else [] -%}
+    {%- set checks = checks_of(columns) -%}
+    {%- if checks %}
     select
         '{{ feed }}' as feed,
         '{{ entity }}' as entity,
-        severity,
-        column_name,
-        delivered_value,
-        case
-            when {{ clean_text('delivered_value') }} is null then 'required, but missing'
-            else 'cannot be read as ' || expected
-        end as reason,
-        _batch_id,
-        _row_id
-    from (
-        select
-            checks.severity,
-            checks.column_name,
-            checks.expected,
-            case checks.column_name
-                {%- for column in columns %}
-                when '{{ column.name }}' then delivered.{{ column.name }}
-                {%- endfor %}
-            end as delivered_value,
-            delivered._batch_id,
-            delivered._row_id
-        from {{ delivered }} as delivered
-        cross join (
-            {%- for column in columns %}
-            select
-                '{{ column.name }}' as column_name,
-                '{{ column.parse }}' as expected,
-                '{{ 'row' if column.required else 'value' }}' as severity
-            {% if not loop.last %}union all{% endif %}
+        checks.severity,
+        checks.column_name,
+        case checks.check_number
+            {%- for check in checks %}
+            when {{ loop.index }} then delivered.{{ check.column }}
             {%- endfor %}
-        ) as checks
-        where
-            delivered._batch_id not in {{ ledger }}
-            and case checks.column_name
-                {%- for column in columns %}
-                {%- set cleaned = clean_text('delivered.' ~ column.name) %}
-                when '{{ column.name }}'
-                    then {% if not column.required %}{{ cleaned }} is not null and {% endif %}({{ parse_column(column, cleaned) }}) is null
+        end as delivered_value,
+        checks.reason,
+        delivered._batch_id,
+        delivered._row_id
+    {{ delivered_rows(feed, entity, columns) }}
+    inner join (
+        {%- for check in checks %}
+        select
+            {{ loop.index }} as check_number,
+            '{{ check.column }}' as column_name,
+            '{{ check.severity }}' as severity,
+            '{{ check.reason | replace("'", "''") }}' as reason
+        {% if not loop.last %}union all{% endif %}
+        {%- endfor %}
+    ) as checks
+        on
+            -- Nearly every row passes all of them, and goes no further than this.
+            ({{ checks | map(attribute='fails') | join(' or ') }})
+            and case checks.check_number
+                {%- for check in checks %}
+                when {{ loop.index }} then {{ check.fails }}
                 {%- endfor %}
             end
-    ) as failed
+    where delivered._batch_id not in {{ replaced_batches() }}
     union all
+    {%- endif %}
     select
         '{{ feed }}' as feed,
         '{{ entity }}' as entity,
@@ -66,8 +53,8 @@
         '{{ reason_replaced() }}' as reason,
         _batch_id,
         _row_id
-    from {{ delivered }}
-    where _batch_id in {{ ledger }}
+    from {{ source(feed, entity) }}
+    where _batch_id in {{ replaced_batches() }}
 {% endmacro %}
 
 

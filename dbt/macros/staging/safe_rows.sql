@@ -1,37 +1,31 @@
 {#-
     The rows of a landing table that are safe to use: typed, under the delivered names, with their provenance.
 
-    Each column is cleaned, then parsed as the source declares it (see declared_columns). Rows in which a required column
-    has no value that parses are left out, and so are rows of a replaced batch: rejected_values lists them.
+    Each column is cleaned, parsed and checked as the source declares it (see declared_columns). Rows in which a required
+    column has no valid value are left out, and so are rows of a replaced batch: rejected_values lists them.
 
     feed, entity: names of the source and its table
 -#}
 {% macro safe_rows(feed, entity) %}
-    {%- set delivered = source(feed, entity) -%}
-    {%- set ledger = replaced_batches() -%}
     {%- set columns = declared_columns(feed, entity) if execute else [] -%}
-    select parsed.*
-    from (
-        select
-            {%- for column in columns %}
-            {{ parse_column(column, column.name) }} as {{ column.name }},
-            {%- endfor %}
-            _batch_id,
-            _row_id
-        from (
-            select
-                {%- for column in columns %}
-                {{ clean_text(column.name) }} as {{ column.name }},
-                {%- endfor %}
-                _batch_id,
-                _row_id
-            from {{ delivered }}
-            where _batch_id not in {{ ledger }}
-        ) as cleaned
-    ) as parsed
+    {%- set checks = checks_of(columns) -%}
+    select
+        {%- for column in columns %}
+        {%- set failing = checks | selectattr('column', 'equalto', column.name) | selectattr('severity', 'equalto', 'value')
+            | map(attribute='fails') | join(' or ') %}
+        {% if column.must and failing -%}
+        {#- (nullif keeps the precision of a number's type, which case would lose.) -#}
+        nullif(parsed.{{ column.name }}, case when {{ failing }} then parsed.{{ column.name }} end) as {{ column.name }},
+        {%- else -%}
+        parsed.{{ column.name }},
+        {%- endif %}
+        {%- endfor %}
+        delivered._batch_id,
+        delivered._row_id
+    {{ delivered_rows(feed, entity, columns) }}
     where
-        true
-        {%- for column in columns if column.required %}
-        and parsed.{{ column.name }} is not null
+        delivered._batch_id not in {{ replaced_batches() }}
+        {%- for check in checks if check.severity == 'row' %}
+        and not coalesce({{ check.fails }}, false)
         {%- endfor %}
 {% endmacro %}

@@ -1,0 +1,13 @@
+{#-
+    True where a rank by market cap belongs to a segment: between its bounds, or without a rank in the one without bounds.
+
+    rank: SQL expression of the rank
+    segments: alias of the seed market_cap_segments
+-#}
+{% macro is_in_segment(rank, segments) -%}
+    (
+        {{ rank }} >= {{ segments }}.lowest_rank
+        and ({{ rank }} <= {{ segments }}.highest_rank or {{ segments }}.highest_rank is null)
+        or {{ rank }} is null and {{ segments }}.lowest_rank is null
+    )
+{%- endmacro %}

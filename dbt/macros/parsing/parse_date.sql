@@ -1,0 +1,8 @@
+{#-
+    date from cleaned text; null where it is not a day of the calendar, written as 2026-02-03.
+
+    value: SQL expression of cleaned text
+-#}
+{% macro parse_date(value) -%}
+    case when length({{ value }}) = 10 then cast({{ parse_timestamp(value) }} as date) end
+{%- endmacro %}

@@ -1,0 +1,80 @@
+{{ config(
+    unique_key='asset_id',
+    indexes=[
+        {'columns': ['asset_id'], 'unique': true},
+        {'columns': ['_batch_id']},
+    ],
+) }}
+
+with
+
+new_snapshots as (
+
+    select * from {{ ref('int_market__snapshots') }}
+    where _batch_id > {{ watermark() }}
+
+),
+
+-- A snapshot may be delivered late, so the one that is here competes with the new ones.
+competing as (
+
+    select
+        asset_id,
+        symbol,
+        asset_name,
+        snapshot_at,
+        _batch_id,
+        _row_id
+    from new_snapshots
+
+    {% if is_incremental() %}
+
+    union all
+
+    select
+        asset_id,
+        symbol,
+        asset_name,
+        snapshot_at,
+        _batch_id,
+        _row_id
+    from {{ this }}
+    where asset_id in (select new_snapshots.asset_id from new_snapshots)
+
+    {% endif %}
+
+),
+
+-- The latest snapshot wins, whenever it was delivered. Of the same snapshot, a correction may stand beside what was here.
+ranked as (
+
+    select
+        *,
+        row_number() over (partition by asset_id order by snapshot_at desc, _batch_id desc, _row_id desc) as snapshot_rank
+    from competing
+
+),
+
+current_versions as (
+
+    select
+        -- ids
+        asset_id,
+
+        -- text
+        symbol,
+        asset_name,
+
+        -- timestamps
+        snapshot_at,
+
+        -- provenance
+        _batch_id,
+        _row_id
+
+    from ranked
+    where snapshot_rank = 1
+
+)
+
+select * from current_versions

@@ -1,0 +1,99 @@
+-- Rebuilt in full from all snapshots: a late snapshot may split a range, and other bounds of the segments move them all.
+{{ config(
+    materialized='table',
+    indexes=[
+        {'columns': ['asset_id', 'valid_from'], 'unique': true},
+        {'columns': ['market_segment']},
+    ],
+) }}
+
+with
+
+snapshots as (
+
+    select * from {{ ref('int_market__snapshots') }}
+
+),
+
+segments as (
+
+    select * from {{ ref('market_cap_segments') }}
+
+),
+
+labelled as (
+
+    select
+        snapshots.asset_id,
+        snapshots.symbol,
+        snapshots.asset_name,
+        segments.market_segment,
+        snapshots.snapshot_at,
+        snapshots._batch_id,
+        snapshots._row_id
+    from snapshots
+    inner join segments
+        on {{ is_in_segment('snapshots.market_cap_rank', 'segments') }}
+
+),
+
+compared as (
+
+    select
+        *,
+        lag(snapshot_at) over (partition by asset_id order by snapshot_at) as previous_snapshot_at,
+        lag(symbol) over (partition by asset_id order by snapshot_at) as previous_symbol,
+        lag(asset_name) over (partition by asset_id order by snapshot_at) as previous_asset_name,
+        lag(market_segment) over (partition by asset_id order by snapshot_at) as previous_market_segment
+    from labelled
+
+),
+
+changes as (
+
+    select * from compared
+    where
+        previous_snapshot_at is null
+        or symbol is distinct from previous_symbol
+        or asset_name is distinct from previous_asset_name
+        or market_segment <> previous_market_segment
+
+),
+
+-- What a snapshot says is valid until another one says otherwise, even while no snapshot names the asset.
+ranges as (
+
+    select
+        *,
+        lead(snapshot_at) over (partition by asset_id order by snapshot_at) as valid_to
+    from changes
+
+),
+
+final as (
+
+    select
+        -- ids
+        asset_id,
+
+        -- text
+        symbol,
+        asset_name,
+        market_segment,
+
+        -- booleans
+        valid_to is null as is_current,
+
+        -- timestamps
+        snapshot_at as valid_from,
+        valid_to,
+
+        -- provenance
+        _batch_id,
+        _row_id
+
+    from ranges
+
+)
+
+select * from final
