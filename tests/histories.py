@@ -1,4 +1,4 @@
-"""Histories of deliveries to the tickets feed, drawn by hypothesis, and what must become of them.
+"""Histories of deliveries to all feeds, drawn by hypothesis, and what must become of them.
 
 A history is small and its ids come from small pools, so that late rows, corrections, duplicates, late showtimes, cycles
 of merges and values that can't be read happen all the time. Each history gets a prefix for its ids and weeks of its
@@ -10,24 +10,55 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-Row = tuple[str, tuple[str, ...]]  # entity, values in the order of COLUMNS
+Row = tuple[str, tuple[str, ...]]  # entity, values in the order of COLUMNS (but see price_run)
 Merge = tuple[str, str]  # from, to
 
 STEP_COUNT = 4
 COLUMNS = {
-    "accounts": ["account_id", "email", "created_at"],
-    "events": ["event_id", "name", "slug"],
-    "showtimes": ["showtime_id", "event_id", "start_at"],
-    "orders": ["order_id", "account_id", "showtime_id", "created_at", "total_amount"],
-    "transactions": ["transaction_id", "order_id", "amount", "occurred_at"],
-    "pages": ["page_id", "account_id", "customer_id", "page_type", "occurred_at", "event_id", "showtime_id"],
-    "identity_merges": ["from_customer_id", "to_customer_id", "merged_at"],
+    "tickets/accounts": ["account_id", "email", "created_at"],
+    "tickets/events": ["event_id", "name", "slug"],
+    "tickets/showtimes": ["showtime_id", "event_id", "start_at"],
+    "tickets/orders": ["order_id", "account_id", "showtime_id", "created_at", "total_amount"],
+    "tickets/transactions": ["transaction_id", "order_id", "amount", "occurred_at"],
+    "tickets/pages": ["page_id", "account_id", "customer_id", "page_type", "occurred_at", "event_id", "showtime_id"],
+    "tickets/identity_merges": ["from_customer_id", "to_customer_id", "merged_at"],
+    "market/coin_markets_snapshot": [
+        "ingested_at_ts",
+        "asset_id",
+        "symbol",
+        "name",
+        "current_price_usd",
+        "market_cap_usd",
+        "market_cap_rank",
+        "total_volume_usd",
+        "high_24h_usd",
+        "low_24h_usd",
+        "pct_change_24h",
+        "circulating_supply",
+        "total_supply",
+        "max_supply",
+        "ath_usd",
+        "ath_date",
+        "atl_usd",
+        "atl_date",
+        "last_updated_ts",
+    ],
+    "market/coin_price_history": [
+        "asset_id",
+        "price_date",
+        "close_price_usd",
+        "market_cap_usd",
+        "total_volume_usd",
+        "source_ts_ms",
+    ],
 }
+DAY = 24 * 60 * 60 * 1000  # milliseconds
 FIRST_MONDAY = date(2000, 1, 3)
 WEEKS_EACH = 5  # the days below begin in the second and end in the fifth, and offsets reach into the first
 
@@ -59,38 +90,74 @@ amounts = st.sampled_from(["10.00", "$200.50", "1,000.00", "(15.00)", " -$5 ", "
 emails = st.sampled_from(["a@example.com", "b@example.com", "nobody", "null"])
 page_types = st.sampled_from(["Viewed Product Page", "VIEWED_PRODUCT_PAGE", "home", "?!", "N/A"])
 customers = ids("c", 6)
+assets = ids("x", 2)
+prices = st.sampled_from(["1", "2.5", "0.00000012", "1.2e-07", "101", "0", "-1", "many"])
+caps = st.sampled_from(["1000", "1e9", "0", "-5", "N/A", ""])
 
 
 def rows(entity: str, *values: st.SearchStrategy[str]) -> st.SearchStrategy[Row]:
     return st.tuples(st.just(entity), st.tuples(*values))
 
 
+sound_orders = rows(
+    "tickets/orders",
+    ids("o", 3),
+    ids("a", 2),
+    ids("s", 3),
+    days.map("{{{}}} 10:00".format),
+    st.sampled_from(["7.00", "8.50"]),
+)
+# A run of days: (asset, first day, number of days, close of the first day, moment within the day), see price_run. Lone
+# days would hardly ever reach an average over 30; a run that is delivered again corrects many days at once.
+price_runs = rows(
+    "market/coin_price_history",
+    assets,
+    st.integers(0, 40).map(str),
+    st.sampled_from(["1", "2", "8", "40", "60"]),
+    st.sampled_from(["100", "3.25", "0.00000012"]),
+    st.sampled_from(["0", "0", "0", "1", str(DAY)]),  # midnight, within the day, and of another day than it says
+)
+
+# What is named twice is drawn twice as often.
 any_row = st.one_of(
-    rows("accounts", ids("a", 2), emails, times),
-    rows("events", ids("e", 2), st.just("A show"), st.just("a-show")),
-    rows("showtimes", ids("s", 3), ids("e", 3), times),
-    rows("showtimes", ids("s", 3), ids("e", 3), days.map("{{{}}}".format)),
-    rows("orders", ids("o", 3) | nothing, ids("a", 2), ids("s", 4) | nothing, times, amounts),
+    rows("tickets/accounts", ids("a", 2), emails, times),
+    rows("tickets/events", ids("e", 2), st.just("A show"), st.just("a-show")),
+    rows("tickets/showtimes", ids("s", 3), ids("e", 3), times),
+    rows("tickets/showtimes", ids("s", 3), ids("e", 3), days.map("{{{}}}".format)),
+    rows("tickets/orders", ids("o", 3) | nothing, ids("a", 2), ids("s", 4) | nothing, times, amounts),
+    sound_orders,
+    sound_orders,
+    rows("tickets/transactions", ids("t", 3), ids("o", 4), amounts, times),
     rows(
-        "orders",
-        ids("o", 3),
-        ids("a", 2),
-        ids("s", 3),
-        days.map("{{{}}} 10:00".format),
-        st.sampled_from(["7.00", "8.50"]),
+        "tickets/pages",
+        ids("p", 4),
+        ids("a", 2) | nothing,
+        customers | nothing,
+        page_types,
+        times,
+        ids("e", 2),
+        ids("s", 2),
     ),
+    rows("tickets/identity_merges", customers, customers | nothing, times),
+    rows("tickets/identity_merges", customers, customers, days.map("{{{}}}".format)),
     rows(
-        "orders",
-        ids("o", 3),
-        ids("a", 2),
-        ids("s", 3),
-        days.map("{{{}}} 10:00".format),
-        st.sampled_from(["7.00", "8.50"]),
+        "market/coin_markets_snapshot",
+        days.map("{{{}}} 06:00".format) | times,
+        assets | nothing,
+        st.sampled_from(["xx", "yy", ""]),
+        st.sampled_from(["An asset", "Renamed", "-"]),
+        prices,
+        caps,
+        st.sampled_from(["1", "10", "11", "51", "0", "1.5", ""]),
+        *[caps | prices] * 7,
+        prices,
+        times,
+        prices,
+        times,
+        times,
     ),
-    rows("transactions", ids("t", 3), ids("o", 4), amounts, times),
-    rows("pages", ids("p", 4), ids("a", 2) | nothing, customers | nothing, page_types, times, ids("e", 2), ids("s", 2)),
-    rows("identity_merges", customers, customers | nothing, times),
-    rows("identity_merges", customers, customers, days.map("{{{}}}".format)),
+    price_runs,
+    price_runs,
 )
 histories = st.builds(
     History,
@@ -130,20 +197,35 @@ def history_of(row: Iterable[object]) -> int | None:
     return None
 
 
+def price_run(number: int, asset: str, day: str, length: str, close: str, moment: str) -> list[list[str]]:
+    """The days of a run in history `number`, with closes that differ from day to day, and one day in nine left out."""
+    run = []
+    for offset in range(int(length)):
+        price_date = date.fromisoformat(placed(f"{{{int(day) + offset}}}", number))
+        midnight = (price_date - date(1970, 1, 1)).days * DAY
+        if offset % 9 != 8:
+            price = Decimal(close) * (1 + offset % 3)
+            run.append([placed(asset, number), str(price_date), str(price), "1e9", "", str(midnight + int(moment))])
+    return run
+
+
 def write_step(drawn: list[History], step: int, data: Path) -> list[str]:
     """Writes one batch per entity that has rows at this step; returns the names of the batches for bin/ingest."""
     delivered: dict[str, list[list[str]]] = {entity: [] for entity in COLUMNS}
     for number, history in enumerate(drawn):
         for entity, values in history.steps[step]:
-            delivered[entity].append([placed(value, number) for value in values])
+            if entity == "market/coin_price_history":
+                delivered[entity] += price_run(number, *values)
+            else:
+                delivered[entity].append([placed(value, number) for value in values])
     names = []
     for entity, batch in delivered.items():
         if batch:
-            path = data / "incremental" / "tickets" / entity / f"step_{step}.csv"
+            path = data / "incremental" / entity / f"step_{step}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([COLUMNS[entity], *batch])
-            names.append(f"tickets/{entity}/step_{step}")
+            names.append(f"{entity}/step_{step}")
     return names
 
 

@@ -23,7 +23,14 @@ ROUNDS, HISTORIES = (20, 150) if SOAK else (1, 60)
 SHRINKING_ROUNDS = int(os.environ.get("GRANARY_SHRINKING_ROUNDS", "5"))  # of about a minute each
 FULL = "full_"  # prefix of the schemas of the copy that is built from nothing
 # A partial run builds these tables after only some of their inputs.
-TABLES = ["fct_orders", "fct_weekly_sales", "fct_page_views", "dim_customer"]
+TABLES = [
+    "fct_orders",
+    "fct_weekly_sales",
+    "fct_page_views",
+    "dim_customer",
+    "fct_asset_prices_daily",
+    "int_market__assets",
+]
 INPUTS = [
     "int_tickets__order_versions",
     "int_tickets__showtime_versions",
@@ -33,6 +40,8 @@ INPUTS = [
     "int_identity__latest_merges",
     "int_identity__resolved_customers",
     "int_identity__canonical_customers",
+    "int_market__daily_prices",
+    "int_market__snapshots",
 ]
 
 
@@ -131,6 +140,9 @@ def test_histories_end_as_a_full_refresh_and_the_rules_say(
     assert warehouse.query("select count(*) from marts.rejected_rows")[0][0] > HISTORIES
     superseded = "select count(*) from intermediate.int_tickets__order_versions where not is_current"
     assert warehouse.query(superseded)[0][0] > HISTORIES / 2
+    volatile = "select count(*) from marts.fct_asset_prices_daily where volatility_30d_pct > 0"
+    assert warehouse.query(volatile)[0][0] > HISTORIES
+    assert warehouse.query("select count(*) from marts.dim_asset_history where not is_current")[0][0] > HISTORIES / 2
 
     merges = warehouse.query(
         "select from_customer_id, to_customer_id, merged_at from staging.stg_tickets__identity_merges"
