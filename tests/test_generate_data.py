@@ -13,42 +13,54 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-import generate_data
-from generate_data import FEEDS, main, planted_rows
+from generate_data import FEEDS, landing_path, main, planted_rows
+from sample_data import market
+from sample_data.files import StoredGzip
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
-TICKETS = FEEDS["tickets"]
-PLANTED = planted_rows("tickets")
+PLANTED = {feed: planted_rows(feed) for feed in FEEDS}
+Deliveries = dict[
+    tuple[str, str], list
+]  # (line number, row) of each line, by entity and batch, in the order of loading
+each_feed = pytest.mark.parametrize("feed", FEEDS)
 
 # What staging promises to take, restated here on purpose: a planted row is only explained if this agrees with its fate.
 SENTINELS = {"", "N/A", "NULL", "None", "null", "-"}
 AMOUNT = re.compile(r"[+-]?\$?[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d{1,2})?|\$?\(\$?(\d+|\d{1,3}(,\d{3})+)(\.\d{1,2})?\)")
-TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)([T ]([01]\d|2[0-3]):\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 REQUIRED = {
-    "accounts": {"account_id", "created_at"},
-    "events": {"event_id"},
-    "showtimes": {"showtime_id", "event_id", "start_at"},
-    "orders": {"order_id", "account_id", "created_at", "total_amount"},
-    "transactions": {"transaction_id", "order_id", "amount", "occurred_at"},
-    "pages": {"page_id", "occurred_at"},
-    "identity_merges": {"from_customer_id", "to_customer_id", "merged_at"},
+    "tickets": {
+        "accounts": {"account_id", "created_at"},
+        "events": {"event_id"},
+        "showtimes": {"showtime_id", "event_id", "start_at"},
+        "orders": {"order_id", "account_id", "created_at", "total_amount"},
+        "transactions": {"transaction_id", "order_id", "amount", "occurred_at"},
+        "pages": {"page_id", "occurred_at"},
+        "identity_merges": {"from_customer_id", "to_customer_id", "merged_at"},
+    },
+    "market": {
+        "coin_markets_snapshot": {"ingested_at_ts", "asset_id"},
+        "coin_price_history": {"asset_id", "price_date", "close_price_usd", "source_ts_ms"},
+    },
 }
 
 
-def generate(out: Path, *arguments: str) -> Path:
-    assert main(["--feed", "tickets", "--out", str(out), *arguments]) == 0
+def generate(out: Path, feed: str, *arguments: str) -> Path:
+    assert main(["--feed", feed, "--out", str(out), *arguments]) == 0
     return out
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    """Every file of the feed below a data root, by its path there."""
-    paths = [path for part in ("initial", "incremental") for path in (root / part / "tickets").rglob("*")]
+def contents(root: Path, feed: str) -> dict[str, bytes]:
+    """Every file of a feed below a data root, by its path there."""
+    paths = [path for part in ("initial", "incremental") for path in (root / part / feed).rglob("*")]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
 
@@ -77,88 +89,108 @@ def csv_row(header: list[str], line: str) -> dict | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def deliveries() -> dict[tuple[str, str], list]:
-    """The committed data: (line number, row) of each line, by entity and batch, in the order of loading."""
+def read_feed(root: Path, feed: str) -> Deliveries:
     return {
-        (entity, batch): read_lines(DATA, generate_data.landing_path("tickets", entity, batch, extension))
-        for entity, batch, extension, _ in TICKETS.files
+        (entity, batch): read_lines(root, landing_path(feed, entity, batch, extension))
+        for entity, batch, extension, _ in FEEDS[feed].files
     }
 
 
-def column(deliveries: dict, entity: str, name: str) -> list[str]:
+@pytest.fixture(scope="module")
+def committed() -> dict[str, Deliveries]:
+    """The committed data of each feed."""
+    return {feed: read_feed(DATA, feed) for feed in FEEDS}
+
+
+@pytest.fixture
+def tickets(committed) -> Deliveries:
+    return committed["tickets"]
+
+
+def column(deliveries: Deliveries, entity: str, name: str) -> list[str]:
     """One column of an entity over all batches, trimmed."""
     return [row[name].strip() for key, rows in deliveries.items() if key[0] == entity for _, row in rows if row]
 
 
-def judge(entity: str, row: dict[str, str] | None) -> str:
+def judge(feed: str, entity: str, row: dict[str, str] | None) -> str:
     """What the warehouse must make of a row, by the rules above, in the words of the planted table."""
     if row is None:
         return "line"
     values = {name: "" if text.strip() in SENTINELS else text.strip() for name, text in row.items()}
-    rejected = [
-        name for name in TICKETS.columns[entity] if name in REQUIRED[entity] and not is_sound(name, values[name])
-    ]
+    unsound = [name for name in FEEDS[feed].columns[entity] if values[name] and not is_sound(name, values[name])]
+    if {"price_date", "source_ts_ms"} <= {name for name in values if values[name] and name not in unsound}:
+        moment = datetime.fromtimestamp(int(values["source_ts_ms"]) // 1000, timezone.utc)
+        unsound += ["price_date"] * (f"{moment:%Y-%m-%d}" != values["price_date"])
+    required = REQUIRED[feed][entity]
+    rejected = [name for name in FEEDS[feed].columns[entity] if name in required and name in (*unsound, *empty(values))]
     if rejected:
         return f"row {', '.join(rejected)}"
-    rejected = [name for name, text in values.items() if text and not is_sound(name, text)]
-    return f"value {', '.join(rejected)}" if rejected else "kept"
+    return f"value {', '.join(unsound)}" if unsound else "kept"
+
+
+def empty(values: dict[str, str]) -> list[str]:
+    return [name for name, text in values.items() if not text]
 
 
 def is_sound(name: str, text: str) -> bool:
-    if not text:
-        return False
     if name.endswith("amount"):
         return bool(AMOUNT.fullmatch(text))
-    if name.endswith("_at"):
+    if name in ("price_date", "source_ts_ms"):
+        return text.isdecimal() if name == "source_ts_ms" else len(text) == 10 and is_day(text)
+    if name.endswith(("_at", "_ts", "_date")):
         return bool(TIMESTAMP.fullmatch(text)) and is_day(text[:10])
     if name == "email":
         return bool(re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", text))
+    if name == "market_cap_rank":
+        return text.isdecimal() and int(text) >= 1
+    if name.endswith(("_usd", "_supply", "_24h")):
+        return bool(NUMBER.fullmatch(text)) and abs(Decimal(text)) < 10**20 and is_possible(name, Decimal(text))
     return name != "page_type" or bool(re.search(r"[A-Za-z0-9]", text))
+
+
+def is_possible(name: str, value: Decimal) -> bool:
+    return (
+        value > 0 if name.endswith("_price_usd") else value >= 0 or name not in ("market_cap_usd", "total_volume_usd")
+    )
 
 
 def is_day(text: str) -> bool:
     with contextlib.suppress(ValueError):
-        return bool(datetime.fromisoformat(text))
+        return bool(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc))
     return False
 
 
 # The same bytes everywhere
 
 
-def test_the_committed_data_is_what_the_generator_writes(tmp_path):
-    assert contents(generate(tmp_path)) == contents(DATA)
+@each_feed
+def test_the_committed_data_is_what_the_generator_writes(feed, tmp_path):
+    assert contents(generate(tmp_path, feed), feed) == contents(DATA, feed)
 
 
-def test_another_process_with_another_hash_seed_writes_the_same_bytes(tmp_path):
-    command = [
-        sys.executable,
-        ROOT / "scripts" / "generate_data.py",
-        "--feed",
-        "tickets",
-        "--scale",
-        "3",
-        "--seed",
-        "11",
-    ]
+@each_feed
+def test_another_process_with_another_hash_seed_writes_the_same_bytes(feed, tmp_path):
+    command = [sys.executable, ROOT / "scripts/generate_data.py", "--feed", feed, "--scale", "3", "--seed", "11"]
     for seed in ("0", "1"):
         subprocess.run([*command, "--out", tmp_path / seed], check=True, env={**os.environ, "PYTHONHASHSEED": seed})
-    assert contents(tmp_path / "0") == contents(tmp_path / "1")
+    assert contents(tmp_path / "0", feed) == contents(tmp_path / "1", feed) != {}
 
 
-def test_another_seed_changes_regular_rows_and_no_planted_one(tmp_path):
-    other = generate(tmp_path, "--seed", "8")
-    assert contents(other) != contents(DATA)
-    for row in PLANTED:
+@each_feed
+def test_another_seed_changes_regular_rows_and_no_planted_one(feed, tmp_path):
+    other = generate(tmp_path, feed, "--seed", "8")
+    assert contents(other, feed) != contents(DATA, feed)
+    for row in PLANTED[feed]:
         assert dict(read_lines(other, row.path))[row.line] == dict(read_lines(DATA, row.path))[row.line]
 
 
-def test_gz_files_carry_no_time_and_any_reader_opens_them():
-    gz = {path: data for path, data in contents(DATA).items() if path.endswith(".gz")}
+@each_feed
+def test_gz_files_carry_no_time_and_any_reader_opens_them(feed):
+    gz = {path: data for path, data in contents(DATA, feed).items() if path.endswith(".gz")}
     assert gz
     for data in gz.values():
         assert data[4:8] == bytes(4)
-        assert gzip.decompress(data).startswith((b"order_id,", b"transaction_id,"))
+        assert gzip.decompress(data).startswith((b"order_id,", b"transaction_id,", b"asset_id,"))
 
 
 def test_a_gz_file_longer_than_a_block_reads_back_whole():
@@ -167,7 +199,7 @@ def test_a_gz_file_longer_than_a_block_reads_back_whole():
             pass
 
     kept, text = Kept(), bytes(range(256)) * 1000
-    with generate_data.StoredGzip(kept) as file:
+    with StoredGzip(kept) as file:
         for start in range(0, len(text), 777):
             file.write(text[start : start + 777])
     assert gzip.decompress(kept.getvalue()) == text
@@ -176,46 +208,59 @@ def test_a_gz_file_longer_than_a_block_reads_back_whole():
 # Size
 
 
-def test_the_committed_data_is_small_and_has_a_thousand_orders(deliveries):
-    assert sum(map(len, contents(DATA).values())) < 300_000
-    assert len(set(column(deliveries, "orders", "order_id"))) >= 1000
-    assert len(column(deliveries, "pages", "page_id")) >= 800
+def test_the_committed_data_is_small(committed):
+    assert sum(map(len, contents(DATA, "tickets").values())) < 300_000
+    assert len(set(column(committed["tickets"], "orders", "order_id"))) >= 1000
+    assert len(column(committed["tickets"], "pages", "page_id")) >= 800
+    assert sum(map(len, contents(DATA, "market").values())) < 250_000
 
 
 def test_orders_grow_with_the_scale_and_keep_to_the_ten_weeks(tmp_path):
-    generate(tmp_path, "--scale", "5")
+    deliveries = read_feed(generate(tmp_path, "tickets", "--scale", "5"), "tickets")
     orders = [
         row
-        for path in contents(tmp_path)
-        if "/orders" in path
-        for _, row in read_lines(tmp_path, path)
-        if judge("orders", row) == "kept"
+        for (entity, _), rows in deliveries.items()
+        for _, row in rows
+        if entity == "orders" and judge("tickets", "orders", row) == "kept"
     ]
     regular = {row["order_id"] for row in orders if row["order_id"].strip() > "o_00100"}
     assert 5 * 1055 * 0.99 < len(regular) <= 5 * 1055
     assert {row["created_at"].strip()[:7] for row in orders} == {"2025-12", "2026-01", "2026-02"}
 
 
-def test_rows_are_spoiled_above_scale_1(tmp_path):
-    generate(tmp_path, "--scale", "20")
-    planted = Counter((row.entity, row.fate) for row in PLANTED)
-    seen = Counter()
-    repeated = Counter()
-    for entity, batch, extension, _ in TICKETS.files:
-        rows = read_lines(tmp_path, generate_data.landing_path("tickets", entity, batch, extension))
-        seen.update((entity, judge(entity, row)) for _, row in rows)
-        repeated[entity] += len(rows) - len({str(row) for _, row in rows})
-    assert seen["orders", "row total_amount"] > planted["orders", "row total_amount"]
-    assert seen["orders", "row created_at"] > planted["orders", "row created_at"]
-    assert seen["pages", "value page_type"] > planted["pages", "value page_type"]
-    assert repeated["orders"] > 2
-    assert sum(seen[key] for key in seen if key[1] != "kept") < 0.01 * sum(seen.values())
+def test_assets_grow_with_the_scale_and_stay_in_order(tmp_path):
+    deliveries = read_feed(generate(tmp_path, "market", "--scale", "5"), "market")
+    assert 10 * 5 <= len(set(column(deliveries, "coin_price_history", "asset_id")) - {"", "N/A"}) <= 10 * 5 + 2
+    for snapshot in ranked(deliveries).values():
+        caps = [float(row["market_cap_usd"]) for row in snapshot.values() if NUMBER.fullmatch(row["market_cap_usd"])]
+        assert 500 * 0.99 < len(caps) <= 500
+        assert caps == sorted(caps, reverse=True)
 
 
-def test_memory_does_not_grow_with_the_scale(tmp_path):
+@pytest.mark.parametrize(
+    ("feed", "entity", "fates"),
+    [
+        ("tickets", "orders", ["row total_amount", "row created_at"]),
+        ("tickets", "pages", ["value page_type"]),
+        ("market", "coin_markets_snapshot", ["row asset_id", "value ath_date", "value market_cap_rank"]),
+        ("market", "coin_price_history", ["row close_price_usd", "row price_date", "value market_cap_usd"]),
+    ],
+)
+def test_rows_are_spoiled_above_scale_1(feed, entity, fates, tmp_path):
+    deliveries = read_feed(generate(tmp_path, feed, "--scale", "40"), feed)
+    planted = Counter(row.fate for row in PLANTED[feed] if row.entity == entity)
+    rows = [row for key, rows in deliveries.items() if key[0] == entity for _, row in rows]
+    seen = Counter(judge(feed, entity, row) for row in rows)
+    assert all(seen[fate] > planted[fate] for fate in fates)
+    assert len(rows) - len({str(row) for row in rows}) > 2
+    assert len(rows) - seen["kept"] < 0.01 * len(rows)
+
+
+@each_feed
+def test_memory_does_not_grow_with_the_scale(feed, tmp_path):
     def peak(scale: str) -> int:
         tracemalloc.start()
-        generate(tmp_path, "--scale", scale)
+        generate(tmp_path, feed, "--scale", scale)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -227,91 +272,148 @@ def test_memory_does_not_grow_with_the_scale(tmp_path):
 # The mess
 
 
-def test_each_planted_row_stands_where_the_generator_says(deliveries):
-    for planted in PLANTED:
-        row = dict(deliveries[planted.entity, planted.batch])[planted.line]
+@each_feed
+def test_each_planted_row_stands_where_the_generator_says(feed, committed):
+    for planted in PLANTED[feed]:
+        row, columns = dict(committed[feed][planted.entity, planted.batch])[planted.line], FEEDS[feed].columns
         if planted.fate == "line":
             assert row is None
         else:
-            assert list(TICKETS.columns[planted.entity]) == sorted(row, key=TICKETS.columns[planted.entity].index)
-            as_text = ["45.00" if value == "45.0" else value for value in map(row.get, TICKETS.columns[planted.entity])]
-            assert as_text == planted.text.split("|")
+            assert set(row) == set(columns[planted.entity])
+            values = tuple(row[name] for name in columns[planted.entity])
+            assert values == planted.values or (
+                ".json" in planted.path and as_numbers(values) == as_numbers(planted.values)
+            )
 
 
-def test_exactly_the_planted_rows_are_rejected_for_exactly_the_reasons_given(deliveries):
+def as_numbers(values: tuple) -> list:
+    """The values with 45.0 and 45.00 as the same."""
+    return [Decimal(value) if NUMBER.fullmatch(value) else value for value in values]
+
+
+@each_feed
+def test_exactly_the_planted_rows_are_rejected_for_exactly_the_reasons_given(feed, committed):
     found = {
         (entity, batch, number, fate)
-        for (entity, batch), rows in deliveries.items()
+        for (entity, batch), rows in committed[feed].items()
         for number, row in rows
-        if (fate := judge(entity, row)) != "kept"
+        if (fate := judge(feed, entity, row)) != "kept"
     }
-    assert found == {(row.entity, row.batch, row.line, row.fate) for row in PLANTED if row.fate != "kept"}
+    assert found == {(row.entity, row.batch, row.line, row.fate) for row in PLANTED[feed] if row.fate != "kept"}
 
 
-def test_every_kind_of_rejection_is_planted():
-    fates = Counter(row.fate for row in PLANTED)
-    required = {f"row {name}" for entity, names in REQUIRED.items() for name in names}
-    assert required - set(fates) == {"row showtime_id"}  # as for any key; nothing is learned from one more
-    assert {"value email", "value page_type", "row created_at, total_amount"} <= set(fates)
-    assert fates["line"] == 4
-    assert fates["kept"] > sum(count for fate, count in fates.items() if fate != "kept")
+@pytest.mark.parametrize(
+    ("feed", "not_planted", "planted", "lines"),
+    [
+        # As for any key; nothing is learned from one more.
+        ("tickets", {"row showtime_id"}, {"value email", "value page_type", "row created_at, total_amount"}, 4),
+        (
+            "market",
+            set(),
+            {
+                "value current_price_usd", "value market_cap_usd", "value total_volume_usd", "value market_cap_rank",
+                "value high_24h_usd", "value max_supply", "value ath_date", "value last_updated_ts",
+                "value ath_usd, atl_usd", "row ingested_at_ts, asset_id", "row price_date, close_price_usd",
+            },
+            3,
+        ),
+    ],
+)  # fmt: skip
+def test_every_kind_of_rejection_is_planted(feed, not_planted, planted, lines):
+    fates = Counter(row.fate for row in PLANTED[feed])
+    required = {f"row {name}" for names in REQUIRED[feed].values() for name in names}
+    assert required - set(fates) == not_planted
+    assert planted <= set(fates)
+    assert fates["line"] == lines
 
 
 def test_every_spelling_is_planted():
-    text = "\n".join(row.text for row in PLANTED if row.fate != "line")
-    values = set(re.split(r"[|\n]", text))
-    assert {"", "N/A", "NULL", "None", "null", "-"} <= values
-    assert {"$200.50", "1,000.00", "$1,250", "+62.50", "(15.00)", "-$5.00", "$-5", "($5.00)", "$(5.00)"} <= values
-    assert {"12.345", "abc", "1,00", "1e3", "2026-02-30", "03/02/2026", "yesterday", "?!"} <= values
-    assert {"Viewed Product Page", "VIEWED_PRODUCT_PAGE", "viewed-product-page", "viewed_product_page"} <= values
+    values = {feed: {value for row in PLANTED[feed] for value in row.values} for feed in FEEDS}
+    for feed in FEEDS:
+        assert {"", "N/A", "NULL", "None", "null", "-"} <= values[feed]
+    assert {"$200.50", "1,000.00", "$1,250", "+62.50", "(15.00)", "-$5.00", "$-5", "($5.00)", "$(5.00)"} <= values[
+        "tickets"
+    ]
+    assert {"12.345", "abc", "1,00", "1e3", "2026-02-30", "03/02/2026", "yesterday", "?!"} <= values["tickets"]
+    assert {"Viewed Product Page", "VIEWED_PRODUCT_PAGE", "viewed-product-page", "viewed_product_page"} <= values[
+        "tickets"
+    ]
+    assert {"1.2e-07", "5.1E-1", "0.0000123", "+0.53", " 2025-03-01 "} <= values["market"]
+    assert {"twelve", "1,2,3", "NaN", "1e999", "0x10", "0", "-0.5", "2026-02-30"} <= values["market"]
 
 
-def test_files_come_in_every_format_and_with_every_quirk():
-    files = contents(DATA)
-    assert {"".join(Path(path).suffixes) for path in files} == {".csv", ".json", ".jsonl", ".csv.gz"}
-    spreadsheet = files["incremental/tickets/orders/batch_001.csv"]
-    assert spreadsheet.startswith(b"\xef\xbb\xbforder_id,")
-    assert spreadsheet.count(b"\n") == spreadsheet.count(b"\r\n") > 100
-    assert files["incremental/tickets/orders/batch_002.csv"].startswith(b"total_amount,order_id,created_at,")
-    batches = Counter(batch for _, batch, _, _ in TICKETS.files)
+@pytest.mark.parametrize(
+    ("feed", "extensions", "spreadsheet", "reordered"),
+    [
+        (
+            "tickets",
+            {".csv", ".json", ".jsonl", ".csv.gz"},
+            ("orders/batch_001.csv", b"order_id,"),
+            ("orders/batch_002.csv", b"total_amount,order_id,created_at,"),
+        ),
+        (
+            "market",
+            {".csv", ".jsonl", ".csv.gz"},
+            ("coin_markets_snapshot/batch_001.csv", b"ingested_at_ts,"),
+            ("coin_markets_snapshot/batch_002.csv", b"asset_id,name,symbol,market_cap_rank,"),
+        ),
+    ],
+)
+def test_files_come_in_every_format_and_with_every_quirk(feed, extensions, spreadsheet, reordered):
+    files = contents(DATA, feed)
+    assert {"".join(Path(path).suffixes) for path in files} == extensions
+    saved = files[f"incremental/{feed}/{spreadsheet[0]}"]
+    assert saved.startswith(b"\xef\xbb\xbf" + spreadsheet[1])
+    assert saved.count(b"\n") == saved.count(b"\r\n") > 100
+    assert files[f"incremental/{feed}/{reordered[0]}"].startswith(reordered[1])
+    batches = Counter(batch for _, batch, _, _ in FEEDS[feed].files)
     assert set(batches) == {"initial", "batch_001", "batch_002", "batch_003"}
-    assert batches["initial"] == 7 > max(batches[batch] for batch in batches if batch != "initial")
+    assert batches["initial"] == len(FEEDS[feed].columns)
 
 
-def test_there_are_duplicates_within_a_batch_and_across_batches(deliveries):
-    for entity in ("accounts", "orders", "transactions", "pages"):
-        batches_of = {}
-        for (name, batch), rows in deliveries.items():
-            for _, row in rows:
-                if name == entity and row:
-                    batches_of.setdefault(tuple(sorted(row.items())), []).append(batch)
-        assert [batches for batches in batches_of.values() if len(batches) > 1] == [["initial", "initial", "batch_001"]]
+@pytest.mark.parametrize(
+    ("feed", "entity"),
+    [(feed, entity) for feed in FEEDS for entity in FEEDS[feed].columns if entity in {
+        "accounts", "orders", "transactions", "pages", "coin_markets_snapshot", "coin_price_history",
+    }],
+)  # fmt: skip
+def test_there_are_duplicates_within_a_batch_and_across_batches(feed, entity, committed):
+    batches_of = {}
+    for (name, batch), rows in committed[feed].items():
+        for _, row in rows:
+            if name == entity and row:
+                batches_of.setdefault(tuple(sorted(row.items())), []).append(batch)
+    repeated = [batches for batches in batches_of.values() if len(batches) > 1]
+    assert ["initial", "initial", "batch_001"] in repeated
+    if entity != "coin_price_history":  # of which each extraction brings some days again
+        assert len(repeated) == 1
 
 
-def test_references_are_sound_but_for_the_planted_ones(deliveries):
-    known = {
-        entity: set(column(deliveries, entity, f"{entity[:-1]}_id")) for entity in ("events", "showtimes", "orders")
-    }
+# The stories of tickets
+
+
+def test_references_are_sound_but_for_the_planted_ones(tickets):
+    known = {entity: set(column(tickets, entity, f"{entity[:-1]}_id")) for entity in ("events", "showtimes", "orders")}
     accounts = {
         row["account_id"].strip()
-        for (entity, _), rows in deliveries.items()
+        for (entity, _), rows in tickets.items()
         for _, row in rows
-        if entity == "accounts" and judge(entity, row) == "kept"
+        if entity == "accounts" and judge("tickets", entity, row) == "kept"
     }
-    assert set(column(deliveries, "orders", "account_id")) - accounts == {"N/A"}
-    assert set(column(deliveries, "orders", "showtime_id")) - known["showtimes"] == {"", "N/A", "s_000"}
-    assert set(column(deliveries, "showtimes", "event_id")) - known["events"] == {"-", "e_00"}
-    assert set(column(deliveries, "transactions", "order_id")) - known["orders"] == {"o_00000"}
+    assert set(column(tickets, "orders", "account_id")) - accounts == {"N/A"}
+    assert set(column(tickets, "orders", "showtime_id")) - known["showtimes"] == {"", "N/A", "s_000"}
+    assert set(column(tickets, "showtimes", "event_id")) - known["events"] == {"-", "e_00"}
+    assert set(column(tickets, "transactions", "order_id")) - known["orders"] == {"o_00000"}
 
 
-def test_some_rows_arrive_before_what_they_point_at(deliveries):
-    order = list(dict.fromkeys(batch for _, batch, _, _ in TICKETS.files))
+def test_some_rows_arrive_before_what_they_point_at(tickets):
+    order = list(dict.fromkeys(batch for _, batch, _, _ in FEEDS["tickets"].files))
 
     def first_seen(entity: str, key: str) -> int:
-        name = TICKETS.columns[entity][0]
+        name = FEEDS["tickets"].columns[entity][0]
         return min(
             order.index(batch)
-            for (of, batch), rows in deliveries.items()
+            for (of, batch), rows in tickets.items()
             for _, row in rows
             if of == entity and row and row[name].strip() == key
         )
@@ -323,12 +425,12 @@ def test_some_rows_arrive_before_what_they_point_at(deliveries):
     assert first_seen("transactions", "t_00012") < first_seen("orders", "o_00026")
 
 
-def test_corrections_change_what_their_stories_say(deliveries):
+def test_corrections_change_what_their_stories_say(tickets):
     def versions(entity: str, key: str) -> list[tuple]:
-        name = TICKETS.columns[entity][0]
+        name = FEEDS["tickets"].columns[entity][0]
         return [
-            tuple(row[column] for column in TICKETS.columns[entity][1:])
-            for (of, _), rows in deliveries.items()
+            tuple(row[column] for column in FEEDS["tickets"].columns[entity][1:])
+            for (of, _), rows in tickets.items()
             for _, row in rows
             if of == entity and row and row[name] == key
         ]
@@ -341,12 +443,12 @@ def test_corrections_change_what_their_stories_say(deliveries):
     assert [version[1] for version in (before, after)] == ["s_001", "s_002"]
 
 
-def test_identity_stories_end_as_told(deliveries):
+def test_identity_stories_end_as_told(tickets):
     merges = [
         tuple(value.strip() for value in row.values())
-        for (entity, _), rows in deliveries.items()
+        for (entity, _), rows in tickets.items()
         for _, row in rows
-        if entity == "identity_merges" and judge(entity, row) == "kept"
+        if entity == "identity_merges" and judge("tickets", entity, row) == "kept"
     ]
     merges = [merge for merge in merges if merge[0] != merge[1] and merge[:2] != ("c_0018", "c_0019")]
     latest = {source: (at, target) for source, target, at in sorted(merges, key=lambda merge: (merge[2], merge[1]))}
@@ -377,13 +479,190 @@ def test_identity_stories_end_as_told(deliveries):
     ]  # fmt: skip
 
 
+# The stories of market
+
+
+def is_regular(row: dict[str, str] | None) -> bool:
+    return bool(row and re.match(r"sample-(?!chaff)", row["asset_id"]))
+
+
+def ranked(deliveries: Deliveries) -> dict[str, dict[str, dict]]:
+    """The regular rows of each snapshot, by batch and asset, in the order of delivery."""
+    return {
+        batch: {row["asset_id"]: row for _, row in rows if is_regular(row)}
+        for (entity, batch), rows in deliveries.items()
+        if entity == "coin_markets_snapshot"
+    }
+
+
+@pytest.fixture
+def snapshots(committed) -> list[dict[str, dict]]:
+    """The regular rows of the four snapshots, by asset."""
+    return [
+        {key: row for key, row in snapshot.items() if row["market_cap_rank"].isdecimal()}
+        for snapshot in ranked(committed["market"]).values()
+    ]
+
+
+@pytest.fixture
+def points(committed) -> dict[tuple[str, str], dict[str, list[dict]]]:
+    """The regular points of prices, by asset and date, then by batch."""
+    found = {}
+    for (entity, batch), rows in committed["market"].items():
+        for _, row in rows:
+            if entity == "coin_price_history" and is_regular(row):
+                by_batch = found.setdefault((row["asset_id"], row["price_date"]), {})
+                by_batch.setdefault(batch, []).append(row)
+    return found
+
+
+def named(number: int) -> str:
+    return market.names_of(number)[0]
+
+
+def test_a_snapshot_has_a_hundred_assets_in_the_order_of_their_caps(snapshots):
+    for date, snapshot in zip(("2026-01-18", "2026-01-25", "2026-02-01", "2026-02-08"), snapshots, strict=True):
+        rows = sorted(snapshot.values(), key=lambda row: int(row["market_cap_rank"]))
+        assert [int(row["market_cap_rank"]) for row in rows] == list(range(1, 101))
+        caps = [float(row["market_cap_usd"]) for row in rows]
+        assert caps == sorted(caps, reverse=True)
+        assert caps[0] > sum(caps) / 4
+        assert {row["ingested_at_ts"] for row in rows} == {f"{date}T06:00:00Z"}
+
+
+def test_values_of_a_snapshot_fit_each_other_and_fall_into_every_band(snapshots):
+    for snapshot in snapshots:
+        changes, volumes = Counter(), Counter()
+        for row in snapshot.values():
+            value = {name: float(text) for name, text in row.items() if NUMBER.fullmatch(text)}
+            assert value["current_price_usd"] * value["circulating_supply"] == pytest.approx(
+                value["market_cap_usd"], 1e-4
+            )
+            assert value["atl_usd"] <= value["low_24h_usd"] <= value["current_price_usd"] <= value["high_24h_usd"]
+            assert value["high_24h_usd"] <= value["ath_usd"]
+            assert row["ath_date"] < row["ingested_at_ts"]
+            changes[sum(value["pct_change_24h"] > limit for limit in (-10, 0, 10))] += 1
+            ratio = value["total_volume_usd"] / value["market_cap_usd"]
+            volumes[sum(ratio > limit for limit in (0.1, 0.5))] += 1
+        assert set(changes) == {0, 1, 2, 3}
+        assert set(volumes) == {0, 1, 2}
+    rows = [row for snapshot in snapshots for row in snapshot.values()]
+    assert 100 < sum(row["max_supply"] == "" for row in rows) < 300
+    prices = {row["current_price_usd"] for row in rows}
+    assert any("e-" in price for price in prices)
+    assert any(price.startswith("0.0000") for price in prices)
+
+
+def test_assets_change_between_snapshots_as_told(snapshots):
+    def values_of(number: int, name: str) -> list[str]:
+        return [snapshot[named(number)][name] for snapshot in snapshots]
+
+    assert values_of(10, "market_cap_rank") == ["10", "11", "11", "11"]
+    assert values_of(11, "market_cap_rank") == ["11", "10", "10", "10"]
+    assert values_of(50, "market_cap_rank") == ["50", "50", "51", "51"]
+    assert values_of(51, "market_cap_rank") == ["51", "51", "50", "50"]
+    assert values_of(23, "name") == ["Oatmere", "Oatmere", "Oatmere Network", "Oatmere Network"]
+    assert values_of(34, "symbol") == ["oatgat", "oatgatx", "oatgatx", "oatgatx"]
+    present = {number: [named(number) in snapshot for snapshot in snapshots] for number in (0, 97, 98)}
+    assert present == {0: [False, True, True, True], 97: [True, False, True, True], 98: [True, True, False, False]}
+    for name in ("symbol", "name", "ath_usd", "circulating_supply"):
+        versions = {(key, row[name]) for snapshot in snapshots for key, row in snapshot.items()}
+        assert len(versions) - 101 == (name in ("symbol", "name"))
+    ranks = Counter(key for key, _ in {(k, row["market_cap_rank"]) for s in snapshots for k, row in s.items()})
+    assert sum(count > 1 for count in ranks.values()) > 20
+
+
+def test_one_asset_has_no_rank_in_any_snapshot(committed):
+    rows = [
+        row
+        for (entity, _), rows in committed["market"].items()
+        for _, row in rows
+        if entity == "coin_markets_snapshot" and row and row["asset_id"] == "sample-chaff-30"
+    ]
+    assert len(rows) == 4
+    assert {row["market_cap_rank"] for row in rows} <= SENTINELS
+
+
+def test_prices_come_for_ninety_days_but_for_the_days_that_are_told(points, snapshots):
+    days = {}
+    for asset, date in points:
+        days.setdefault(asset, set()).add(date)
+    assert len(days) == 10
+    assert set(days) <= set(snapshots[0])
+    ninety = {f"{datetime(2025, 11, 11, tzinfo=timezone.utc) + timedelta(days=day):%Y-%m-%d}" for day in range(90)}
+    assert {asset: min(ninety - those) for asset, those in days.items() if ninety - those} == {
+        named(34): "2025-12-24",  # a gap
+        named(80): "2025-11-11",  # starts late
+    }
+    assert len(days[named(34)]) == 89
+    assert min(days[named(80)]) == "2026-01-05"
+    assert len(days[named(80)]) == 35
+
+
+def test_each_extraction_brings_some_days_again_and_a_partial_point_last(points):
+    partial = {"initial": "2026-01-18", "batch_001": "2026-01-25", "batch_002": "2026-02-01", "batch_003": "2026-02-08"}
+    first = {"initial": "2025-11-11", "batch_001": "2026-01-15", "batch_002": "2026-01-22", "batch_003": "2026-01-29"}
+    seen = Counter()
+    for (asset, date), by_batch in points.items():
+        for batch, rows in by_batch.items():
+            assert first[batch] <= date <= partial[batch] or (asset, date, batch) == market_correction()
+            of_day = [int(row["source_ts_ms"]) % 86_400_000 for row in rows]
+            seen[(batch, *of_day)] += 1
+            assert of_day in ([0], [0, 21_603_512], [21_603_512])
+            assert 21_603_512 not in of_day or date == partial[batch]
+    assert {key[0]: count for key, count in seen.items() if key[1:] == (0, 21_603_512)} == {
+        "initial": 10, "batch_001": 10, "batch_002": 9, "batch_003": 10,
+    }  # fmt: skip
+    closes = {}
+    for key, by_batch in points.items():
+        for rows in by_batch.values():
+            closes.setdefault(key, set()).update(
+                Decimal(row["close_price_usd"]) for row in rows if row["source_ts_ms"].endswith("00000")
+            )
+    assert [key for key, values in closes.items() if len(values) != 1] == [market_correction()[:2]]
+
+
+def market_correction() -> tuple[str, str, str]:
+    return named(23), "2025-12-20", "batch_003"
+
+
+def test_late_days_come_a_batch_later(points):
+    assert list(points[named(11), "2026-01-24"]) == ["batch_002"]
+    assert list(points[named(10), "2026-01-24"]) == ["batch_001", "batch_002"]
+    on_time = {
+        batch: [int(row["source_ts_ms"]) % 86_400_000 for row in rows]
+        for batch, rows in points[named(2), "2026-02-01"].items()
+    }
+    assert on_time == {"batch_002": [21_603_512], "batch_003": [0]}
+
+
+def test_a_correction_brings_an_old_close_back_to_its_neighbours(points):
+    asset, date, batch = market_correction()
+    ((wrong,), (right,)) = points[asset, date].values()
+    assert list(points[asset, date]) == ["initial", batch]
+    assert float(wrong["close_price_usd"]) == pytest.approx(1.25 * float(right["close_price_usd"]))
+    ((before,),) = points[asset, "2025-12-19"].values()
+    assert float(right["close_price_usd"]) == pytest.approx(float(before["close_price_usd"]), 0.12)
+
+
+def test_no_planted_row_gives_chaff_a_rank_or_a_cap_that_matters():
+    for row in PLANTED["market"]:
+        values = dict(zip(FEEDS["market"].columns[row.entity], row.values, strict=False))
+        assert "chaff" in values.get("asset_id", "chaff") or values["asset_id"] in SENTINELS
+        assert row.fate != "kept" or values.get("market_cap_rank", "") in SENTINELS
+        cap = values.get("market_cap_usd", "").strip()
+        assert not NUMBER.fullmatch(cap) or float(cap) < 1e6
+
+
 # The command
 
 
-def test_explain_names_every_planted_row_and_writes_nothing(capsys, tmp_path):
-    assert main(["--feed", "tickets", "--explain", "--out", str(tmp_path)]) == 0
+@each_feed
+def test_explain_names_every_planted_row_and_writes_nothing(feed, capsys, tmp_path):
+    assert main(["--feed", feed, "--explain", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert all(f"{row.path}:{row.line}  " in told for row in PLANTED)
+    assert all(f"{row.path}:{row.line}  " in told for row in PLANTED[feed])
+    assert FEEDS[feed].told in told
     assert not list(tmp_path.iterdir())
 
 
@@ -401,7 +680,14 @@ def test_an_unwritable_place_is_a_clear_error_and_leaves_nothing(tmp_path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["initial"]
 
 
-def test_a_planted_table_with_a_slip_is_refused(monkeypatch):
-    monkeypatch.setitem(FEEDS, "tickets", TICKETS._replace(planted="orders batch_009 |o_1|"))
-    with pytest.raises(ValueError, match="not a planted row: orders batch_009"):
-        planted_rows("tickets")
+@pytest.mark.parametrize(
+    ("feed", "slip", "message"),
+    [
+        ("tickets", "orders batch_009 |o_1|", "not a planted row: orders batch_009"),
+        ("market", "coin_price_history initial |price=1|", "coin_price_history has no column price: price=1"),
+    ],
+)
+def test_a_planted_table_with_a_slip_is_refused(feed, slip, message, monkeypatch):
+    monkeypatch.setitem(FEEDS, feed, FEEDS[feed]._replace(planted=slip))
+    with pytest.raises(ValueError, match=message):
+        planted_rows(feed)
