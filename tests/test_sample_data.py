@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from conftest import Database
-from generate_data import planted_rows
+from generate_data import FEEDS, planted_rows
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def warehouse(new_database: Callable[[], Database]) -> Database:
 
 def test_rejected_rows_are_just_the_planted_ones(warehouse: Database) -> None:
     expected = set()
-    for planted in planted_rows("tickets"):
+    for planted in [row for feed in FEEDS for row in planted_rows(feed)]:
         fate, _, columns = planted.fate.partition(" ")
         if fate == "line":
             expected.add(("row", planted.path, planted.line, None))
@@ -39,7 +39,7 @@ def test_batches_read_what_they_loaded_or_rejected(warehouse: Database) -> None:
     raw = warehouse.query(
         "select sum(rows_loaded_count), sum(rows_quarantined_count + rows_staged_count) from marts.load_audit"
     )
-    assert totals[1] == 4
+    assert totals[1] == 7
     assert raw == [(totals[0], totals[0])]
 
 
