@@ -5,7 +5,8 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down ingest dbt_deps dbt_run dbt_test docs summary lint format test soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary lint format test soak \
+	psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -26,8 +27,17 @@ up: setup ## Start the embedded PostgreSQL server (other targets start it when t
 down: ## Stop the embedded server; the data stays
 	@"$$ROOT/bin/warehouse" stop
 
+extract: setup ## Fetch the market feed from CoinGecko into data/ (ARGS="--coins bitcoin --days 90")
+	@"$$ROOT/bin/extract" $(ARGS)
+
 ingest: setup ## Load what is new in data/ into the raw tables
 	@"$$ROOT/bin/ingest"
+
+load: ingest ## The same as ingest
+
+market: extract ## Fetch, load and build the market feed
+	@"$$ROOT/bin/ingest" market
+	@"$$ROOT/bin/dbt" --bar build --select tag:market
 
 dbt_deps: setup ## Fetch the dbt packages again
 	@"$$ROOT/bin/dbt" deps

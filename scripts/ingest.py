@@ -71,7 +71,8 @@ def attempt(file: LandingFile, options: argparse.Namespace) -> collections.Count
         if file.entity and not options.dry_run:
             raw_tables.record_failure(file, message)
         return collections.Counter(failed=1)
-    print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
+    if outcome != "known" or options.names:  # else the total says how many are known
+        print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
     return collections.Counter({outcome: 1, **counts})
 
 

@@ -68,13 +68,14 @@ create_venv() {
     echo "$root" >"$venv/granary-root"
 }
 
-# Each file has a stamp with the hash of what was installed from it, written last: an interrupted set-up is done again.
+# Each file has a stamp, written last, so that an interrupted set-up is done again: the hash of all requirements, because
+# files include others.
 stamp() {
-    cat "$1" "$root/requirements.txt" | sha256sum | cut -d' ' -f1
+    cat "$root/requirements.txt" "$root"/requirements/*.txt | sha256sum | cut -d' ' -f1
 }
 
 is_installed() {
-    [ "$(cat "$venv/granary-$(basename "$1")" 2>/dev/null)" = "$(stamp "$1")" ]
+    [ "$(cat "$venv/granary-$(basename "$1")" 2>/dev/null)" = "$(stamp)" ]
 }
 
 install_requirements() {
@@ -82,7 +83,7 @@ install_requirements() {
     echo "installing $(basename "$file") (the first time takes a minute or two)"
     "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input --requirement "$file" ||
         die "pip could not install ${file#"$root/"}: see its words above; run the command again once that is put right"
-    stamp "$file" >"$venv/granary-$(basename "$file")"
+    stamp >"$venv/granary-$(basename "$file")"
     echo "installed in $((SECONDS - started)) s"
 }
 

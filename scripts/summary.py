@@ -1,4 +1,4 @@
-"""Show what the warehouse holds: rows per feed, the last weeks of sales by event, and what to try next.
+"""Show what the warehouse holds: rows per feed, the last weeks of sales, the best returns, and what to try next.
 
 usage: scripts/in_venv.sh summary.py        (or: make summary)
 
@@ -19,6 +19,7 @@ from project import ROOT, run_main
 from warehouse import connect
 
 SALES_WEEKS = 4
+RETURNS, RETURN_DAYS = 5, 30
 BAR_WIDTH = 20  # characters, for the largest value
 
 ROWS_PER_FEED = """
@@ -42,6 +43,15 @@ SALES = """
     where sales.sales_week > (select max(sales_week) from {marts}.fct_weekly_sales) - 7 * %s
     order by sales.sales_week desc, sales.gross_sales_usd desc, sales.event_id
 """
+RETURNS_OF_ASSETS = """
+    select prices.price_date::text, coalesce(assets.asset_name, prices.asset_id), round(prices.daily_return_pct, 2),
+        trim_scale(prices.close_price_usd)::text
+    from {marts}.fct_asset_prices_daily as prices
+    left join {marts}.dim_asset as assets on assets.asset_id = prices.asset_id
+    where prices.price_date > (select max(price_date) from {marts}.fct_asset_prices_daily) - %s
+    order by prices.daily_return_pct desc nulls last, prices.price_date, prices.asset_id
+    limit %s
+"""
 
 
 def main() -> int:
@@ -53,6 +63,7 @@ def main() -> int:
     with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
         print_rows(cursor)
         print_sales(cursor)
+        print_returns(cursor)
     print_next_steps()
     return 0
 
@@ -91,6 +102,17 @@ def print_sales(cursor: Any) -> None:
         table.append(["" if week == previous_week else str(week), event, orders, gross, collected, bar])
         previous_week = week
     print_table(["week of", "event", "orders", "gross USD", "collected USD", ""], table)
+
+
+def print_returns(cursor: Any) -> None:
+    """Print the best daily returns of the last days."""
+    relations = "marts.fct_asset_prices_daily", "marts.dim_asset"
+    rows = query(cursor, RETURNS_OF_ASSETS, *relations, parameters=[RETURN_DAYS, RETURNS])
+    print(f"\nBest daily returns of the last {RETURN_DAYS} days\n")
+    if not rows:
+        print("  No prices yet: bin/dbt build" if rows is None else "  There are no prices.")
+        return
+    print_table(["day", "asset", "return %", "close USD"], rows)
 
 
 def print_next_steps() -> None:
