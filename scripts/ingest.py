@@ -71,7 +71,7 @@ def attempt(file: LandingFile, options: argparse.Namespace) -> collections.Count
         if file.entity and not options.dry_run:
             raw_tables.record_failure(file, message)
         return collections.Counter(failed=1)
-    if outcome != "known" or options.names:  # else the total says how many are known
+    if note or outcome != "known":  # of files that are known by their own path, the total says how many
         print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
     return collections.Counter({outcome: 1, **counts})
 
@@ -84,7 +84,8 @@ def load(cursor: Any, file: LandingFile, options: argparse.Namespace) -> tuple[s
     batch = raw_tables.open_batch(cursor, file)
     known, replaced = raw_tables.look_up(cursor, file, batch, options.replace)
     if known:
-        return "known", f"batch {known} has these bytes already", {}
+        is_routine = known["path"] == file.relative and not options.names
+        return "known", "" if is_routine else f"batch {known['batch_id']} has these bytes already", {}
     if file.format == ".csv":
         names, header_lines = landing.read_header(file)
     else:  # any object may have a key of its own

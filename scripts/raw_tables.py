@@ -56,24 +56,27 @@ def open_batch(cursor: Any, file: LandingFile) -> dict[str, Any]:
     return {**batch, **known, "rows_read": 0, "rows_loaded": 0, "rows_rejected": 0}
 
 
-def look_up(cursor: Any, file: LandingFile, batch: dict[str, Any], replace: bool) -> tuple[int | None, int | None]:
-    """Return (the loaded batch that has the file's bytes already, the batch that the file is to replace)."""
+def look_up(
+    cursor: Any, file: LandingFile, batch: dict[str, Any], replace: bool
+) -> tuple[dict[str, Any] | None, int | None]:
+    """Return (the id and path of the loaded batch that has the file's bytes already, the id of the one to replace)."""
     cursor.execute(
-        "select batch_id, sha256, path = %(path)s from raw._batches where feed = %(feed)s and entity = %(entity)s"
+        "select batch_id, sha256, path from raw._batches where feed = %(feed)s and entity = %(entity)s"
         " and status = 'loaded' and (path = %(path)s or bytes = %(bytes)s) order by path = %(path)s desc, batch_id",
         batch,
     )
     candidates = cursor.fetchall()
     with landing.opened(file) as (source, _):
         digest = source.digest() if candidates else None  # files of another size have other bytes
-    changed = [batch_id for batch_id, sha256, is_same_path in candidates if is_same_path and sha256 != digest]
+    changed = [batch_id for batch_id, sha256, path in candidates if path == file.relative and sha256 != digest]
     if changed and not replace:
         raise GranaryError(
             f"{file.relative}: batch {changed[0]} was loaded from this path with other bytes; deliver corrections in a"
             f" new file, or replace that batch with: bin/ingest --replace {file.label}"
         )
-    known = [batch_id for batch_id, sha256, _ in candidates if sha256 == digest and not changed]
-    return next(iter(known), None), next(iter(changed), None)
+    same = [(batch_id, path) for batch_id, sha256, path in candidates if sha256 == digest and not changed]
+    known = dict(zip(("batch_id", "path"), same[0], strict=True)) if same else None
+    return known, next(iter(changed), None)
 
 
 def close_batch(cursor: Any, batch: dict[str, Any], replaced: int | None) -> None:
