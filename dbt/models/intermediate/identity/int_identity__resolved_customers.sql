@@ -12,8 +12,6 @@
 -- Each doubling sends every pointer twice as far: after 24 of them, 16 million merges further.
 {% set doublings = 24 %}
 
--- int_identity__latest_merges is named directly wherever it is joined, because an import CTE that is used more than once is
--- materialized and has no index: each step of the walk would read all merges.
 with recursive
 
 {% if is_incremental() %}
@@ -26,7 +24,7 @@ touched as (
 ),
 
 -- All that was connected with them. A group is what pointers connect, so whoever is in a group with them now either was so
--- before or has a pointer that changed: the groups to be walked again are among these, from end to end.
+-- before or has a pointer that changed: the groups to be walked again lie wholly among these.
 walked as (
 
     select touched.customer_id
@@ -43,27 +41,28 @@ walked as (
 
 ),
 
-{% else %}
+{% endif %}
 
-walked as (
+pointers as (
 
-    select latest.customer_id
+    select latest.*
     from {{ ref('int_identity__latest_merges') }} as latest
+    {% if is_incremental() %}
+    inner join walked
+        on latest.customer_id = walked.customer_id
+    {% endif %}
 
 ),
 
-{% endif %}
-
--- Walks down from the customers that nobody absorbed. Each merge is followed once, so the walk is linear at any depth.
+-- Walks down from the customers that nobody absorbed. Each merge is followed once, so the walk is linear at any depth. (It
+-- names the table, because a CTE that is used more than once is materialized and has no index: each step would read it all.)
 trees as (
 
     select
-        latest.customer_id,
-        latest.customer_id as canonical_customer_id
-    from walked
-    inner join {{ ref('int_identity__latest_merges') }} as latest
-        on walked.customer_id = latest.customer_id
-    where latest.absorbed_by_customer_id is null
+        pointers.customer_id,
+        pointers.customer_id as canonical_customer_id
+    from pointers
+    where pointers.absorbed_by_customer_id is null
 
     union all
 
@@ -81,19 +80,17 @@ trees as (
 looping as (
 
     select
-        latest.customer_id,
-        latest.absorbed_by_customer_id,
+        pointers.customer_id,
+        pointers.absorbed_by_customer_id,
         row_number() over (
             order by
-                latest.absorbed_at,
-                {{ binary_order('latest.absorbed_by_customer_id') }},
-                {{ binary_order('latest.customer_id') }}
+                pointers.absorbed_at,
+                {{ binary_order('pointers.absorbed_by_customer_id') }},
+                {{ binary_order('pointers.customer_id') }}
         ) as merge_number
-    from walked
-    inner join {{ ref('int_identity__latest_merges') }} as latest
-        on walked.customer_id = latest.customer_id
+    from pointers
     left join trees
-        on walked.customer_id = trees.customer_id
+        on pointers.customer_id = trees.customer_id
     where trees.customer_id is null
 
 ),
@@ -159,11 +156,11 @@ groups as (
 
     select
         resolved.canonical_customer_id,
-        {{ dbt.bool_or('latest.has_ignored_merge') }} as has_ignored_merge,
-        max(latest._merges_batch_id) as _merges_batch_id
+        {{ dbt.bool_or('pointers.has_ignored_merge') }} as has_ignored_merge,
+        max(pointers._merges_batch_id) as _merges_batch_id
     from resolved
-    inner join {{ ref('int_identity__latest_merges') }} as latest
-        on resolved.customer_id = latest.customer_id
+    inner join pointers
+        on resolved.customer_id = pointers.customer_id
     group by resolved.canonical_customer_id
 
 ),
@@ -174,26 +171,26 @@ final as (
         -- ids
         resolved.customer_id,
         resolved.canonical_customer_id,
-        latest.absorbed_by_customer_id,
+        pointers.absorbed_by_customer_id,
 
         -- booleans
         groups.has_ignored_merge,
 
         -- timestamps
-        latest.absorbed_at,
+        pointers.absorbed_at,
 
         -- provenance
-        latest.merge_batch_id,
-        latest.merge_row_id,
+        pointers.merge_batch_id,
+        pointers.merge_row_id,
         groups._merges_batch_id
 
     from resolved
     inner join groups
         on resolved.canonical_customer_id = groups.canonical_customer_id
     -- A survivor's own merge is the one that its cycle does without.
-    left join {{ ref('int_identity__latest_merges') }} as latest
+    left join pointers
         on
-            resolved.customer_id = latest.customer_id
+            resolved.customer_id = pointers.customer_id
             and resolved.customer_id <> resolved.canonical_customer_id
 
 )
