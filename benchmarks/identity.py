@@ -34,20 +34,22 @@ USUAL = """
 with recursive chains as (
 
     select
-        from_customer_id as customer_id,
-        to_customer_id as reached_customer_id,
+        customer_id,
+        absorbed_by_customer_id as reached_customer_id,
         1 as step
     from intermediate.int_identity__latest_merges
+    where absorbed_by_customer_id is not null
 
     union all
 
     select
         chains.customer_id,
-        merges.to_customer_id as reached_customer_id,
+        merges.absorbed_by_customer_id as reached_customer_id,
         chains.step + 1 as step
     from chains
     inner join intermediate.int_identity__latest_merges as merges
-        on chains.reached_customer_id = merges.from_customer_id
+        on chains.reached_customer_id = merges.customer_id
+    where merges.absorbed_by_customer_id is not null
 
 )
 

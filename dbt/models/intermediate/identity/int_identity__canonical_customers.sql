@@ -3,6 +3,8 @@
     indexes=[
         {'columns': ['customer_id'], 'unique': true},
         {'columns': ['canonical_customer_id']},
+        {'columns': ['has_ignored_merge']},
+        {'columns': ['_merges_batch_id']},
         {'columns': ['_batch_id']},
     ],
 ) }}
@@ -30,22 +32,15 @@ resolved as (
 
 {% if is_incremental() %}
 
--- Merges and overrides change who a customer is without a new page view: what is stored is compared with what is true.
--- (The table is named where it is joined, so that its index is used.)
+-- Merges and overrides change who a customer is without a new page view.
 affected as (
 
-    select new_sightings.customer_id from new_sightings
+    select new_sightings.customer_id
+    from new_sightings
 
     union
 
-    select resolved.customer_id
-    from resolved
-    left join {{ this }} as known
-        on resolved.customer_id = known.customer_id
-    where
-        known.customer_id is null
-        or known.canonical_customer_id <> resolved.canonical_customer_id
-        or coalesce(known.merge_row_id, 0) <> coalesce(resolved.merge_row_id, 0)
+    {{ customers_touched_since(ref('int_identity__resolved_customers'), watermark('_merges_batch_id')) }}
 
 ),
 
@@ -85,12 +80,16 @@ final as (
         coalesce(resolved.canonical_customer_id, sightings.customer_id) as canonical_customer_id,
         resolved.absorbed_by_customer_id,
 
+        -- booleans
+        coalesce(resolved.has_ignored_merge, false) as has_ignored_merge,
+
         -- timestamps
         resolved.absorbed_at,
 
         -- provenance
         resolved.merge_batch_id,
         resolved.merge_row_id,
+        resolved._merges_batch_id,
         sightings._batch_id
 
     from sightings

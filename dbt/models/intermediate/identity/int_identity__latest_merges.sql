@@ -1,20 +1,16 @@
--- Rebuilt in full: it is linear in the merges, which are few beside the facts, and overrides come and go without a batch.
 {{ config(
-    materialized='table',
+    unique_key='customer_id',
     indexes=[
-        {'columns': ['from_customer_id'], 'unique': true},
-        {'columns': ['to_customer_id']},
+        {'columns': ['customer_id'], 'unique': true},
+        {'columns': ['absorbed_by_customer_id']},
+        {'columns': ['has_ignored_merge']},
+        {'columns': ['_merges_batch_id']},
     ],
     post_hook='analyze {{ this }}',
 ) }}
 
+-- The merges are named directly where they are joined, so that their indexes are used.
 with
-
-delivered as (
-
-    select * from {{ ref('int_tickets__identity_merges') }}
-
-),
 
 overrides as (
 
@@ -22,23 +18,83 @@ overrides as (
 
 ),
 
--- A self-merge changes nothing, and a merge that people overrode is as if it had never been delivered.
-effective as (
+{% if is_incremental() %}
 
-    select delivered.*
-    from delivered
+-- Customers of whose merges another one may win now: they have a new merge, or one is ignored, or one was ignored when this
+-- table was built last. An override comes and goes without a batch; `has_ignored_merge` is what is left of it.
+reconsidered as (
+
+    select new_merges.from_customer_id as customer_id
+    from {{ ref('int_tickets__identity_merges') }} as new_merges
+    where new_merges._batch_id > {{ watermark('_merges_batch_id') }}
+
+    union
+
+    select overrides.from_customer_id as customer_id
+    from overrides
+
+    union
+
+    select known.customer_id
+    from {{ this }} as known
+    where known.has_ignored_merge
+
+),
+
+affected as (
+
+    select reconsidered.customer_id
+    from reconsidered
+
+    union
+
+    select merges.to_customer_id as customer_id
+    from reconsidered
+    inner join {{ ref('int_tickets__identity_merges') }} as merges
+        on reconsidered.customer_id = merges.from_customer_id
+
+),
+
+-- What is said of a customer depends on their own merges, and on all merges of those who ever merged with them.
+needed as (
+
+    select affected.customer_id
+    from affected
+
+    union
+
+    select merges.from_customer_id as customer_id
+    from affected
+    inner join {{ ref('int_tickets__identity_merges') }} as merges
+        on affected.customer_id = merges.to_customer_id
+
+),
+
+{% endif %}
+
+considered as (
+
+    select
+        merges.*,
+        overrides.from_customer_id is not null as is_ignored,
+        max(merges._batch_id) over (partition by merges.from_customer_id) as latest_batch_id,
+        {{ dbt.bool_or('overrides.from_customer_id is not null') }}
+            over (partition by merges.from_customer_id) as is_any_ignored
+    from {{ ref('int_tickets__identity_merges') }} as merges
+    {% if is_incremental() %}
+    inner join needed
+        on merges.from_customer_id = needed.customer_id
+    {% endif %}
     left join overrides
         on
-            delivered.from_customer_id = overrides.from_customer_id
-            and delivered.to_customer_id = overrides.to_customer_id
-    where
-        overrides.from_customer_id is null
-        and delivered.from_customer_id <> delivered.to_customer_id
+            merges.from_customer_id = overrides.from_customer_id
+            and merges.to_customer_id = overrides.to_customer_id
 
 ),
 
 -- The latest decision wins, whatever the order of arrival; at the same moment, the highest id. The delivery decides only
--- which of several equal rows is named as the source.
+-- which of several equal rows is named as the source. A self-merge changes nothing, and a merge that people overrode is as
+-- if it had never been delivered.
 ranked as (
 
     select
@@ -47,33 +103,73 @@ ranked as (
             partition by from_customer_id
             order by merged_at desc, {{ binary_order('to_customer_id') }} desc, _batch_id desc, _row_id desc
         ) as decision_rank
-    from effective
+    from considered
+    where
+        not is_ignored
+        and from_customer_id <> to_customer_id
 
 ),
 
-latest as (
+-- A merge is news for everyone with whom its customer ever merged: for the group that the customer enters, and for the one
+-- that they leave.
+concerned as (
+
+    select
+        from_customer_id as customer_id,
+        is_any_ignored,
+        latest_batch_id
+    from considered
+
+    union all
+
+    select
+        to_customer_id as customer_id,
+        is_any_ignored,
+        latest_batch_id
+    from considered
+
+),
+
+customers as (
+
+    select
+        concerned.customer_id,
+        {{ dbt.bool_or('concerned.is_any_ignored') }} as has_ignored_merge,
+        max(concerned.latest_batch_id) as _merges_batch_id
+    from concerned
+    {% if is_incremental() %}
+    inner join affected
+        on concerned.customer_id = affected.customer_id
+    {% endif %}
+    group by concerned.customer_id
+
+),
+
+-- Customers of whom no merge counts are here as well: they exist, and a watermark must know their merges.
+final as (
 
     select
         -- ids
-        from_customer_id,
-        to_customer_id,
+        customers.customer_id,
+        latest.to_customer_id as absorbed_by_customer_id,
 
-        -- numerics
-        -- Within a cycle no two merges have the same target, so there this order is that of time and target alone.
-        row_number() over (
-            order by merged_at, {{ binary_order('to_customer_id') }}, {{ binary_order('from_customer_id') }}
-        ) as merge_number,
+        -- booleans
+        customers.has_ignored_merge,
 
         -- timestamps
-        merged_at,
+        latest.merged_at as absorbed_at,
 
         -- provenance
-        _batch_id,
-        _row_id
+        latest._batch_id as merge_batch_id,
+        latest._row_id as merge_row_id,
+        customers._merges_batch_id
 
-    from ranked
-    where decision_rank = 1
+    from customers
+    left join ranked as latest
+        on
+            customers.customer_id = latest.from_customer_id
+            and latest.decision_rank = 1
 
 )
 
-select * from latest
+select * from final

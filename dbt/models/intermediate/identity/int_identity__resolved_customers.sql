@@ -1,60 +1,107 @@
--- Rebuilt in full, as the merges that it follows: see int_identity__latest_merges.
 {{ config(
-    materialized='table',
-    indexes=[{'columns': ['customer_id'], 'unique': true}],
+    unique_key='customer_id',
+    indexes=[
+        {'columns': ['customer_id'], 'unique': true},
+        {'columns': ['canonical_customer_id']},
+        {'columns': ['has_ignored_merge']},
+        {'columns': ['_merges_batch_id']},
+    ],
     post_hook='analyze {{ this }}',
 ) }}
 
 -- Each doubling sends every pointer twice as far: after 24 of them, 16 million merges further.
 {% set doublings = 24 %}
 
--- The two walks name int_identity__latest_merges directly, because an import CTE that is used more than once is
--- materialized and has no index: each step would read all merges.
 with recursive
 
--- Overridden merges and self-merges count here as well: their customers exist, and a merge that is overridden later must
--- find them again.
-merged_customers as (
+{% if is_incremental() %}
 
-    select from_customer_id as customer_id from {{ ref('int_tickets__identity_merges') }}
-    union
-    select to_customer_id as customer_id from {{ ref('int_tickets__identity_merges') }}
+-- Everyone who may point to somebody else than before, and everyone whom they point to now or pointed to then.
+touched as (
+
+    {{ customers_touched_since(ref('int_identity__latest_merges'), watermark('_merges_batch_id')) }}
 
 ),
 
--- Walks down from the customers that nobody absorbed. Each merge is followed once, so the walk is linear at any depth.
+-- All that was connected with them. A group is what pointers connect, so whoever is in a group with them now either was so
+-- before or has a pointer that changed: the groups to be walked again lie wholly among these.
+walked as (
+
+    select touched.customer_id
+    from touched
+
+    union
+
+    select members.customer_id
+    from touched
+    inner join {{ this }} as known
+        on touched.customer_id = known.customer_id
+    inner join {{ this }} as members
+        on known.canonical_customer_id = members.canonical_customer_id
+
+),
+
+{% endif %}
+
+pointers as (
+
+    select latest.*
+    from {{ ref('int_identity__latest_merges') }} as latest
+    {% if is_incremental() %}
+    inner join walked
+        on latest.customer_id = walked.customer_id
+    {% endif %}
+
+),
+
+-- Walks down from the customers that nobody absorbed. Each merge is followed once, so the walk is linear at any depth. (It
+-- names the table, because a CTE that is used more than once is materialized and has no index: each step would read it all.)
 trees as (
 
     select
-        merged_customers.customer_id,
-        merged_customers.customer_id as canonical_customer_id
-    from merged_customers
-    left join {{ ref('int_identity__latest_merges') }} as latest
-        on merged_customers.customer_id = latest.from_customer_id
-    where latest.from_customer_id is null
+        pointers.customer_id,
+        pointers.customer_id as canonical_customer_id
+    from pointers
+    where pointers.absorbed_by_customer_id is null
 
     union all
 
     select
-        latest.from_customer_id as customer_id,
+        latest.customer_id,
         trees.canonical_customer_id
     from trees
     inner join {{ ref('int_identity__latest_merges') }} as latest
-        on trees.customer_id = latest.to_customer_id
+        on trees.customer_id = latest.absorbed_by_customer_id
 
 ),
 
--- What no walk reached leads into a cycle. As a rule there is next to nothing here.
+-- What no walk reached leads into a cycle. As a rule there is next to nothing here. Within a cycle no two merges have the
+-- same target, so there the order of the numbers is that of time and target alone.
+looping as (
+
+    select
+        pointers.customer_id,
+        pointers.absorbed_by_customer_id,
+        row_number() over (
+            order by
+                pointers.absorbed_at,
+                {{ binary_order('pointers.absorbed_by_customer_id') }},
+                {{ binary_order('pointers.customer_id') }}
+        ) as merge_number
+    from pointers
+    left join trees
+        on pointers.customer_id = trees.customer_id
+    where trees.customer_id is null
+
+),
+
 hops_0 as (
 
     select
-        latest.from_customer_id as customer_id,
-        latest.to_customer_id as reached_customer_id,
-        latest.merge_number as latest_merge_number
-    from {{ ref('int_identity__latest_merges') }} as latest
-    left join trees
-        on latest.from_customer_id = trees.customer_id
-    where trees.customer_id is null
+        customer_id,
+        absorbed_by_customer_id as reached_customer_id,
+        merge_number as latest_merge_number
+    from looping
 
 ),
 
@@ -79,12 +126,12 @@ cycles as (
 
     select
         hops.customer_id,
-        latest.to_customer_id as canonical_customer_id
+        looping.absorbed_by_customer_id as canonical_customer_id
     from hops_{{ doublings }} as hops
     inner join hops_{{ doublings }} as on_cycle
         on hops.reached_customer_id = on_cycle.customer_id
-    inner join {{ ref('int_identity__latest_merges') }} as latest
-        on on_cycle.latest_merge_number = latest.merge_number
+    inner join looping
+        on on_cycle.latest_merge_number = looping.merge_number
 
 ),
 
@@ -104,26 +151,46 @@ resolved as (
 
 ),
 
+-- What happened to one member of a group matters to all of them.
+groups as (
+
+    select
+        resolved.canonical_customer_id,
+        {{ dbt.bool_or('pointers.has_ignored_merge') }} as has_ignored_merge,
+        max(pointers._merges_batch_id) as _merges_batch_id
+    from resolved
+    inner join pointers
+        on resolved.customer_id = pointers.customer_id
+    group by resolved.canonical_customer_id
+
+),
+
 final as (
 
     select
         -- ids
         resolved.customer_id,
         resolved.canonical_customer_id,
-        latest.to_customer_id as absorbed_by_customer_id,
+        pointers.absorbed_by_customer_id,
+
+        -- booleans
+        groups.has_ignored_merge,
 
         -- timestamps
-        latest.merged_at as absorbed_at,
+        pointers.absorbed_at,
 
         -- provenance
-        latest._batch_id as merge_batch_id,
-        latest._row_id as merge_row_id
+        pointers.merge_batch_id,
+        pointers.merge_row_id,
+        groups._merges_batch_id
 
     from resolved
+    inner join groups
+        on resolved.canonical_customer_id = groups.canonical_customer_id
     -- A survivor's own merge is the one that its cycle does without.
-    left join {{ ref('int_identity__latest_merges') }} as latest
+    left join pointers
         on
-            resolved.customer_id = latest.from_customer_id
+            resolved.customer_id = pointers.customer_id
             and resolved.customer_id <> resolved.canonical_customer_id
 
 )

@@ -1,10 +1,13 @@
--- Parsed once: who is who is resolved from all merges at every build, and parsing them all again would cost more than that.
+-- Parsed once, and looked up by both ends: see int_identity__latest_merges.
 {{ config(
     unique_key='_row_id',
     indexes=[
         {'columns': ['_row_id'], 'unique': true},
+        {'columns': ['from_customer_id']},
+        {'columns': ['to_customer_id']},
         {'columns': ['_batch_id']},
     ],
+    post_hook='analyze {{ this }}',
 ) }}
 
 with

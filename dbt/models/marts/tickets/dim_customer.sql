@@ -3,12 +3,12 @@
     indexes=[
         {'columns': ['customer_id'], 'unique': true},
         {'columns': ['customer_id_count']},
+        {'columns': ['has_ignored_merge']},
         {'columns': ['_batch_id']},
+        {'columns': ['_merges_batch_id']},
     ],
     post_hook='delete from {{ this }} where customer_id_count = 0',
 ) }}
-
--- depends_on: {{ ref('int_identity__resolved_customers') }}
 
 with
 
@@ -20,13 +20,8 @@ canonical_customers as (
 
 {% if is_incremental() %}
 
-resolved_customers as (
-
-    select * from {{ ref('int_identity__resolved_customers') }}
-
-),
-
--- Customers seen in new page views, and every customer that a merge ever named: their groups may have changed.
+-- Customers seen in new page views, and everyone in a group that may have changed: whom it is named after now, and whom it
+-- was named after then.
 affected_customers as (
 
     select new_sightings.canonical_customer_id as customer_id
@@ -35,8 +30,7 @@ affected_customers as (
 
     union
 
-    select resolved_customers.customer_id
-    from resolved_customers
+    {{ customers_touched_since(ref('int_identity__canonical_customers'), watermark('_merges_batch_id')) }}
 
 ),
 
@@ -52,7 +46,7 @@ affected_customers as (
 {% endif %}
 
 -- A customer that was absorbed comes out with a count of 0: the row replaces the old one, and the hook deletes it.
-counted as (
+final as (
 
     select
         -- ids
@@ -61,32 +55,20 @@ counted as (
         -- numerics
         count(canonical_customers.customer_id) as customer_id_count,
 
+        -- booleans
+        coalesce({{ dbt.bool_or('canonical_customers.has_ignored_merge') }}, false) as has_ignored_merge,
+
         -- timestamps
         max(canonical_customers.absorbed_at) as last_absorbed_at,
 
         -- provenance
-        max(canonical_customers._batch_id) as _batch_id
+        max(canonical_customers._batch_id) as _batch_id,
+        max(canonical_customers._merges_batch_id) as _merges_batch_id
 
     from affected_customers
     left join canonical_customers
         on affected_customers.customer_id = canonical_customers.canonical_customer_id
     group by affected_customers.customer_id
-
-),
-
--- Nearly all of them are as they were: only what differs is written.
-final as (
-
-    select counted.*
-    from counted
-    {% if is_incremental() %}
-    left join {{ this }} as known
-        on counted.customer_id = known.customer_id
-    where
-        counted.customer_id_count <> coalesce(known.customer_id_count, 0)
-        or counted.last_absorbed_at is distinct from known.last_absorbed_at
-        or counted._batch_id is distinct from known._batch_id
-    {% endif %}
 
 )
 

@@ -4,11 +4,11 @@
         {'columns': ['page_id'], 'unique': true},
         {'columns': ['customer_id', 'canonical_customer_id']},
         {'columns': ['canonical_customer_id', 'viewed_at']},
+        {'columns': ['has_ignored_merge']},
         {'columns': ['_batch_id']},
+        {'columns': ['_merges_batch_id']},
     ],
 ) }}
-
--- depends_on: {{ ref('int_identity__resolved_customers') }}
 
 with
 
@@ -26,14 +26,13 @@ canonical_customers as (
 
 {% if is_incremental() %}
 
-resolved_customers as (
+touched_customers as (
 
-    select * from {{ ref('int_identity__resolved_customers') }}
+    {{ customers_touched_since(ref('int_identity__canonical_customers'), watermark('_merges_batch_id')) }}
 
 ),
 
--- Merges re-key history: besides the new page views, those of every merged customer that stand here under another id than
--- today's. The table is compared with itself as it should be, so nothing is missed after a run that was cut short.
+-- Merges re-key history: besides the new page views, all those that are here of customers whose group may have changed.
 affected_pages as (
 
     select new_pages.page_id
@@ -43,10 +42,9 @@ affected_pages as (
     union
 
     select page_views.page_id
-    from resolved_customers
+    from touched_customers
     inner join {{ this }} as page_views
-        on resolved_customers.customer_id = page_views.customer_id
-    where page_views.canonical_customer_id <> resolved_customers.canonical_customer_id
+        on touched_customers.customer_id = page_views.customer_id
 
 ),
 
@@ -66,12 +64,16 @@ final as (
         -- text
         pages.page_type,
 
+        -- booleans
+        coalesce(canonical_customers.has_ignored_merge, false) as has_ignored_merge,
+
         -- timestamps
         pages.viewed_at,
 
         -- provenance
         pages._batch_id,
-        pages._row_id
+        pages._row_id,
+        canonical_customers._merges_batch_id
 
     from pages
     {% if is_incremental() %}
