@@ -48,10 +48,10 @@ affected as (
 
     union
 
-    select merges.to_customer_id as customer_id
+    select delivered.to_customer_id as customer_id
     from reconsidered
-    inner join {{ ref('int_tickets__identity_merges') }} as merges
-        on reconsidered.customer_id = merges.from_customer_id
+    inner join {{ ref('int_tickets__identity_merges') }} as delivered
+        on reconsidered.customer_id = delivered.from_customer_id
 
 ),
 
@@ -63,10 +63,10 @@ needed as (
 
     union
 
-    select merges.from_customer_id as customer_id
+    select delivered.from_customer_id as customer_id
     from affected
-    inner join {{ ref('int_tickets__identity_merges') }} as merges
-        on affected.customer_id = merges.to_customer_id
+    inner join {{ ref('int_tickets__identity_merges') }} as delivered
+        on affected.customer_id = delivered.to_customer_id
 
 ),
 
@@ -75,20 +75,20 @@ needed as (
 considered as (
 
     select
-        merges.*,
+        delivered.*,
         overrides.from_customer_id is not null as is_ignored,
-        max(merges._batch_id) over (partition by merges.from_customer_id) as latest_batch_id,
+        max(delivered._batch_id) over (partition by delivered.from_customer_id) as latest_batch_id,
         {{ dbt.bool_or('overrides.from_customer_id is not null') }}
-            over (partition by merges.from_customer_id) as is_any_ignored
-    from {{ ref('int_tickets__identity_merges') }} as merges
+            over (partition by delivered.from_customer_id) as is_any_ignored
+    from {{ ref('int_tickets__identity_merges') }} as delivered
     {% if is_incremental() %}
     inner join needed
-        on merges.from_customer_id = needed.customer_id
+        on delivered.from_customer_id = needed.customer_id
     {% endif %}
     left join overrides
         on
-            merges.from_customer_id = overrides.from_customer_id
-            and merges.to_customer_id = overrides.to_customer_id
+            delivered.from_customer_id = overrides.from_customer_id
+            and delivered.to_customer_id = overrides.to_customer_id
 
 ),
 
