@@ -76,10 +76,7 @@ considered as (
 
     select
         delivered.*,
-        overrides.from_customer_id is not null as is_ignored,
-        max(delivered._batch_id) over (partition by delivered.from_customer_id) as latest_batch_id,
-        {{ dbt.bool_or('overrides.from_customer_id is not null') }}
-            over (partition by delivered.from_customer_id) as is_any_ignored
+        overrides.from_customer_id is not null as is_ignored
     from {{ ref('int_tickets__identity_merges') }} as delivered
     {% if is_incremental() %}
     inner join needed
@@ -110,23 +107,36 @@ ranked as (
 
 ),
 
+news as (
+
+    select
+        from_customer_id,
+        {{ dbt.bool_or('is_ignored') }} as has_ignored_merge,
+        max(_batch_id) as _merges_batch_id
+    from considered
+    group by from_customer_id
+
+),
+
 -- A merge is news for everyone with whom its customer ever merged: for the group that the customer enters, and for the one
 -- that they leave.
 concerned as (
 
     select
         from_customer_id as customer_id,
-        is_any_ignored,
-        latest_batch_id
-    from considered
+        has_ignored_merge,
+        _merges_batch_id
+    from news
 
     union all
 
     select
-        to_customer_id as customer_id,
-        is_any_ignored,
-        latest_batch_id
+        considered.to_customer_id as customer_id,
+        news.has_ignored_merge,
+        news._merges_batch_id
     from considered
+    inner join news
+        on considered.from_customer_id = news.from_customer_id
 
 ),
 
@@ -134,8 +144,8 @@ customers as (
 
     select
         concerned.customer_id,
-        {{ dbt.bool_or('concerned.is_any_ignored') }} as has_ignored_merge,
-        max(concerned.latest_batch_id) as _merges_batch_id
+        {{ dbt.bool_or('concerned.has_ignored_merge') }} as has_ignored_merge,
+        max(concerned._merges_batch_id) as _merges_batch_id
     from concerned
     {% if is_incremental() %}
     inner join affected
