@@ -28,6 +28,7 @@ from project import GranaryError
 
 BLOCK = 1 << 16  # bytes: larger ones make COPY wait
 LIMIT = 8 << 20  # bytes: a longer line, record or JSON element counts as damaged, so that memory stays bounded
+DEEPEST = 1000  # levels of nested JSON: PostgreSQL's stack is limited
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
 PROGRESS_FROM = 16 << 20  # bytes: smaller files are loaded before a bar could be read
 LONGEST_NAME = 63  # bytes, PostgreSQL's limit
@@ -254,7 +255,7 @@ def read_lines(file: LandingFile, stream: io.BufferedReader) -> Iterator[tuple[i
         lines = ((line, text, [], None) for line, text in enumerate(iter(lambda: physical_line(stream), b""), start=1))
     for line, delivered, fields, problem in lines:
         number, text = max(line, number + 1), delivered.rstrip(b"\r\n")
-        if problem := problem or problem_of(text):
+        if problem := problem or problem_of(text) or (None if names else problem_of_json(text)):
             yield number, text[:KEPT_TEXT].decode("utf-8", "backslashreplace").replace("\0", "\\x00"), problem
         else:
             yield number, json.dumps(dict(zip(names, fields, strict=True))) if names else text.decode(), None
@@ -270,6 +271,16 @@ def problem_of(text: bytes) -> str | None:
         text.decode()
     except UnicodeDecodeError as error:
         return f"it is not UTF-8 (byte 0x{text[error.start]:02x} at byte {error.start + 1})"
+    return None
+
+
+def problem_of_json(text: bytes) -> str | None:
+    """Say whether JSON is nested too deeply. What else may be wrong with it, PostgreSQL says."""
+    if text.count(b"[") + text.count(b"{") > DEEPEST:
+        brackets = re.sub(rb'"(?:[^"\\]|\\.)*"|[^][{}]', b"", text)
+        depths = itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
+        if max(depths, default=0) > DEEPEST:
+            return f"it is nested more than {DEEPEST} levels deep"
     return None
 
 

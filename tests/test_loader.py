@@ -559,6 +559,17 @@ def test_json_that_can_not_be_a_row_is_set_aside(project: Project, load, name: s
     assert [(number, reason) for number, _, reason in project.rejected()] == list(enumerate(bad.values(), start=1))
 
 
+def test_json_that_is_nested_too_deeply_for_the_server_is_set_aside(project: Project, load):
+    brackets_in_a_text = b'{"id": "' + b"[{" * 5_000 + b'\\"", "note": [' + b",".join([b"{}"] * 5_000) + b"]}"
+    bottomless = b'{"id": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b', "note": 1}'
+    project.write(f"{ORDERS}/b1.jsonl", b"\n".join([brackets_in_a_text, bottomless, b'{"id": 1, "note": 2}']))
+    assert load()[0] == 0
+    assert [number for number, *_ in project.rows()] == [1, 3]
+    assert [(number, reason) for number, _, reason in project.rejected()] == [
+        (2, "it is nested more than 1000 levels deep")
+    ]
+
+
 # -- What is loaded ----------------------------------------------------------------------------------------------------
 
 
