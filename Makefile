@@ -5,8 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary lint format test soak \
-	psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary lint format test soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
 	@"$$ROOT/bin/ingest"
