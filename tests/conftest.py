@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import shutil
 import subprocess
 import tempfile
@@ -79,6 +80,7 @@ def run_command(
 @pytest.fixture(scope="session", autouse=True)
 def neutral_environment() -> Iterator[None]:
     """Keep the user's settings out of the tests' own process, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and `&` ignore it, and commands would inherit that
     with pytest.MonkeyPatch.context() as patch:
         for name, value in NEUTRAL.items():
             patch.setenv(name, value)
