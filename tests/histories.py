@@ -118,6 +118,23 @@ price_runs = rows(
     st.sampled_from(["0", "0", "0", "1", str(DAY)]),  # midnight, within the day, and of another day than it says
 )
 
+snapshots = rows(
+    "market/coin_markets_snapshot",
+    days.map("{{{}}} 06:00".format) | times,
+    assets | nothing,
+    st.sampled_from(["xx", "yy", ""]),
+    st.sampled_from(["An asset", "Renamed", "-"]),
+    prices,
+    caps,
+    st.sampled_from(["1", "10", "11", "51", "0", "1.5", ""]),
+    *[caps | prices] * 7,
+    prices,
+    times,
+    prices,
+    times,
+    times,
+)
+
 # What is named twice is drawn twice as often.
 any_row = st.one_of(
     rows("tickets/accounts", ids("a", 2), emails, times),
@@ -140,22 +157,8 @@ any_row = st.one_of(
     ),
     rows("tickets/identity_merges", customers, customers | nothing, times),
     rows("tickets/identity_merges", customers, customers, days.map("{{{}}}".format)),
-    rows(
-        "market/coin_markets_snapshot",
-        days.map("{{{}}} 06:00".format) | times,
-        assets | nothing,
-        st.sampled_from(["xx", "yy", ""]),
-        st.sampled_from(["An asset", "Renamed", "-"]),
-        prices,
-        caps,
-        st.sampled_from(["1", "10", "11", "51", "0", "1.5", ""]),
-        *[caps | prices] * 7,
-        prices,
-        times,
-        prices,
-        times,
-        times,
-    ),
+    snapshots,
+    snapshots,
     price_runs,
     price_runs,
 )
