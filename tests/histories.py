@@ -168,7 +168,7 @@ any_row = st.one_of(
 def histories(draw: st.DrawFn) -> History:
     """Overrides name merges that are delivered, before them or after; a few name what never comes."""
     steps = draw(st.tuples(*[st.lists(any_row, min_size=5, max_size=16).map(tuple)] * STEP_COUNT))
-    merges = [values[:2] for step in steps for entity, values in step if entity == "identity_merges"]
+    merges = [values[:2] for step in steps for entity, values in step if entity == "tickets/identity_merges"]
     override = st.sampled_from(merges or [("@c1", "@c2")]) | st.tuples(customers, customers)
     return History(steps, draw(st.tuples(*[st.frozensets(override, max_size=3)] * STEP_COUNT)))
 
