@@ -21,7 +21,7 @@ canonical_customers as (
 {% if is_incremental() %}
 
 -- Customers seen in new page views, and everyone in a group that may have changed: whom it is named after now, and whom it
--- was named after then.
+-- was named after then. A merge that is no longer ignored can split a group: the part has a name that is not here yet.
 affected_customers as (
 
     select new_sightings.canonical_customer_id as customer_id
@@ -31,6 +31,16 @@ affected_customers as (
     union
 
     {{ customers_touched_since(ref('int_identity__canonical_customers'), watermark('_merges_batch_id')) }}
+
+    union
+
+    select parts.canonical_customer_id as customer_id
+    from {{ ref('int_identity__canonical_customers') }} as parts
+    left join {{ this }} as known
+        on parts.canonical_customer_id = known.customer_id
+    where
+        known.customer_id is null
+        and exists (select 1 from {{ this }} as overridden where overridden.has_ignored_merge)
 
 ),
 
