@@ -1,6 +1,7 @@
 {#-
     A from clause over a landing table that gives each row three times: `delivered` as it came, `cleaned` of whitespace and
-    sentinels, and `parsed` as the source declares it (see declared_columns), all under the delivered names.
+    sentinels (with the default where nothing is left), and `parsed` as the source declares it (see declared_columns), all
+    under the delivered names.
 
     feed, entity: names of the source and its table
     columns: what is declared of it
@@ -12,7 +13,11 @@
     cross join lateral (
         select
             {%- for column in columns %}
+            {% if column.default -%}
+            coalesce({{ clean_text('delivered.' ~ column.name) }}, '{{ column.default }}') as {{ column.name }}
+            {%- else -%}
             {{ clean_text('delivered.' ~ column.name) }} as {{ column.name }}
+            {%- endif %}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
         limit 1

@@ -1,0 +1,12 @@
+{#-
+    A discount from cleaned text, as text in one spelling: `10%` or `12.5%` for a share, `5.00` for an amount (see
+    parse_amount). Null where it is neither.
+
+    value: SQL expression of cleaned text
+-#}
+{% macro parse_discount(value) -%}
+    coalesce(
+        case when {{ matches(value, '^[0-9]{1,3}([.][0-9]{1,2})? ?%$') }} then replace({{ value }}, ' ', '') end,
+        cast({{ parse_amount(value) }} as varchar)
+    )
+{%- endmacro %}
