@@ -1,0 +1,37 @@
+-- Each event that staging holds is in fct_course_events once, and course_engagement counts all events of learners, each once.
+
+with
+
+learner_events as (
+
+    select delivered.course_event_id
+    from {{ ref('fct_course_events') }} as delivered
+    where
+        exists (
+            select 1
+            from {{ ref('fct_enrolments') }} as enrolments
+            inner join {{ ref('dim_learner') }} as users
+                on enrolments.user_id = users.user_id
+            where
+                enrolments.course_id = delivered.course_id
+                and enrolments.user_id = delivered.user_id
+                and not enrolments.is_cancelled
+                and not users.is_deleted
+        )
+
+),
+
+counts as (
+
+    select
+        (select count(distinct course_event_id) from {{ ref('stg_courses__events') }}) as staged_count,
+        (select count(*) from {{ ref('fct_course_events') }}) as events_count,
+        (select count(*) from learner_events) as learner_events_count,
+        (select coalesce(sum(total_events), 0) from {{ ref('course_engagement') }}) as counted_events_count
+
+)
+
+select * from counts
+where
+    staged_count <> events_count
+    or learner_events_count <> counted_events_count
