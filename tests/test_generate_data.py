@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from generate_data import FEEDS, landing_path, main, planted_rows
-from sample_data import market
+from sample_data import market, shop
 from sample_data.files import StoredGzip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +34,7 @@ each_feed = pytest.mark.parametrize("feed", FEEDS)
 # What staging promises to take, restated here on purpose: a planted row is only explained if this agrees with its fate.
 SENTINELS = {"", "N/A", "NULL", "None", "null", "-"}
 AMOUNT = re.compile(r"[+-]?\$?[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d{1,2})?|\$?\(\$?(\d+|\d{1,3}(,\d{3})+)(\.\d{1,2})?\)")
+WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)([T ]([01]\d|2[0-3]):\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 REQUIRED = {
@@ -50,7 +51,15 @@ REQUIRED = {
         "coin_markets_snapshot": {"ingested_at_ts", "asset_id"},
         "coin_price_history": {"asset_id", "price_date", "close_price_usd", "source_ts_ms"},
     },
-}
+    "shop": {
+        "customers": {"customer_id"},
+        "products": {"product_id"},
+        "orders": {
+            "order_id", "customer_id", "product_id", "quantity", "unit_price", "discount", "order_date", "status",
+        },
+    },
+}  # fmt: skip
+DEFAULTS = {"shop": {"discount": "0"}}
 
 
 def generate(out: Path, feed: str, *arguments: str) -> Path:
@@ -117,7 +126,12 @@ def judge(feed: str, entity: str, row: dict[str, str] | None) -> str:
     if row is None:
         return "line"
     values = {name: "" if text.strip() in SENTINELS else text.strip() for name, text in row.items()}
-    unsound = [name for name in FEEDS[feed].columns[entity] if values[name] and not is_sound(name, values[name])]
+    values |= {name: text for name, text in DEFAULTS.get(feed, {}).items() if values.get(name) == ""}
+    given = [name for name in FEEDS[feed].columns[entity] if values[name]]
+    if feed == "shop":
+        unsound = [name for name in given if not is_sound_in_shop(name, values)]
+    else:
+        unsound = [name for name in given if not is_sound(name, values[name])]
     if {"price_date", "source_ts_ms"} <= {name for name in values if values[name] and name not in unsound}:
         moment = datetime.fromtimestamp(int(values["source_ts_ms"]) // 1000, timezone.utc)
         unsound += ["price_date"] * (f"{moment:%Y-%m-%d}" != values["price_date"])
@@ -152,6 +166,42 @@ def is_possible(name: str, value: Decimal) -> bool:
     return (
         value > 0 if name.endswith("_price_usd") else value >= 0 or name not in ("market_cap_usd", "total_volume_usd")
     )
+
+
+def is_sound_in_shop(name: str, values: dict[str, str]) -> bool:
+    text = values[name]
+    if name == "discount":
+        return is_discount(text, values)
+    if name == "quantity":
+        return bool(WHOLE_NUMBER.fullmatch(text)) and int(text) != 0 and abs(int(text)) <= 1000
+    if name in ("unit_price", "unit_cost"):
+        return bool(AMOUNT.fullmatch(text)) and 0 <= amount(text) <= 100_000
+    if name.endswith("_date"):
+        return len(text) == 10 and is_day(text) and (name != "order_date" or "2000" <= text[:4] <= "2099")
+    if name == "status":
+        return label(text) in {"placed", "shipped", "delivered", "returned", "cancelled"}
+    if name == "country":
+        return len(label(text)) == 2
+    return bool(label(text)) if name == "category" else is_sound(name, text)
+
+
+def is_discount(text: str, values: dict[str, str]) -> bool:
+    """Whether it is a share, or an amount that is not more than its line's: as far as that is known."""
+    if text.endswith("%"):
+        return bool(re.fullmatch(r"\d{1,3}(\.\d\d?)? ?%", text)) and Decimal(text[:-1].strip()) <= 100
+    if not AMOUNT.fullmatch(text) or amount(text) < 0:
+        return False
+    if not WHOLE_NUMBER.fullmatch(values["quantity"]) or not AMOUNT.fullmatch(values["unit_price"]):
+        return True
+    return amount(text) <= abs(int(values["quantity"]) * amount(values["unit_price"]))
+
+
+def amount(text: str) -> Decimal:
+    return (-1 if re.search("[(-]", text) else 1) * Decimal(re.sub("[^0-9.]", "", text))
+
+
+def label(text: str) -> str:
+    return re.sub("[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def is_day(text: str) -> bool:
@@ -213,6 +263,7 @@ def test_the_committed_data_is_small(committed):
     assert len(set(column(committed["tickets"], "orders", "order_id"))) >= 1000
     assert len(column(committed["tickets"], "pages", "page_id")) >= 800
     assert sum(map(len, contents(DATA, "market").values())) < 250_000
+    assert sum(map(len, contents(DATA, "shop").values())) < 150_000
 
 
 def test_orders_grow_with_the_scale_and_keep_to_the_ten_weeks(tmp_path):
@@ -226,6 +277,16 @@ def test_orders_grow_with_the_scale_and_keep_to_the_ten_weeks(tmp_path):
     regular = {row["order_id"] for row in orders if row["order_id"].strip() > "o_00100"}
     assert 5 * 1055 * 0.99 < len(regular) <= 5 * 1055
     assert {row["created_at"].strip()[:7] for row in orders} == {"2025-12", "2026-01", "2026-02"}
+
+
+def test_orders_and_customers_of_the_shop_grow_with_the_scale_and_closed_days_stay(tmp_path):
+    deliveries = read_feed(generate(tmp_path, "shop", "--scale", "5"), "shop")
+    orders = [row for row in sound_rows(deliveries, "shop", "orders") if row["order_id"].strip() > "o_1000"]
+    assert 5 * 420 * 0.99 < len({row["order_id"] for row in orders}) <= 5 * 420
+    customers = {row["customer_id"] for row in sound_rows(deliveries, "shop", "customers")}
+    assert 5 * 90 * 0.99 < len([customer for customer in customers if customer > "c_100"]) <= 5 * 90
+    ten_weeks = {f"{datetime(2025, 12, 1, tzinfo=timezone.utc) + timedelta(days=day):%Y-%m-%d}" for day in range(70)}
+    assert {row["order_date"] for row in orders} == ten_weeks - CLOSED_DAYS
 
 
 def test_assets_grow_with_the_scale_and_stay_in_order(tmp_path):
@@ -244,6 +305,7 @@ def test_assets_grow_with_the_scale_and_stay_in_order(tmp_path):
         ("tickets", "pages", ["value page_type"]),
         ("market", "coin_markets_snapshot", ["row asset_id", "value ath_date", "value market_cap_rank"]),
         ("market", "coin_price_history", ["row close_price_usd", "row price_date", "value market_cap_usd"]),
+        ("shop", "orders", ["row quantity", "row unit_price", "row discount", "row order_date", "row status"]),
     ],
 )
 def test_rows_are_spoiled_above_scale_1(feed, entity, fates, tmp_path):
@@ -317,6 +379,15 @@ def test_exactly_the_planted_rows_are_rejected_for_exactly_the_reasons_given(fee
             },
             3,
         ),
+        (
+            "shop",
+            set(),
+            {
+                "value email", "value country", "value signup_date", "value category", "value unit_price",
+                "value unit_cost", "value unit_price, unit_cost", "row quantity, discount", "row order_date, status",
+            },
+            3,
+        ),
     ],
 )  # fmt: skip
 def test_every_kind_of_rejection_is_planted(feed, not_planted, planted, lines):
@@ -340,6 +411,9 @@ def test_every_spelling_is_planted():
     ]
     assert {"1.2e-07", "5.1E-1", "0.0000123", "+0.53", " 2025-03-01 "} <= values["market"]
     assert {"twelve", "1,2,3", "NaN", "1e999", "0x10", "0", "-0.5", "2026-02-30"} <= values["market"]
+    assert {"5.00", "$5", "10%", "12.5 %", "0", "0%", "100%", "120%", "ten percent", "-10%"} <= values["shop"]
+    assert {"$1,250.00", "1,000.00", "($5.00)", "two", "1.5", "Germany", "03/02/2026", "2206-02-03"} <= values["shop"]
+    assert {"Shipped", "DELIVERED", "Delivered.", "placed", "CANCELLED", "lost"} <= {v.strip() for v in values["shop"]}
 
 
 @pytest.mark.parametrize(
@@ -356,6 +430,12 @@ def test_every_spelling_is_planted():
             {".csv", ".jsonl", ".csv.gz"},
             ("coin_markets_snapshot/batch_001.csv", b"ingested_at_ts,"),
             ("coin_markets_snapshot/batch_002.csv", b"asset_id,name,symbol,market_cap_rank,"),
+        ),
+        (
+            "shop",
+            {".csv", ".json", ".jsonl", ".csv.gz"},
+            ("orders/batch_001.csv", b"order_id,"),
+            ("customers/batch_002.csv", b"country,customer_id,signup_date,"),
         ),
     ],
 )
@@ -374,7 +454,8 @@ def test_files_come_in_every_format_and_with_every_quirk(feed, extensions, sprea
 @pytest.mark.parametrize(
     ("feed", "entity"),
     [(feed, entity) for feed in FEEDS for entity in FEEDS[feed].columns if entity in {
-        "accounts", "orders", "transactions", "pages", "coin_markets_snapshot", "coin_price_history",
+        "accounts", "orders", "transactions", "pages", "coin_markets_snapshot", "coin_price_history", "customers",
+        "products",
     }],
 )  # fmt: skip
 def test_there_are_duplicates_within_a_batch_and_across_batches(feed, entity, committed):
@@ -652,6 +733,112 @@ def test_no_planted_row_gives_chaff_a_rank_or_a_cap_that_matters():
         assert row.fate != "kept" or values.get("market_cap_rank", "") in SENTINELS
         cap = values.get("market_cap_usd", "").strip()
         assert not NUMBER.fullmatch(cap) or float(cap) < 1e6
+
+
+# The stories of the shop
+
+CLOSED_DAYS = {"2025-12-25", "2025-12-26", "2026-01-01", "2026-01-02"}
+
+
+def sound_rows(deliveries: Deliveries, feed: str, entity: str) -> list[dict[str, str]]:
+    """The rows that the warehouse uses, in the order of loading, trimmed."""
+    return [
+        {name: text.strip() for name, text in row.items()}
+        for (of, _), rows in deliveries.items()
+        for _, row in rows
+        if of == entity and judge(feed, entity, row).startswith(("kept", "value"))
+    ]
+
+
+@pytest.fixture
+def lines(committed) -> dict[tuple[str, str, bool], dict[str, str]]:
+    """The current version of each line of an order, by order, product and whether it is a return."""
+    rows = sound_rows(committed["shop"], "shop", "orders")
+    return {
+        (row["order_id"], row["product_id"], int(row["quantity"]) < 0): {**row, "status": label(row["status"])}
+        for row in rows
+    }
+
+
+def test_the_shop_is_as_large_and_as_mixed_as_it_says(lines):
+    regular = [row for row in lines.values() if row["order_id"] > "o_1000"]
+    sales = [row for row in regular if int(row["quantity"]) > 0]
+    assert 850 < len(sales) < 950
+    assert 0.02 < len(regular) / len(sales) - 1 < 0.05
+    statuses = Counter(row["status"] for row in sales)
+    assert set(statuses) == {"placed", "shipped", "delivered", "returned", "cancelled"}
+    assert 0.03 < statuses["cancelled"] / len(sales) < 0.07
+    assert 0.03 < statuses["returned"] / len(sales) < 0.06
+    in_percent = sum("%" in row["discount"] for row in sales)
+    assert 0.06 < in_percent / len(sales) < 0.10
+    assert 0.06 < (sum(row["discount"] != "" for row in sales) - in_percent) / len(sales) < 0.10
+
+
+def test_some_customers_order_often_many_once_and_a_few_never(lines):
+    customer_of, dates = {}, {}
+    for row in lines.values():
+        if row["order_id"] > "o_1000" and int(row["quantity"]) > 0:
+            assert customer_of.setdefault(row["order_id"], row["customer_id"]) == row["customer_id"]
+            assert dates.setdefault(row["order_id"], row["order_date"]) == row["order_date"]
+    assert len(customer_of) == 420
+    orders = Counter(Counter(customer_of.values()).values())
+    assert orders[1] > 30
+    assert sum(customers for count, customers in orders.items() if count > 10) > 5
+    assert 3 <= 90 - sum(orders.values()) <= 5
+
+
+def test_some_days_are_without_sales(lines):
+    counted = {row["order_date"] for row in lines.values() if row["status"] != "cancelled"}
+    ten_weeks = {f"{datetime(2025, 12, 1, tzinfo=timezone.utc) + timedelta(days=day):%Y-%m-%d}" for day in range(70)}
+    assert ten_weeks - counted == CLOSED_DAYS
+    assert counted <= ten_weeks
+    (cancelled,) = [key for key, row in lines.items() if row["order_date"] in CLOSED_DAYS]
+    assert cancelled == ("o_0020", "p_05", False)
+
+
+def test_one_line_moves_away_from_a_day_that_has_no_other(lines, committed):
+    rows = sound_rows(committed["shop"], "shop", "orders")
+    assert [row["order_id"] for row in rows if row["order_date"] == "2025-12-25"] == ["o_0012"]
+    assert lines["o_0012", "p_04", False]["order_date"] == "2025-12-27"
+
+
+def test_no_more_comes_back_than_was_sold_but_of_the_sale_that_never_arrives(lines):
+    returns = {key: row for key, row in lines.items() if key[2]}
+    too_much = set()
+    for (order, product, _), row in returns.items():
+        sale = lines.get((order, product, False))
+        if sale is None or sale["status"] in ("returned", "cancelled") or -int(row["quantity"]) > int(sale["quantity"]):
+            too_much.add(order)
+        elif row["status"] != "cancelled":
+            assert row["order_date"] >= sale["order_date"]
+            assert row["customer_id"] == sale["customer_id"]
+    assert too_much == {"o_0028"}
+    assert {row["status"] for row in returns.values()} == {"returned", "delivered", "cancelled"}
+
+
+def test_references_of_the_shop_are_sound_but_for_the_planted_ones(lines, committed):
+    customers = {row["customer_id"] for row in sound_rows(committed["shop"], "shop", "customers")}
+    products = {row["product_id"] for row in sound_rows(committed["shop"], "shop", "products")}
+    assert {row["customer_id"] for row in lines.values()} - customers == {"c_000"}
+    assert {row["product_id"] for row in lines.values()} - products == {"p_00"}
+    assert products - {row["product_id"] for row in lines.values()} >= {"p_55"}
+
+
+def test_regular_sales_are_at_the_price_of_their_time(lines, committed):
+    prices = {}
+    for batch, weeks in shop.WEEKS.items():
+        for _, row in committed["shop"].get(("products", batch), []):
+            if row and row["product_id"] > "p_30":
+                prices[row["product_id"]] = amount(row["unit_price"])
+        for (order, product, is_return), row in lines.items():
+            if order > "o_1000" and not is_return and shop.DAYS.index(row["order_date"]) // 7 in weeks:
+                assert amount(row["unit_price"]) == prices[product]
+
+
+def test_lines_done_by_hand_stay_as_they_are(lines):
+    by_hand = {("o_0001", "p_01"), ("o_0001", "p_02"), ("o_0002", "p_01"), ("o_0003", "p_02")}
+    assert {key[:2] for key, row in lines.items() if row["customer_id"] == "c_001"} == by_hand
+    assert {key[0] for key in lines if key[1] == "p_01"} == {"o_0001", "o_0002", "o_0004"}
 
 
 # The command
