@@ -10,13 +10,13 @@ learner_events as (
         exists (
             select 1
             from {{ ref('fct_enrolments') }} as enrolments
-            inner join {{ ref('dim_learner') }} as users
-                on enrolments.user_id = users.user_id
+            inner join {{ ref('dim_learner') }} as learners
+                on enrolments.user_id = learners.user_id
             where
                 enrolments.course_id = delivered.course_id
                 and enrolments.user_id = delivered.user_id
                 and not enrolments.is_cancelled
-                and not users.is_deleted
+                and not learners.is_deleted
         )
 
 ),

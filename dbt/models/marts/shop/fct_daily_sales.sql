@@ -110,6 +110,9 @@ averages as (
 final as (
 
     select
+        -- ids
+        averages.sales_date,
+
         -- numerics
         averages.order_count,
         averages.customer_count,
@@ -120,9 +123,6 @@ final as (
         cast(averages.net_sales_usd as numeric(38, 2)) as net_sales_usd,
         {{ ratio('averages.gross_sales_usd - averages.discount_usd', 'averages.order_count', 2) }} as average_order_usd,
         cast(round(averages.net_sales_7d_avg_usd, 2) as numeric(38, 2)) as net_sales_7d_avg_usd,
-
-        -- timestamps
-        averages.sales_date,
 
         -- provenance
         averages._batch_id
