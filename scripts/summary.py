@@ -1,4 +1,4 @@
-"""Show what the warehouse holds: rows per feed, the last weeks of sales, the best returns, and what to try next.
+"""Show what the warehouse holds: rows per feed, a look at the marts of each, and what to try next.
 
 usage: scripts/in_venv.sh summary.py        (or: make summary)
 
@@ -20,6 +20,8 @@ from warehouse import connect
 
 SALES_WEEKS = 4
 RETURNS, RETURN_DAYS = 5, 30
+COURSES = 5
+SHOP_DAYS = 7
 BAR_WIDTH = 20  # characters, for the largest value
 
 ROWS_PER_FEED = """
@@ -52,6 +54,19 @@ RETURNS_OF_ASSETS = """
     order by prices.daily_return_pct desc nulls last, prices.price_date, prices.asset_id
     limit %s
 """
+ENGAGEMENT = """
+    select coalesce(course_title, course_id), learners, active_learners, round(100 * engagement_rate, 1),
+        total_videos_completed, total_quizzes_completed
+    from {marts}.course_engagement
+    order by active_learners desc, learners desc, course_id
+    limit %s
+"""
+DAILY_SALES = """
+    select sales_date::text, order_count, units, returns_usd, net_sales_usd, net_sales_7d_avg_usd
+    from {marts}.fct_daily_sales
+    where sales_date > (select max(sales_date) from {marts}.fct_daily_sales) - %s
+    order by sales_date desc
+"""
 
 
 def main() -> int:
@@ -64,6 +79,8 @@ def main() -> int:
         print_rows(cursor)
         print_sales(cursor)
         print_returns(cursor)
+        print_engagement(cursor)
+        print_daily_sales(cursor)
     print_next_steps()
     return 0
 
@@ -106,13 +123,44 @@ def print_sales(cursor: Any) -> None:
 
 def print_returns(cursor: Any) -> None:
     """Print the best daily returns of the last days."""
-    relations = "marts.fct_asset_prices_daily", "marts.dim_asset"
-    rows = query(cursor, RETURNS_OF_ASSETS, *relations, parameters=[RETURN_DAYS, RETURNS])
-    print(f"\nBest daily returns of the last {RETURN_DAYS} days\n")
-    if not rows:
-        print("  No prices yet: bin/dbt build" if rows is None else "  There are no prices.")
-        return
-    print_table(["day", "asset", "return %", "close USD"], rows)
+    print_rows_of(
+        query(
+            cursor,
+            RETURNS_OF_ASSETS,
+            "marts.fct_asset_prices_daily",
+            "marts.dim_asset",
+            parameters=[RETURN_DAYS, RETURNS],
+        ),
+        f"Best daily returns of the last {RETURN_DAYS} days",
+        ["day", "asset", "return %", "close USD"],
+    )
+
+
+def print_engagement(cursor: Any) -> None:
+    """Print the courses with the most active learners."""
+    print_rows_of(
+        query(cursor, ENGAGEMENT, "marts.course_engagement", parameters=[COURSES]),
+        f"The {COURSES} courses with the most active learners",
+        ["course", "learners", "active", "active %", "videos completed", "quizzes completed"],
+    )
+
+
+def print_daily_sales(cursor: Any) -> None:
+    """Print the last days of the shop's sales."""
+    print_rows_of(
+        query(cursor, DAILY_SALES, "marts.fct_daily_sales", parameters=[SHOP_DAYS]),
+        f"Sales of the shop, the last {SHOP_DAYS} days",
+        ["day", "orders", "units", "returns USD", "net USD", "7-day average"],
+    )
+
+
+def print_rows_of(rows: list[tuple] | None, title: str, header: list[str]) -> None:
+    """Print a table under its title, or why there is none."""
+    print(f"\n{title}\n")
+    if rows:
+        print_table(header, rows)
+    else:
+        print("  Not built yet: bin/dbt build" if rows is None else "  There is nothing.")
 
 
 def print_next_steps() -> None:
@@ -143,7 +191,9 @@ def print_table(header: list[str], rows: list[list[Any]]) -> None:
     """Print aligned columns: numbers to the right with thousands separators, everything else to the left."""
     numeric = [all(not isinstance(row[i], str) or row[i] == "-" for row in rows) for i in range(len(header))]
     lines = [header, ["─" * len(name) for name in header]]
-    lines += [[value if isinstance(value, str) else f"{value:,}" for value in row] for row in rows]
+    lines += [
+        ["" if value is None else value if isinstance(value, str) else f"{value:,}" for value in row] for row in rows
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     lines[1] = ["─" * width for width in widths]
     for line in lines:
