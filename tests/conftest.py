@@ -119,7 +119,13 @@ def server() -> Iterator[dict[str, str]]:
         try:
             started = run_command("bin/warehouse", "start", env=home)
             assert started.returncode == 0, started.stderr
-            environment = home | {"PGHOST": home["GRANARY_PGDATA"], "PGPORT": "5432", "PGUSER": "granary"}
+            environment = home | {
+                "PGHOST": home["GRANARY_PGDATA"],
+                "PGPORT": "5432",
+                "PGUSER": "granary",
+                "DBT_TARGET_PATH": str(directory / "target"),  # neither the user's artifacts nor another worker's
+                "DBT_LOG_PATH": str(directory / "logs"),
+            }
             with contextlib.closing(
                 psycopg2.connect(host=environment["PGHOST"], user="granary", dbname="postgres")
             ) as c:
