@@ -22,11 +22,10 @@ sales_days as (
 
 {% if is_incremental() %}
 
--- Each day that a version of a new line names, the one that it enters and the one that it leaves; and the days that became, or
--- ceased to be, days between the first and the last.
+-- Each day that a version of a new line names: the one that it enters, and the one that it leaves.
 touched_days as (
 
-    select versions.order_date as sales_date
+    select distinct versions.order_date as sales_date
     from {{ ref('int_shop__order_line_versions') }} as new_versions
     inner join {{ ref('int_shop__order_line_versions') }} as versions
         on
@@ -35,33 +34,44 @@ touched_days as (
             and new_versions.is_return = versions.is_return
     where new_versions._batch_id > {{ watermark() }}
 
-    union
+),
 
-    select coalesce(sales_days.sales_date, known.sales_date) as sales_date
+-- The days that became, or ceased to be, days between the first and the last are touched as well.
+timeline as (
+
+    select
+        coalesce(sales_days.sales_date, known.sales_date) as sales_date,
+        sales_days.sales_date is not null as is_sales_day,
+        sales_days.sales_date is null or known.sales_date is null or touched_days.sales_date is not null as is_touched
     from sales_days
     full outer join {{ this }} as known
         on sales_days.sales_date = known.sales_date
-    where
-        sales_days.sales_date is null
-        or known.sales_date is null
+    left join touched_days
+        on coalesce(sales_days.sales_date, known.sales_date) = touched_days.sales_date
 
 ),
 
 -- A day is part of the average of the six days after it.
-affected_days as (
+days as (
 
-    select distinct sales_days.sales_date
-    from sales_days
-    inner join touched_days
-        on {{ days_from('touched_days.sales_date', 'sales_days.sales_date') }} between 0 and 6
+    select
+        sales_date,
+        is_sales_day,
+        {{ dbt.bool_or('is_touched') }} over (
+            order by sales_date rows between 6 preceding and current row
+        ) as is_affected
+    from timeline
 
 ),
 
 {% else %}
 
-affected_days as (
+days as (
 
-    select sales_days.sales_date
+    select
+        sales_date,
+        true as is_sales_day,
+        true as is_affected
     from sales_days
 
 ),
@@ -69,12 +79,23 @@ affected_days as (
 {% endif %}
 
 -- The average of a day needs the six days before it.
+reach as (
+
+    select
+        *,
+        {{ dbt.bool_or('is_affected') }} over (
+            order by sales_date rows between current row and 6 following
+        ) as is_needed
+    from days
+
+),
+
 needed_days as (
 
-    select distinct sales_days.sales_date
-    from sales_days
-    inner join affected_days
-        on {{ days_from('sales_days.sales_date', 'affected_days.sales_date') }} between 0 and 6
+    select * from reach
+    where
+        is_sales_day
+        and is_needed
 
 ),
 
@@ -82,6 +103,7 @@ sums as (
 
     select
         needed_days.sales_date,
+        needed_days.is_affected,
         count(distinct case when lines.units > 0 then lines.order_id end) as order_count,
         count(distinct case when lines.units > 0 then lines.customer_id end) as customer_count,
         coalesce(sum(lines.units), 0) as units,
@@ -93,7 +115,9 @@ sums as (
     from needed_days
     left join lines
         on needed_days.sales_date = lines.order_date
-    group by needed_days.sales_date
+    group by
+        needed_days.sales_date,
+        needed_days.is_affected
 
 ),
 
@@ -111,25 +135,24 @@ final as (
 
     select
         -- ids
-        averages.sales_date,
+        sales_date,
 
         -- numerics
-        averages.order_count,
-        averages.customer_count,
-        cast(averages.units as bigint) as units,
-        cast(averages.gross_sales_usd as numeric(38, 2)) as gross_sales_usd,
-        cast(averages.discount_usd as numeric(38, 2)) as discount_usd,
-        cast(averages.returns_usd as numeric(38, 2)) as returns_usd,
-        cast(averages.net_sales_usd as numeric(38, 2)) as net_sales_usd,
-        {{ ratio('averages.gross_sales_usd - averages.discount_usd', 'averages.order_count', 2) }} as average_order_usd,
-        cast(round(averages.net_sales_7d_avg_usd, 2) as numeric(38, 2)) as net_sales_7d_avg_usd,
+        order_count,
+        customer_count,
+        cast(units as bigint) as units,
+        cast(gross_sales_usd as numeric(38, 2)) as gross_sales_usd,
+        cast(discount_usd as numeric(38, 2)) as discount_usd,
+        cast(returns_usd as numeric(38, 2)) as returns_usd,
+        cast(net_sales_usd as numeric(38, 2)) as net_sales_usd,
+        {{ ratio('gross_sales_usd - discount_usd', 'order_count', 2) }} as average_order_usd,
+        cast(round(net_sales_7d_avg_usd, 2) as numeric(38, 2)) as net_sales_7d_avg_usd,
 
         -- provenance
-        averages._batch_id
+        _batch_id
 
     from averages
-    inner join affected_days
-        on averages.sales_date = affected_days.sales_date
+    where is_affected
 
 )
 
