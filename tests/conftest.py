@@ -77,6 +77,11 @@ def run_command(
     return subprocess.run([program, *map(str, command[1:])], env=inherited | NEUTRAL | (env or {}), **options)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file: whoever of the workers takes it last would let the others wait."""
+    items.sort(key=lambda item: item.path.name != "test_replay.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def neutral_environment() -> Iterator[None]:
     """Keep the user's settings out of the tests' own process, too."""

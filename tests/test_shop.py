@@ -112,7 +112,8 @@ def costs(warehouse: Database) -> dict[str, Decimal | None]:
     )
     latest = {product.strip(): (cost or "").strip() for product, cost in raw}
     return {
-        product: money(cost) if re.fullmatch(r"\$?[\d,]+(\.\d+)?", cost) else None for product, cost in latest.items()
+        product: money(cost) if re.fullmatch(r"\$?[\d,]+(\.\d\d?)?", cost) and money(cost) <= 100_000 else None
+        for product, cost in latest.items()
     }
 
 
