@@ -25,15 +25,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from sample_data import courses, market, shop, tickets
 from sample_data import feed as feeds
-from sample_data import market, shop, tickets
 from sample_data.chance import dice_for, spoil
 from sample_data.feed import Feed, Planted, landing_path
 from sample_data.files import rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEED = 7
-FEEDS: dict[str, Feed] = {feed.name: feed for feed in (tickets.FEED, market.FEED, shop.FEED)}
+FEEDS: dict[str, Feed] = {feed.name: feed for feed in (tickets.FEED, market.FEED, courses.FEED, shop.FEED)}
 
 
 def planted_rows(name: str) -> list[Planted]:

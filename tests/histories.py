@@ -57,6 +57,30 @@ COLUMNS = {
         "total_volume_usd",
         "source_ts_ms",
     ],
+    "courses/users": ["id", "fullName", "email", "signupDate", "state", "isGovEmployee", "updatedAt", "deleted"],
+    "courses/courses": ["course_id", "title", "category_name", "level", "publisher", "course_created_at"],
+    "courses/enrolments": ["enrolment_id", "user_id", "course_id", "enrolled_at", "status"],
+    "courses/events": [
+        "id",
+        "user_id",
+        "course_id",
+        "event_type",
+        "event_timestamp",
+        "session_id",
+        "metadata",
+    ],
+    "shop/customers": ["customer_id", "name", "email", "country", "signup_date"],
+    "shop/products": ["product_id", "name", "category", "unit_price", "unit_cost"],
+    "shop/orders": [
+        "order_id",
+        "customer_id",
+        "product_id",
+        "quantity",
+        "unit_price",
+        "discount",
+        "order_date",
+        "status",
+    ],
 }
 DAY = 24 * 60 * 60 * 1000  # milliseconds
 FIRST_MONDAY = date(2000, 1, 3)
@@ -91,6 +115,12 @@ emails = st.sampled_from(["a@example.com", "b@example.com", "nobody", "null"])
 page_types = st.sampled_from(["Viewed Product Page", "VIEWED_PRODUCT_PAGE", "home", "?!", "N/A"])
 customers = ids("c", 6)
 assets = ids("x", 2)
+users = ids("u", 2)
+courses = ids("k", 2)
+booleans = st.sampled_from(["true", "FALSE", "0", "no", "", "maybe"])
+dates = days.map("{{{}}}".format) | st.sampled_from(["2026-02-30", ""])
+discounts = st.sampled_from(["", "", "10%", "33.3 %", "$1.00", "500", "some"])
+line_statuses = st.sampled_from(["placed", "Delivered", "returned", " CANCELLED ", "lost"])
 prices = st.sampled_from(["1", "2.5", "0.00000012", "1.2e-07", "101", "0", "-1", "many"])
 caps = st.sampled_from(["1000", "1e9", "0", "-5", "N/A", ""])
 
@@ -135,7 +165,19 @@ snapshots = rows(
     times,
 )
 
-# What is named twice is drawn twice as often.
+sound_lines = rows(
+    "shop/orders",
+    ids("r", 3),
+    ids("b", 2),
+    ids("q", 2),
+    st.sampled_from(["1", "3", "-1"]),
+    st.sampled_from(["9.99", "20"]),
+    st.sampled_from(["", "10%"]),
+    days.map("{{{}}}".format),
+    st.sampled_from(["placed", "placed", "returned", "cancelled"]),
+)
+
+# What is named several times is drawn as much more often.
 any_row = st.one_of(
     rows("tickets/accounts", ids("a", 2), emails, times),
     rows("tickets/events", ids("e", 2), st.just("A show"), st.just("a-show")),
@@ -159,15 +201,61 @@ any_row = st.one_of(
     rows("tickets/identity_merges", customers, customers, days.map("{{{}}}".format)),
     snapshots,
     snapshots,
+    snapshots,
     price_runs,
     price_runs,
+    rows(
+        "courses/users",
+        users,
+        st.just("A user"),
+        emails,
+        dates,
+        st.sampled_from(["ny", "x"]),
+        booleans,
+        times,
+        booleans,
+    ),
+    rows("courses/courses", courses, st.sampled_from(["A course", "Renamed"]), nothing, nothing, nothing, times),
+    rows(
+        "courses/enrolments",
+        ids("n", 4),
+        users,
+        courses,
+        days.map("{{{}}}".format) | times,
+        st.sampled_from(["Active", "cancelled", "?"]),
+    ),
+    rows(
+        "courses/events",
+        ids("v", 5),
+        users,
+        courses,
+        st.sampled_from(["Video Complete", "quiz_submit", "page_view", "beamed_up", ""]),
+        days.map("{{{}}} 12:00".format) | times,
+        ids("z", 2) | nothing,
+        st.sampled_from(["video:14", "quiz:", ""]),
+    ),
+    rows("shop/customers", ids("b", 2), st.just("A customer"), emails, st.sampled_from(["de", "Spain"]), dates),
+    rows("shop/products", ids("q", 2), st.just("A product"), st.sampled_from(["Garden", ""]), amounts, amounts),
+    rows(
+        "shop/orders",
+        ids("r", 3) | nothing,
+        ids("b", 3),
+        ids("q", 3),
+        st.sampled_from(["1", "2", "-1", "0", "x"]),
+        amounts,
+        discounts,
+        dates,
+        line_statuses,
+    ),
+    sound_lines,
+    sound_lines,
 )
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Overrides name merges that are delivered, before them or after; a few name what never comes."""
-    steps = draw(st.tuples(*[st.lists(any_row, min_size=5, max_size=16).map(tuple)] * STEP_COUNT))
+    steps = draw(st.tuples(*[st.lists(any_row, min_size=10, max_size=30).map(tuple)] * STEP_COUNT))
     merges = [values[:2] for step in steps for entity, values in step if entity == "tickets/identity_merges"]
     override = st.sampled_from(merges or [("@c1", "@c2")]) | st.tuples(customers, customers)
     return History(steps, draw(st.tuples(*[st.frozensets(override, max_size=3)] * STEP_COUNT)))

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from generate_data import FEEDS, landing_path, main, planted_rows
-from sample_data import market, shop
+from sample_data import courses, market, shop
 from sample_data.files import StoredGzip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,8 +58,16 @@ REQUIRED = {
             "order_id", "customer_id", "product_id", "quantity", "unit_price", "discount", "order_date", "status",
         },
     },
+    "courses": {
+        "users": {"id", "deleted"},
+        "courses": {"course_id"},
+        "enrolments": {"enrolment_id", "user_id", "course_id", "enrolled_at"},
+        "events": {"id", "user_id", "course_id", "event_type", "event_timestamp"},
+    },
 }  # fmt: skip
-DEFAULTS = {"shop": {"discount": "0"}}
+DEFAULTS = {"courses": {"isGovEmployee": "false", "deleted": "false"}, "shop": {"discount": "0"}}
+BOOLEANS = {"true", "t", "yes", "y", "1", "false", "f", "no", "n", "0"}
+LABELS = {"level": {"beginner", "intermediate", "advanced"}, "status": {"active", "completed", "cancelled"}}
 
 
 def generate(out: Path, feed: str, *arguments: str) -> Path:
@@ -149,9 +157,15 @@ def empty(values: dict[str, str]) -> list[str]:
 def is_sound(name: str, text: str) -> bool:
     if name.endswith("amount"):
         return bool(AMOUNT.fullmatch(text))
-    if name in ("price_date", "source_ts_ms"):
+    if name in ("isGovEmployee", "deleted"):
+        return text.lower() in BOOLEANS
+    if name in LABELS:
+        return label(text) in LABELS[name]
+    if name == "state":
+        return len(label(text)) == 2
+    if name in ("price_date", "source_ts_ms", "signupDate"):
         return text.isdecimal() if name == "source_ts_ms" else len(text) == 10 and is_day(text)
-    if name.endswith(("_at", "_ts", "_date")):
+    if name.endswith(("_at", "_ts", "_date", "_timestamp", "updatedAt")):
         return bool(TIMESTAMP.fullmatch(text)) and is_day(text[:10])
     if name == "email":
         return bool(re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", text))
@@ -159,7 +173,7 @@ def is_sound(name: str, text: str) -> bool:
         return text.isdecimal() and int(text) >= 1
     if name.endswith(("_usd", "_supply", "_24h")):
         return bool(NUMBER.fullmatch(text)) and abs(Decimal(text)) < 10**20 and is_possible(name, Decimal(text))
-    return name != "page_type" or bool(re.search(r"[A-Za-z0-9]", text))
+    return name not in ("page_type", "event_type") or label(text) != ""
 
 
 def is_possible(name: str, value: Decimal) -> bool:
@@ -240,7 +254,7 @@ def test_gz_files_carry_no_time_and_any_reader_opens_them(feed):
     assert gz
     for data in gz.values():
         assert data[4:8] == bytes(4)
-        assert gzip.decompress(data).startswith((b"order_id,", b"transaction_id,", b"asset_id,"))
+        assert gzip.decompress(data).startswith((b"order_id,", b"transaction_id,", b"asset_id,", b"id,user_id,"))
 
 
 def test_a_gz_file_longer_than_a_block_reads_back_whole():
@@ -264,6 +278,7 @@ def test_the_committed_data_is_small(committed):
     assert len(column(committed["tickets"], "pages", "page_id")) >= 800
     assert sum(map(len, contents(DATA, "market").values())) < 250_000
     assert sum(map(len, contents(DATA, "shop").values())) < 150_000
+    assert sum(map(len, contents(DATA, "courses").values())) < 200_000
 
 
 def test_orders_grow_with_the_scale_and_keep_to_the_ten_weeks(tmp_path):
@@ -298,6 +313,23 @@ def test_assets_grow_with_the_scale_and_stay_in_order(tmp_path):
         assert caps == sorted(caps, reverse=True)
 
 
+def test_learners_grow_with_the_scale_and_courses_slowly(tmp_path):
+    deliveries = read_feed(generate(tmp_path, "courses", "--scale", "16"), "courses")
+    grown = {
+        entity: len({key for key in column(deliveries, entity, columns[0]) if key[2:].isdecimal()})
+        for entity, columns in FEEDS["courses"].columns.items()
+    }
+    assert 16 * 140 <= grown["users"] < 16 * 140 + 100
+    assert 16 * 280 < grown["enrolments"] < 16 * 360
+    assert 16 * 1500 < grown["events"] < 16 * 1900
+    assert 15 + 3 <= grown["courses"] < 15 + 3 + 20
+    assert {text.strip()[:7] for text in column(deliveries, "events", "event_timestamp") if is_day(text[:10])} == {
+        "2025-12",
+        "2026-01",
+        "2026-02",
+    }
+
+
 @pytest.mark.parametrize(
     ("feed", "entity", "fates"),
     [
@@ -306,6 +338,9 @@ def test_assets_grow_with_the_scale_and_stay_in_order(tmp_path):
         ("market", "coin_markets_snapshot", ["row asset_id", "value ath_date", "value market_cap_rank"]),
         ("market", "coin_price_history", ["row close_price_usd", "row price_date", "value market_cap_usd"]),
         ("shop", "orders", ["row quantity", "row unit_price", "row discount", "row order_date", "row status"]),
+        ("courses", "users", ["row id", "row deleted", "value state", "value isGovEmployee"]),
+        ("courses", "enrolments", ["row user_id", "row enrolled_at", "value status"]),
+        ("courses", "events", ["row id", "row event_type", "row event_timestamp"]),
     ],
 )
 def test_rows_are_spoiled_above_scale_1(feed, entity, fates, tmp_path):
@@ -388,6 +423,16 @@ def test_exactly_the_planted_rows_are_rejected_for_exactly_the_reasons_given(fee
             },
             3,
         ),
+        (
+            "courses",
+            set(),
+            {
+                "value email", "value signupDate", "value state", "value isGovEmployee", "value updatedAt",
+                "value level", "value course_created_at", "value status", "value email, state",
+                "value level, course_created_at", "row course_id, event_type", "row event_type, event_timestamp",
+            },
+            3,
+        ),
     ],
 )  # fmt: skip
 def test_every_kind_of_rejection_is_planted(feed, not_planted, planted, lines):
@@ -414,6 +459,10 @@ def test_every_spelling_is_planted():
     assert {"5.00", "$5", "10%", "12.5 %", "0", "0%", "100%", "120%", "ten percent", "-10%"} <= values["shop"]
     assert {"$1,250.00", "1,000.00", "($5.00)", "two", "1.5", "Germany", "03/02/2026", "2206-02-03"} <= values["shop"]
     assert {"Shipped", "DELIVERED", "Delivered.", "placed", "CANCELLED", "lost"} <= {v.strip() for v in values["shop"]}
+    assert {value.lower() for value in values["courses"]} >= BOOLEANS
+    assert {"TRUE", "FALSE", "maybe", "perhaps", "Texas", "x", "expert", "paused", "canceled"} <= values["courses"]
+    assert {"2026-02-30", "03/02/2026", "?!", "beamed_up", "Video Play", "QUIZ_SUBMIT"} <= values["courses"]
+    assert {"video:", "video", "intro", " Video : 14 ", "video:abc", "page:7"} <= values["courses"]
 
 
 @pytest.mark.parametrize(
@@ -437,6 +486,12 @@ def test_every_spelling_is_planted():
             ("orders/batch_001.csv", b"order_id,"),
             ("customers/batch_002.csv", b"country,customer_id,signup_date,"),
         ),
+        (
+            "courses",
+            {".csv", ".json", ".jsonl", ".csv.gz"},
+            ("events/batch_001.csv", b"id,user_id,"),
+            ("users/batch_003.csv", b"updatedAt,deleted,id,"),
+        ),
     ],
 )
 def test_files_come_in_every_format_and_with_every_quirk(feed, extensions, spreadsheet, reordered):
@@ -454,9 +509,9 @@ def test_files_come_in_every_format_and_with_every_quirk(feed, extensions, sprea
 @pytest.mark.parametrize(
     ("feed", "entity"),
     [(feed, entity) for feed in FEEDS for entity in FEEDS[feed].columns if entity in {
-        "accounts", "orders", "transactions", "pages", "coin_markets_snapshot", "coin_price_history", "customers",
-        "products",
-    }],
+        "accounts", "orders", "transactions", "pages", "coin_markets_snapshot", "coin_price_history",
+        "users", "courses", "enrolments", "events", "customers", "products",
+    } and (feed, entity) != ("tickets", "events")],
 )  # fmt: skip
 def test_there_are_duplicates_within_a_batch_and_across_batches(feed, entity, committed):
     batches_of = {}
@@ -839,6 +894,133 @@ def test_lines_done_by_hand_stay_as_they_are(lines):
     by_hand = {("o_0001", "p_01"), ("o_0001", "p_02"), ("o_0002", "p_01"), ("o_0003", "p_02")}
     assert {key[:2] for key, row in lines.items() if row["customer_id"] == "c_001"} == by_hand
     assert {key[0] for key in lines if key[1] == "p_01"} == {"o_0001", "o_0002", "o_0004"}
+
+
+# The stories of courses
+
+
+@pytest.fixture
+def sound(committed) -> dict[str, list[dict]]:
+    """The rows of courses that staging keeps, trimmed, by entity, in the order of delivery."""
+    found = {entity: [] for entity in FEEDS["courses"].columns}
+    for (entity, batch), rows in committed["courses"].items():
+        for _, row in rows:
+            if not judge("courses", entity, row).startswith(("row", "line")):
+                found[entity].append({"batch": batch, **{name: text.strip() for name, text in row.items()}})
+    return found
+
+
+@pytest.fixture
+def latest(sound) -> dict[str, dict[str, dict]]:
+    """What the warehouse must believe, by entity and key: of users, the latest update; of all else, the last row."""
+
+    def updated(row: dict) -> datetime:
+        text = row["updatedAt"]
+        is_told = text not in SENTINELS and is_sound("updatedAt", text)
+        at = datetime.fromisoformat(text.replace("Z", "+00:00") if is_told else "0001-01-01")
+        return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+    users = sorted(sound["users"], key=updated)  # rows that are equal stay in the order of delivery
+    keys = {entity: columns[0] for entity, columns in FEEDS["courses"].columns.items()}
+    return {entity: {row[keys[entity]]: row for row in rows} for entity, rows in {**sound, "users": users}.items()}
+
+
+def deleted(latest) -> set[str]:
+    return {key for key, row in latest["users"].items() if row["deleted"].lower() in {"true", "t", "yes", "y", "1"}}
+
+
+def test_the_latest_update_of_a_user_wins_whatever_the_order_of_arrival(latest):
+    family_names = {key: latest["users"][key]["fullName"].split()[1] for key in (f"u_{n:03d}" for n in range(15, 24))}
+    assert family_names == {
+        "u_015": "Vos",  # older, delivered later
+        "u_016": "Ruiz",  # newer
+        "u_017": "Quist",  # equal, a batch later
+        "u_018": "Cole",  # without a time, delivered later
+        "u_019": "Moss",  # both without a time
+        "u_020": "Park",  # older, a line later
+        "u_021": "Gray",  # equal, a line later
+        "u_022": "Sato",  # older by its offset
+        "u_023": "Diaz",  # its time is unreadable
+    }
+    assert {f"u_{n:03d}" for n in (11, 12, 25, 27)} == {key for key in deleted(latest) if key < "u_101"}
+
+
+def test_some_users_change_and_some_are_deleted_in_later_batches(sound, latest):
+    rows = Counter(row["id"] for row in sound["users"] if row["id"] > "u_100")
+    changed = [key for key, count in rows.items() if count > 1]
+    left = {key for key in deleted(latest) if key > "u_100"}
+    assert 10 < len(changed) < 40
+    assert 4 < len(left) < 15
+    assert left < set(changed)
+
+
+def test_references_of_learners_are_sound_but_for_the_planted_ones(sound, latest):
+    for entity in ("enrolments", "events"):
+        assert {row["user_id"] for row in sound[entity]} - set(latest["users"]) == {"u_000"}
+        assert {row["course_id"] for row in sound[entity]} - set(latest["courses"]) == {"k_00"}
+
+
+def test_some_learners_come_before_their_user_or_course(sound):
+    def first(entity: str, name: str, key: str) -> str:
+        return min(row["batch"].replace("initial", "") for row in sound[entity] if row[name] == key)
+
+    assert first("enrolments", "user_id", "u_030") < first("users", "id", "u_030")
+    assert first("events", "user_id", "u_030") < first("users", "id", "u_030")
+    assert first("enrolments", "course_id", "k_12") < first("courses", "course_id", "k_12")
+    assert first("events", "course_id", "k_13") < first("courses", "course_id", "k_13")
+    assert first("events", "id", "v_00048") < first("enrolments", "enrolment_id", "n_0034")
+
+
+def test_some_users_are_enrolled_more_than_once_in_a_course(latest):
+    seen = {(row["user_id"], row["course_id"], label(row["event_type"])) for row in latest["events"].values()}
+    statuses = {}
+    for row in latest["enrolments"].values():
+        statuses.setdefault((row["user_id"], row["course_id"]), []).append(label(row["status"]))
+    again = {key: found for key, found in statuses.items() if len(found) > 1}
+    assert {key[0]: found for key, found in again.items() if key[1] == "k_03"} == {
+        "u_002": ["completed", "active"],
+        "u_003": ["completed", "completed", "active"],
+        "u_004": ["cancelled", "active"],
+        "u_005": ["cancelled", "cancelled"],
+        "u_006": ["active", "active"],
+    }
+    assert {(user, "k_03", kind) for user in ("u_002", "u_003") for kind in ("quiz_submit", "video_complete")} <= seen
+    regular = [found for key, found in statuses.items() if key[0] > "u_100"]
+    assert 0.03 * 140 < sum(len(found) > 1 for found in regular) < 0.1 * 140
+    counts = Counter(status for found in regular for status in found)
+    assert 0.05 < counts["cancelled"] / counts.total() < 0.12
+    assert 280 < counts.total() < 360
+
+
+def test_most_events_are_of_learners_in_their_courses(latest):
+    enrolled = {(row["user_id"], row["course_id"]) for row in latest["enrolments"].values()}
+    events = [(row["user_id"], row["course_id"]) for key, row in latest["events"].items() if key > "v_00100"]
+    assert 1500 < len(events) < 1900
+    assert 5 < sum(event not in enrolled for event in events) < 0.05 * len(events)
+    assert len({user for user, _ in enrolled if user > "u_100"} - {user for user, _ in events}) > 2
+    assert {label(row["event_type"]) for row in latest["events"].values()} == {
+        "video_play", "video_complete", "video_pause", "quiz_start", "quiz_submit", "page_view", "forum_post",
+        "download", "certificate_view", "beamed_up",
+    }  # fmt: skip
+
+
+def test_three_courses_have_nobody_who_stays(latest):
+    learners = {key: [] for key in latest["courses"]}
+    for row in latest["enrolments"].values():
+        learners.setdefault(row["course_id"], []).append((label(row["status"]), row["user_id"]))
+    assert learners[courses.NEVER_CHOSEN] == []
+    assert {status for status, _ in learners[courses.CALLED_OFF]} == {"cancelled"}
+    assert {user for _, user in learners[courses.ABANDONED]} <= deleted(latest)
+    assert len(learners[courses.ABANDONED]) > 2
+    assert all(len(set(found)) > 5 for key, found in learners.items() if "k_20" < key < "k_32" or key == "k_35")
+
+
+def test_one_session_is_of_two_users_and_some_events_are_of_none(latest):
+    users = {}
+    for row in latest["events"].values():
+        users.setdefault(row["session_id"], set()).add(row["user_id"])
+    assert [key for key, found in users.items() if len(found) > 1 and key not in SENTINELS] == ["s_00020"]
+    assert len(users[""]) > 10
 
 
 # The command

@@ -30,6 +30,7 @@ TABLES = [
     "dim_customer",
     "fct_asset_prices_daily",
     "int_market__assets",
+    "fct_daily_sales",
 ]
 INPUTS = [
     "int_tickets__order_versions",
@@ -42,6 +43,8 @@ INPUTS = [
     "int_identity__canonical_customers",
     "int_market__daily_prices",
     "int_market__snapshots",
+    "int_shop__order_line_versions",
+    "fct_order_lines",
 ]
 
 
@@ -148,6 +151,17 @@ def test_histories_end_as_a_full_refresh_and_the_rules_say(
     volatile = "select count(*) from marts.fct_asset_prices_daily where volatility_30d_pct > 0"
     assert warehouse.query(volatile)[0][0] > HISTORIES
     assert warehouse.query("select count(*) from marts.dim_asset_history where not is_current")[0][0] > HISTORIES / 4
+
+    outdated = """
+        select count(*) from staging.stg_courses__users as delivered
+        inner join intermediate.int_courses__users as users using (user_id)
+        where delivered._batch_id > users._batch_id
+    """
+    assert warehouse.query(outdated)[0][0] > HISTORIES / 4
+    assert warehouse.query("select sum(total_events) from marts.course_engagement")[0][0] > HISTORIES / 2
+    superseded = "select count(*) from intermediate.int_shop__order_line_versions where not is_current"
+    assert warehouse.query(superseded)[0][0] > HISTORIES / 2
+    assert warehouse.query("select count(*) from marts.fct_daily_sales where net_sales_usd <> 0")[0][0] > HISTORIES
 
     merges = warehouse.query(
         "select from_customer_id, to_customer_id, merged_at from staging.stg_tickets__identity_merges"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sample_data.chance import ODD_SPELLINGS, Dice, dice_for, pick, spelled_amount, spelled_label
 from sample_data.feed import Feed
+from sample_data.weeks import DAYS, FIRST_DAY, FIRST_NUMBER, WEEKS, known_until, numbers_of
 
 # ----------------------------------------------------------------------------------------------------------------------
 # What is written by hand
@@ -28,15 +29,6 @@ COLUMNS = {
     ),
 }  # fmt: skip
 
-# The same ten weeks as in the tickets feed, Monday 2025-12-01 to Sunday 2026-02-08.
-FIRST_DAY = datetime.date(2025, 12, 1)
-DAYS = [(FIRST_DAY + datetime.timedelta(days=day)).isoformat() for day in range(70)]
-WEEKS = {
-    "initial": range(7),  # until 2026-01-18
-    "batch_001": range(7, 8),  # 2026-01-19 to 2026-01-25
-    "batch_002": range(8, 9),  # 2026-01-26 to 2026-02-01
-    "batch_003": range(9, 10),  # 2026-02-02 to 2026-02-08
-}
 CLOSED = [DAYS.index(day) for day in ("2025-12-25", "2025-12-26", "2026-01-01", "2026-01-02")]
 
 FILES = (
@@ -362,7 +354,7 @@ SPOILED = {
 # Regular rows, by rule
 # ----------------------------------------------------------------------------------------------------------------------
 
-FIRST_CUSTOMER, FIRST_ORDER = 101, 1001  # of regular rows; numbers below are planted
+FIRST_ORDER = 1001  # of regular rows; numbers below are planted
 
 # How much there is at scale 1. Customers and orders grow with the scale; products and the ten weeks stay the same.
 ORDERS_BY_WEEK = (38, 46, 60, 44, 30, 36, 38, 40, 42, 46)
@@ -396,8 +388,7 @@ class Line(NamedTuple):
 def customer_rows(batch: str, scale: int, seed: int) -> Iterator[tuple]:
     dice = dice_for("shop", seed, "customers", batch)
     given_names, family_names, countries = GIVEN_NAMES.split(), FAMILY_NAMES.split(), COUNTRIES.split()
-    until = FIRST_CUSTOMER + known_customers(batch) * scale
-    for number in range(until - CUSTOMERS_BY_BATCH[batch] * scale, until):
+    for number in numbers_of(CUSTOMERS_BY_BATCH, batch, scale):
         given, family = pick(given_names, dice), pick(family_names, dice)
         email, country = f"{given}.{family}.{number}@example.org".lower(), pick(countries, dice)
         if dice() < 0.05:
@@ -462,7 +453,7 @@ def contents_of(number: int, week: int, day: int, scale: int, seed: int) -> tupl
     """The customer and the lines of an order: the same in each batch that has something to tell of it."""
     dice = dice_for("shop", seed, "order", number)
     batch = next(batch for batch, weeks in WEEKS.items() if week in weeks)
-    customer = customer_of(number, known_customers(batch) * scale, dice)
+    customer = customer_of(number, known_until(CUSTOMERS_BY_BATCH, batch) * scale, dice)
     chosen = [main_product(number)]
     for _ in range(pick(LINES, dice) - 1):
         product = pick(ON_SALE[batch], dice)
@@ -514,18 +505,12 @@ def customer_of(number: int, known: int, dice: Dice) -> int:
         ten, within = place // 50, 5 + place // 10 % 5
     else:
         ten, within = int(dice() * (known // 10)), 0 if dice() < 0.45 else 1 + int(4 * dice())
-    return FIRST_CUSTOMER + 10 * ten + within
-
-
-def known_customers(batch: str) -> int:
-    """How many customers there are at scale 1, up to and with a batch."""
-    batches = list(WEEKS)
-    return sum(count for name, count in CUSTOMERS_BY_BATCH.items() if batches.index(name) <= batches.index(batch))
+    return FIRST_NUMBER + 10 * ten + within
 
 
 def under_earlier_key(row: tuple, columns: tuple, dice: Dice) -> tuple:
     """A correction of an earlier row: another row under its key, and of a line always a sale."""
-    first = FIRST_ORDER if "product_id" in columns else FIRST_CUSTOMER
+    first = FIRST_ORDER if "product_id" in columns else FIRST_NUMBER
     earlier = first + int(dice() * (int(row[0][2:]) - first))
     if "product_id" not in columns:
         return f"c_{earlier:03d}", *row[1:]

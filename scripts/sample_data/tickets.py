@@ -10,12 +10,21 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sample_data.chance import Dice, dice_for, pick, spelled_amount, spelled_label, spelled_time
+from sample_data.chance import dice_for, pick, spelled_amount, spelled_label, spelled_time
 from sample_data.feed import Feed
+from sample_data.weeks import (
+    DAYS,
+    FIRST_NUMBER,
+    WEEK_SECONDS,
+    WEEKS,
+    known_until,
+    numbers_of,
+    time_at,
+    under_earlier_key,
+)
 
 # ----------------------------------------------------------------------------------------------------------------------
 # What is written by hand
@@ -31,15 +40,7 @@ COLUMNS = {
     "identity_merges": ("from_customer_id", "to_customer_id", "merged_at"),
 }
 
-# Ten weeks of sales, Monday 2025-12-01 to Sunday 2026-02-08. The initial load has the first seven, then comes a batch
-# a week. Pages have no batch_002: that week's pages come late, in batch_003.
-FIRST_DAY = datetime.date(2025, 12, 1)
-WEEKS = {
-    "initial": range(7),  # until 2026-01-18
-    "batch_001": range(7, 8),  # 2026-01-19 to 2026-01-25
-    "batch_002": range(8, 9),  # 2026-01-26 to 2026-02-01
-    "batch_003": range(9, 10),  # 2026-02-02 to 2026-02-08
-}
+# Pages have no batch_002: that week's pages come late, in batch_003.
 PAGE_WEEKS = {"initial": range(7), "batch_001": range(7, 8), "batch_003": range(8, 10)}
 
 # Where each delivery lands, in which format, and what is odd about the file itself.
@@ -319,8 +320,6 @@ SPOILED = {
 # Regular rows, by rule
 # ----------------------------------------------------------------------------------------------------------------------
 
-FIRST_NUMBER = 101  # of regular rows; numbers below are planted
-
 # How much there is at scale 1. All but events and showtimes grow with the scale; the ten weeks stay the same.
 ORDERS_BY_WEEK = (80, 95, 130, 140, 70, 90, 105, 115, 120, 110)
 PAGES_A_WEEK = 80
@@ -348,9 +347,6 @@ PAGE_TYPES = (
     ("order_confirmation", 1, True, True),
 )
 PARTY_SIZES = (1, 2, 2, 2, 2, 3, 3, 4, 4, 6)
-
-DAYS = [(FIRST_DAY + datetime.timedelta(days=day)).isoformat() for day in range(120)]
-WEEK_SECONDS = 7 * 24 * 3600
 
 
 def account_rows(batch: str, scale: int, seed: int) -> Iterator[tuple]:
@@ -484,30 +480,6 @@ def all_sales(batch: str, scale: int, seed: int) -> Iterator[tuple[int, int, str
             at = int((week + (i + dice()) / count) * WEEK_SECONDS)
             account = FIRST_NUMBER + int(dice() * known_accounts)
             yield first + i, account, showtime, at, tickets * event.price_cents
-
-
-def numbers_of(by_batch: dict[str, int], batch: str, scale: int) -> range:
-    """The numbers of the rows that a batch brings, where earlier batches brought those before."""
-    until = FIRST_NUMBER + known_until(by_batch, batch) * scale
-    return range(until - by_batch[batch] * scale, until)
-
-
-def known_until(by_batch: dict[str, int], batch: str) -> int:
-    """How many rows there are at scale 1, up to and with a batch."""
-    batches = list(WEEKS)
-    return sum(count for name, count in by_batch.items() if batches.index(name) <= batches.index(batch))
-
-
-def time_at(seconds: int, dice: Dice) -> str:
-    """A timestamp, `seconds` after FIRST_DAY, now and then in another spelling that ISO 8601 allows."""
-    return spelled_time(DAYS[seconds // 86400], seconds % 86400, dice)
-
-
-def under_earlier_key(row: tuple, columns: tuple, dice: Dice) -> tuple:
-    """A correction of an earlier row: another row under its key."""
-    letter, digits, rest = re.fullmatch(r"(\w_)(\d+)(.*)", row[0]).groups()
-    earlier = FIRST_NUMBER + int(dice() * (int(digits) - FIRST_NUMBER))
-    return f"{letter}{earlier:0{len(digits)}d}{rest}", *row[1:]
 
 
 FEED = Feed(
