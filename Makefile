@@ -11,6 +11,7 @@ all: setup ## Set up, load what is new, build and test, write the docs, show a s
 	@"$$ROOT/bin/ingest"
 	@"$$ROOT/bin/dbt" --bar build
 	@"$$ROOT/bin/dbt" --bar docs generate --static
+	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
 	@"$$ROOT/scripts/in_venv.sh" summary.py
 
 help: ## List the targets
@@ -47,8 +48,9 @@ dbt_run: setup ## Build seeds and models, without the tests
 dbt_test: setup ## Run dbt's data tests and unit tests
 	@"$$ROOT/bin/dbt" test
 
-docs: setup ## Write the docs as one page
+docs: setup ## Write dbt's docs and the data dictionary, each as one page
 	@"$$ROOT/bin/dbt" --bar docs generate --static
+	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
 	@echo "docs: $$ROOT/dbt/target/static_index.html"
 
 summary: setup ## Show rows per feed and the last weeks of sales
@@ -79,7 +81,7 @@ soak: setup ## Replay thousands of histories: incremental must equal a full refr
 reset: setup ## Drop the warehouse's schemas and load the initial data again
 	@"$$ROOT/scripts/reset.sh"
 
-clean: ## Stop the server and remove what `make` can make again: never the data
+clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache
+	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/data_dictionary.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,7 +27,6 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +34,7 @@ from typing import Any, BinaryIO
 import psycopg2
 from psycopg2 import sql
 
-from project import ROOT, GranaryError, load_env, run_main
+from project import ROOT, GranaryError, load_env, replacing, run_main
 from summary import print_table
 from warehouse import connect
 
@@ -246,19 +245,6 @@ def write_report(connection: Any, name: str, options: argparse.Namespace) -> Non
         reason = "a folder on the way is a file" if isinstance(error, FileExistsError) else error.strerror
         raise GranaryError(f"can't write {path}: {reason}; name another directory with --output-dir") from None
     print(f"{path}: {count:,} {'row' if count == 1 else 'rows'}, {size:,} bytes", flush=True)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes its name, in place of another one, when it is complete, and is gone if it never is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_csv(connection: Any, mart: Mart, file: BinaryIO) -> int:
