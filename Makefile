@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary lint format test soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook lint format test soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -55,6 +55,10 @@ docs: setup ## Write dbt's docs and the data dictionary, each as one page
 
 summary: setup ## Show rows per feed and the last weeks of sales
 	@"$$ROOT/scripts/in_venv.sh" summary.py
+
+notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in JupyterLab
+	@"$$ROOT/scripts/setup.sh" --notebook
+	@cd "$$ROOT" && scripts/in_venv.sh jupyterlab --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) docs/explore.ipynb
 
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
