@@ -5,12 +5,13 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary lint format test soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook lint format test soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
 	@"$$ROOT/bin/ingest"
 	@"$$ROOT/bin/dbt" --bar build
 	@"$$ROOT/bin/dbt" --bar docs generate --static
+	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
 	@"$$ROOT/scripts/in_venv.sh" summary.py
 
 help: ## List the targets
@@ -47,12 +48,17 @@ dbt_run: setup ## Build seeds and models, without the tests
 dbt_test: setup ## Run dbt's data tests and unit tests
 	@"$$ROOT/bin/dbt" test
 
-docs: setup ## Write the docs as one page
+docs: setup ## Write dbt's docs and the data dictionary, each as one page
 	@"$$ROOT/bin/dbt" --bar docs generate --static
+	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
 	@echo "docs: $$ROOT/dbt/target/static_index.html"
 
 summary: setup ## Show rows per feed and the last weeks of sales
 	@"$$ROOT/scripts/in_venv.sh" summary.py
+
+notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in JupyterLab
+	@"$$ROOT/scripts/setup.sh" --notebook
+	@cd "$$ROOT" && scripts/in_venv.sh jupyterlab --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) docs/explore.ipynb
 
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
@@ -79,7 +85,7 @@ soak: setup ## Replay thousands of histories: incremental must equal a full refr
 reset: setup ## Drop the warehouse's schemas and load the initial data again
 	@"$$ROOT/scripts/reset.sh"
 
-clean: ## Stop the server and remove what `make` can make again: never the data
+clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache
+	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/data_dictionary.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,7 +56,7 @@ def test_make_works_from_any_directory(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
-@pytest.mark.parametrize("command", ["bin/dbt", "bin/extract", "bin/ingest", "bin/load-initial", "bin/warehouse"])
+@pytest.mark.parametrize("command", [*map(str, COMMANDS)])
 def test_a_command_before_setup_says_what_to_do(command: str, tmp_path: Path) -> None:
     for directory in ("bin", "scripts"):
         shutil.copytree(ROOT / directory, tmp_path / "a clone" / directory)
