@@ -165,11 +165,18 @@ def print_rows_of(rows: list[tuple] | None, title: str, header: list[str]) -> No
 
 def print_next_steps() -> None:
     """Say where the docs are and what to try."""
-    docs = ROOT / "dbt" / "target" / "static_index.html"
-    place = docs.as_uri() if docs.exists() else "not written yet: make docs"
-    print(f"\nDocs      {place}\n")
+    pages = {
+        "Docs": ROOT / "dbt" / "target" / "static_index.html",
+        "Columns": ROOT / "output" / "data_dictionary.html",
+    }
+    print()
+    for name, page in pages.items():
+        print(f"{name:<10}{page.as_uri() if page.exists() else 'not written yet: make docs'}")
+    print()
     print("To try    bin/warehouse psql -c 'select * from marts.rejected_rows limit 5'")
+    print("          bin/report --list      the marts; each can be written to a file")
     print("          bin/ingest --help      load a batch of your own")
+    print("          make notebook          four charts, in JupyterLab")
     print("          make test              run the tests")
     print("          make help              everything else")
 
