@@ -40,7 +40,10 @@ affected_customers as (
         on parts.canonical_customer_id = known.customer_id
     where
         known.customer_id is null
-        and exists (select 1 from {{ this }} as overridden where overridden.has_ignored_merge)
+        and exists (
+            select 1 from {{ this }} as overridden
+            where overridden.has_ignored_merge
+        )
 
 ),
 
