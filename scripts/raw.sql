@@ -60,6 +60,37 @@ comment on column raw._rejected_lines.line_number is 'Line of the file, counted 
 comment on column raw._rejected_lines.line is 'Text of the line (its first million characters), with escapes for what text can not hold.';
 comment on column raw._rejected_lines.reason is 'Why the line is no row.';
 
+create table if not exists raw._builds (
+    build_id text primary key,
+    schema_prefix text not null,
+    command text not null,
+    selection text,
+    is_full_refresh boolean not null,
+    status text not null check (status in ('passed', 'failed')),
+    models_built bigint not null,
+    tests_passed bigint not null,
+    tests_warned bigint not null,
+    tests_failed bigint not null,
+    errors bigint not null,
+    started_at timestamptz not null,
+    finished_at timestamptz not null default clock_timestamp()
+);
+
+comment on table raw._builds is 'One row per dbt run or dbt build that came to its end. Written by the macro record_build.';
+comment on column raw._builds.build_id is 'dbt''s invocation id.';
+comment on column raw._builds.schema_prefix is 'GRANARY_SCHEMA_PREFIX of the build; empty as a rule.';
+comment on column raw._builds.command is 'run or build.';
+comment on column raw._builds.selection is 'What --select named; null where everything was built.';
+comment on column raw._builds.is_full_refresh is 'Whether everything selected was built from nothing.';
+comment on column raw._builds.status is 'passed, or failed (a model or a seed could not be built, or a test failed).';
+comment on column raw._builds.models_built is 'Number of models, views included, that were built.';
+comment on column raw._builds.tests_passed is 'Number of data tests and unit tests that passed.';
+comment on column raw._builds.tests_warned is 'Number of tests that warned.';
+comment on column raw._builds.tests_failed is 'Number of tests that failed.';
+comment on column raw._builds.errors is 'Number of models, seeds and tests that could not be run, or were skipped for that reason.';
+comment on column raw._builds.started_at is 'When the build began.';
+comment on column raw._builds.finished_at is 'When the build ended.';
+
 create sequence if not exists raw._row_ids cache 1000;
 comment on sequence raw._row_ids is 'Numbers the rows of all landing tables. bin/ingest moves it to where a batch begins.';
 

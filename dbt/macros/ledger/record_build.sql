@@ -1,0 +1,41 @@
+{#-
+    Writes one row about a run or a build into raw._builds, when it has come to its end: with what it built, and how its tests
+    went. A build that was killed leaves none.
+
+    results: dbt's results, as on-run-end has them
+-#}
+{% macro record_build(results) %}
+    {%- set ledger = api.Relation.create(database=target.database, schema='raw', identifier='_builds') -%}
+    {%- if execute and results and flags.WHICH in ('run', 'build') and load_relation(ledger) is not none -%}
+        {%- set count = namespace(models=0, passed=0, warned=0, failed=0, errors=0) -%}
+        {%- for result in results -%}
+            {%- set is_test = result.node.resource_type in ('test', 'unit_test') -%}
+            {%- if result.status == 'success' -%}
+                {%- set count.models = count.models + (1 if result.node.resource_type == 'model' else 0) -%}
+            {%- elif result.status == 'pass' -%}
+                {%- set count.passed = count.passed + 1 -%}
+            {%- elif result.status == 'warn' -%}
+                {%- set count.warned = count.warned + 1 -%}
+            {%- elif result.status == 'fail' and is_test -%}
+                {%- set count.failed = count.failed + 1 -%}
+            {%- else -%}
+                {%- set count.errors = count.errors + 1 -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- set selection = invocation_args_dict.get('select') or [] -%}
+        insert into {{ ledger }} (
+            build_id, schema_prefix, command, selection, is_full_refresh, status,
+            models_built, tests_passed, tests_warned, tests_failed, errors, started_at
+        )
+        values (
+            '{{ invocation_id }}',
+            '{{ env_var("GRANARY_SCHEMA_PREFIX", "") }}',
+            '{{ flags.WHICH }}',
+            {{ "'" ~ (selection | join(' ') | replace("'", "''")) ~ "'" if selection else 'null' }},
+            {{ flags.FULL_REFRESH or false }},
+            '{{ "failed" if count.failed or count.errors else "passed" }}',
+            {{ count.models }}, {{ count.passed }}, {{ count.warned }}, {{ count.failed }}, {{ count.errors }},
+            '{{ run_started_at }}'
+        )
+    {%- endif -%}
+{% endmacro %}
