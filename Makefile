@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook lint format test soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook lint format test test_browser soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -77,6 +77,10 @@ format: setup ## Let ruff and sqlfluff put the code into shape
 test: setup ## Run all tests, on a server of their own (PYTEST_ADDOPTS="-k name" selects)
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests
+
+test_browser: setup ## Open the docs in Chromium, and see that a newcomer finds their way
+	@"$$ROOT/scripts/setup.sh" --browser
+	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m browser -n0
 
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev

@@ -131,3 +131,21 @@ def test_any_subset_of_feeds_builds(new_database: Callable[[], Database], tmp_pa
     succeeds(database, "bin/ingest", "--data-dir", tmp_path)
     succeeds(database, "bin/dbt", "--quiet", "build")
     assert database.query("select count(*) from marts.fct_weekly_sales") == [(0,)]
+
+
+def test_each_build_is_written_down(built: Database) -> None:
+    log = "select command, selection, is_full_refresh, status, error_count > 0 from marts.build_log order by started_at"
+    assert built.query(log) == [("build", None, False, "passed", False)]
+    succeeds(built, "bin/dbt", "--quiet", "run", "--full-refresh", "--select", "dim_event", "dim_page_type")
+    built.query("alter table raw.tickets__events rename column slug to renamed")  # so that staging can't be built
+    assert built.run("bin/dbt", "--quiet", "build", "--select", "stg_tickets__events").returncode == 1
+    built.query("alter table raw.tickets__events rename column renamed to slug")
+    succeeds(built, "bin/dbt", "--quiet", "test", "--select", "stg_tickets__events")  # no build: nothing is written
+    assert built.query(log)[1:] == [
+        ("run", "dim_event dim_page_type", True, "passed", False),
+        ("build", "stg_tickets__events", False, "failed", True),
+    ]
+    counts = "select models_built_count, tests_passed_count from marts.build_log order by started_at limit 1"
+    ((models, tests),) = built.query(counts)
+    assert models == len(list((ROOT / "dbt" / "models").rglob("*.sql")))
+    assert tests == 0
