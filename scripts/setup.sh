@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Prepares the virtual environment in .venv. Costs nothing when there is nothing to do.
 #
-# usage: scripts/setup.sh [--dev | --notebook]
+# usage: scripts/setup.sh [--dev | --notebook | --api]
 #   --dev         also install what tests and checks need
 #   --notebook    also install what docs/explore.ipynb and JupyterLab need
+#   --api         also install what bin/api needs
 #
 # PYTHON names the interpreter to use; else the first of python3, python3.13 ... python3.10 that fits.
 set -euo pipefail
@@ -15,6 +16,7 @@ case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
     --dev) requirements+=("$root/requirements/dev.txt") ;;
     --notebook) requirements+=("$root/requirements/notebook.txt") ;;
+    --api) requirements+=("$root/requirements/api.txt") ;;
     "") ;;
     *) echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1 ;;
 esac
