@@ -30,6 +30,7 @@ def create_app(pool_size: int = 4) -> OpenAPI:
         validation_error_status=400,
         openapi_extensions=spec.document(PREFIX, ENDPOINTS, columns),
     )
+    app.json.sort_keys = False  # columns in the order of the mart
     app.config["SWAGGER_CONFIG"] = {"validatorUrl": None, "persistAuthorization": False}
     app.extensions["engine"] = engine
     problems.register(app)
