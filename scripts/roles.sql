@@ -79,6 +79,7 @@ begin
         from objects
         inner join owners on objects.schema_name = owners.schema_name
         where pg_get_userbyid(objects.owned_by) <> owners.owner
+        order by objects.kind = 'schema' desc -- who gets a table must be able to create one there
     loop
         execute format('alter %s %s owner to %I', each.kind, each.name, each.owner);
     end loop;
@@ -90,7 +91,8 @@ grant insert on raw._builds to granary_builder;
 grant usage on schema marts to granary_reader;
 grant select on all tables in schema marts to granary_reader;
 
--- dbt replaces tables by new ones, and bin/ingest makes tables: these rights come with them, whoever makes them.
+-- dbt replaces tables by new ones, and bin/ingest makes tables: these rights come with them, whether the groups make them or
+-- whoever runs this.
 alter default privileges for role granary_loader in schema raw grant select on tables to granary_builder;
 alter default privileges for role granary_builder in schema marts grant select on tables to granary_reader;
 alter default privileges in schema raw grant select on tables to granary_builder;

@@ -706,6 +706,17 @@ def test_members_of_the_roles_load_and_build(built: Database) -> None:
         assert cursor.fetchone() == (70,)
 
 
+def test_the_api_has_a_password_where_one_is_set(built: Database) -> None:
+    kept = "select rolpassword from pg_authid where rolname = 'granary_api'"
+    assert built.query(kept) == [(None,)]
+    try:
+        done = built.run("bin/warehouse", "roles", env={"GRANARY_API_PASSWORD": "it's secret"})
+        assert done.returncode == 0, done.stderr
+        assert built.query(kept)[0][0].startswith("SCRAM-SHA-256$")
+    finally:
+        built.query("alter role granary_api password null")
+
+
 # -- The document ------------------------------------------------------------------------------------------------------
 
 
