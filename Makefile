@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook lint format test test_browser soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook api lint format test test_browser soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -59,6 +59,10 @@ summary: setup ## Show rows per feed and the last weeks of sales
 notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in JupyterLab
 	@"$$ROOT/scripts/setup.sh" --notebook
 	@cd "$$ROOT" && scripts/in_venv.sh jupyterlab --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) docs/explore.ipynb
+
+api: setup ## Serve the marts over HTTP, at http://127.0.0.1:8000 (ARGS="--port 8080 --workers 4")
+	@"$$ROOT/scripts/setup.sh" --api
+	@"$$ROOT/bin/api" $(ARGS)
 
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql

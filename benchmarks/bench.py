@@ -38,6 +38,7 @@ NEUTRAL = {
     "GRANARY_DATA": "data",
     "GRANARY_SCHEMA_PREFIX": "",
     "DBT_PACKAGES_INSTALL_PATH": "",
+    "GRANARY_API_PASSWORD": "",
 }
 STARTED = time.monotonic()
 

@@ -36,3 +36,5 @@ commit;
 SQL
 echo "dropped   raw, staging, intermediate, marts"
 "$root/bin/load-initial"
+has_roles="select 1 from pg_roles where rolname = 'granary_reader'" # whose rights went with the schemas
+[ -z "$("$root/bin/warehouse" psql --no-psqlrc --tuples-only --command "$has_roles")" ] || "$root/bin/warehouse" roles

@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # Prepares the virtual environment in .venv. Costs nothing when there is nothing to do.
 #
-# usage: scripts/setup.sh [--browser | --dev | --notebook]
-#   --browser     also install what tests in Chromium need
-#   --dev         also install what tests and checks need
-#   --notebook    also install what docs/explore.ipynb and JupyterLab need
+# usage: scripts/setup.sh [--PART]
+#   --PART    also install requirements/PART.txt, such as --dev (what tests and checks need) or --notebook
 #
 # PYTHON names the interpreter to use; else the first of python3, python3.13 ... python3.10 that fits.
 set -euo pipefail
@@ -14,12 +12,10 @@ requirements=("$root/requirements.txt")
 
 case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
-    --browser) requirements+=("$root/requirements/browser.txt") ;;
-    --dev) requirements+=("$root/requirements/dev.txt") ;;
-    --notebook) requirements+=("$root/requirements/notebook.txt") ;;
     "") ;;
-    *) echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1 ;;
+    --*) requirements+=("$root/requirements/${1#--}.txt") ;;
 esac
+[ -f "${requirements[-1]}" ] || { echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1; }
 unset PYTHONHOME PYTHONPATH
 
 die() {

@@ -1,11 +1,12 @@
 """The warehouse: the PostgreSQL server that everything else uses.
 
-usage: bin/warehouse start | stop | status | env | psql [psql arguments]
+usage: bin/warehouse start | stop | status | env | roles | psql [psql arguments]
 
   start    start the embedded server (every other command starts it when it is needed)
   stop     stop it; the data stays
   status   say what runs where; exit code 3 when the server is stopped
   env      print `export` lines for a shell:  eval "$(bin/warehouse env)"
+  roles    create the roles of loaders, builders, readers and the API, with their rights, or bring them up to date
   psql     open psql, or pass its arguments on:  bin/warehouse psql -c 'select 1'
 
 Without PGHOST this is an embedded PostgreSQL: private to the project, reached through a unix socket, data in
@@ -27,10 +28,12 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 import psycopg2.extras
+from psycopg2 import sql
 
 from embedded_server import answering_socket, program_of_wheel, real_home, socket_directory, start, stop
-from project import GranaryError, load_env, run_main
+from project import ROOT, GranaryError, load_env, run_main
 
+API_ROLE = "granary_api"
 LOCK_KEY = int.from_bytes(b"granary", "big")  # any constant does; this one can be recognised in pg_locks
 OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), on which the safe casts stand
 
@@ -189,6 +192,38 @@ def interruptible() -> Iterator[None]:
         psycopg2.extensions.set_wait_callback(None)
 
 
+# -- Roles -------------------------------------------------------------------------------------------------------------
+
+
+def create_roles() -> None:
+    """Create the roles with their rights, or bring them up to date, once no load or build is running."""
+    scripts = ROOT / "scripts"
+    try:
+        with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+            take_lock(connection, "roles", transaction=True)
+            for name in ("raw.sql", "roles.sql"):
+                cursor.execute((scripts / name).read_text("utf-8"))
+            if password := os.environ.get("GRANARY_API_PASSWORD"):
+                # As the server keeps it, so that no log of statements has the password.
+                kept = psycopg2.extensions.encrypt_password(password, API_ROLE, connection, "scram-sha-256")
+                statement = sql.SQL("alter role {} password {}").format(sql.Identifier(API_ROLE), sql.Literal(kept))
+                cursor.execute(statement)
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise GranaryError(
+            f"the roles can't be created: {str(error).strip()}\n"
+            "Run it once with PGUSER set to a user who may create roles (CREATEROLE) and owns the schemas."
+        ) from None
+
+
+def ensure_roles() -> None:
+    """Create the roles where this database has none yet."""
+    with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("select to_regprocedure('api.admit(bytea)') is null")
+        (is_missing,) = cursor.fetchone()
+    if is_missing:
+        create_roles()
+
+
 # -- The command -------------------------------------------------------------------------------------------------------
 
 
@@ -225,13 +260,16 @@ def main() -> int:
         print(__doc__.strip())
     elif command == "psql":
         run_psql(arguments)
-    elif arguments or command not in ("start", "stop", "status", "env"):
+    elif arguments or command not in ("start", "stop", "status", "env", "roles"):
         raise GranaryError(f"bin/warehouse has no command {' '.join(sys.argv[1:])!r}; see bin/warehouse --help")
     elif command == "status":
         return show_status()
     elif command == "env":
         for name, value in environment().items():
             print(f"export {name}={shlex.quote(value)}")
+    elif command == "roles":
+        create_roles()
+        print("granary_loader, granary_builder, granary_reader and granary_api have their rights")
     elif not is_embedded():
         connect().close()  # says what is wrong, if anything
         print(f"PGHOST is set: the server at {os.environ['PGHOST']} is used, which Granary doesn't start or stop.")

@@ -39,6 +39,7 @@ NEUTRAL = {
     "COINGECKO_CALLS_PER_MINUTE": "",
     "COINGECKO_TIMEOUT": "",
     "GRANARY_RAW_URL": "",
+    "GRANARY_API_PASSWORD": "",
 }
 
 

@@ -1,0 +1,877 @@
+"""The API: each mart to the cent, page by page, for those who may have it; and nobody can do more than read."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import contextlib
+import csv
+import datetime
+import hashlib
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import hypothesis
+import psutil
+import psycopg2
+import psycopg2.errors
+import pyarrow.parquet
+import pytest
+import schemathesis
+from flask.testing import FlaskClient
+from flask_openapi3 import OpenAPI
+from psycopg2 import sql
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from werkzeug.test import TestResponse
+
+import warehouse
+from api import app as api_app
+from api.endpoints import ENDPOINTS, Endpoint
+from conftest import NEUTRAL, ROOT, Database
+
+MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")
+BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
+NAMES = list(BY_NAME)
+MISTAKES = {  # of requests with a token for everything
+    "an unknown parameter": ("daily_sales?limt=1", 400, "limt"),
+    "a filter of another path": ("daily_sales?customer_id=c_001", 400, "customer_id"),
+    "a limit of 0": ("daily_sales?limit=0", 400, "limit"),
+    "a limit that is too large": ("daily_sales?limit=1001", 400, "limit"),
+    "a limit in other digits": ("daily_sales?limit=٣", 400, "limit"),
+    "a day that doesn't exist": ("daily_sales?from=2026-02-30", 400, "from"),
+    "a date in another form": ("daily_sales?to=20260203", 400, "to"),
+    "two dates": ("daily_sales?to=2026-02-03&to=2026-02-04", 400, "to"),
+    "a column that can't be sorted by": ("daily_sales?sort=_batch_id", 400, "sort"),
+    "an empty text": ("top_customers?segment=", 400, "segment"),
+    "a text with NUL": ("top_customers?segment=a%00b", 400, "segment"),
+    "an unknown format": ("daily_sales?format=xml", 400, "format"),
+    "a cursor that is none": ("daily_sales?cursor=abc", 400, "cursor"),
+    "a cursor in other letters": ("daily_sales?cursor=é", 400, "cursor"),
+}
+
+
+@pytest.fixture(scope="module")
+def built(new_database: Callable[[], Database]) -> Iterator[Database]:
+    """The sample data, loaded and built, with roles. This process uses it, too."""
+    database = new_database()
+    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", *MODELS_ONLY), ("bin/warehouse", "roles")):
+        done = database.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in database.environment.items():
+            patch.setenv(name, value)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def app(built: Database) -> Iterator[OpenAPI]:
+    created = api_app.create_app()
+    yield created
+    created.extensions["engine"].dispose()
+
+
+class Caller:
+    """A client of the API with a token."""
+
+    def __init__(self, client: FlaskClient, token: str) -> None:
+        self.client, self.token = client, token
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        """Ask for a path below /api/v1, or for an address as `next` has it."""
+        address = path if path.startswith("/") else f"/api/v1/{path}"
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.get(address, headers={"Authorization": f"Bearer {self.token}"} | named)
+
+    def rows(self, path: str) -> list[dict[str, Any]]:
+        """Return the rows of all pages, with exact numbers."""
+        found: list[dict[str, Any]] = []
+        while path:
+            answer = self.get(path)
+            assert answer.status_code == 200, answer.text
+            page = exact(answer.text)
+            assert page["meta"]["row_count"] == len(page["data"])
+            found += page["data"]
+            path = page["next"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def caller(app: OpenAPI, built: Database) -> Caller:
+    """A client that may ask for everything, often."""
+    return Caller(app.test_client(), make_token(built, "everything"))
+
+
+@pytest.fixture
+def new_caller(app: OpenAPI, built: Database, request: pytest.FixtureRequest) -> Callable[..., Caller]:
+    """Give a function that makes clients with tokens of their own, named after the test."""
+    return lambda **options: Caller(app.test_client(), make_token(built, request.node.name[:50], **options))
+
+
+def make_token(database: Database, name: str, rate: str = "1000000/day", feeds: str | None = None) -> str:
+    name = re.sub("[^a-z0-9_-]", "-", name.lower())
+    arguments = ["--name", name, "--rate", rate, *(["--feeds", feeds] if feeds else [])]
+    done = database.run("bin/api-token", "create", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def exact(text: str) -> Any:
+    return json.loads(text, parse_float=Decimal)
+
+
+def mart_rows(database: Database, endpoint: Endpoint, order: str = "", where: str = "") -> list[dict[str, Any]]:
+    """Return what the mart holds, as JSON that PostgreSQL writes, in the order of the endpoint or another one."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, endpoint.columns))
+    sort = order or endpoint.sort
+    way = "desc" if sort.startswith("-") else "asc"
+    by = sql.SQL(", ").join(sql.Identifier(name) for name in endpoint.key)
+    query = sql.SQL("select {} from marts.{} where {} order by {} {} nulls last, {}").format(
+        columns, sql.Identifier(endpoint.mart), sql.SQL(where or "true"),
+        sql.Identifier(sort.lstrip("-")), sql.SQL(way), by,
+    )  # fmt: skip
+    return [dict(zip(endpoint.columns, map(plain, row), strict=True)) for row in database.query(query)]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, datetime.datetime):
+        return value.replace(tzinfo=value.tzinfo or datetime.timezone.utc).isoformat()
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+def problem(answer: TestResponse, status: int) -> dict[str, Any]:
+    """Return an answer that is to be a problem document of this status."""
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "application/problem+json"
+    document = json.loads(answer.text)
+    assert document["status"] == status
+    assert document["type"] and document["title"] and document["detail"].endswith(".")
+    return document
+
+
+# -- Rows --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_endpoint_gives_just_what_its_mart_holds(caller: Caller, built: Database, name: str) -> None:
+    endpoint, expected = BY_NAME[name], mart_rows(built, BY_NAME[name])
+    assert len(expected) >= 30
+    got = caller.rows(f"{name}?limit=1000")
+    assert got == expected
+    # Decimal("1") == Decimal("1.00"): the digits count as well.
+    assert [list(map(str, row.values())) for row in got] == [list(map(str, row.values())) for row in expected]
+
+    table = caller.get(f"{name}?limit=1000&format=csv")
+    header, *lines = list(csv.reader(io.StringIO(table.text)))
+    assert header == endpoint.columns
+    assert [dict(zip(header, line, strict=True)) for line in lines] == [
+        {column: in_csv(value) for column, value in row.items()} for row in expected
+    ]
+
+    table = caller.get(f"{name}?limit=1000&format=parquet")
+    parquet = pyarrow.parquet.read_table(io.BytesIO(table.data))
+    assert [{column: plain(value) for column, value in row.items()} for row in parquet.to_pylist()] == expected
+
+
+def in_csv(value: Any) -> str:
+    """A value as CSV has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and value.endswith("+00:00"):
+        return value.replace("T", " ").removesuffix(":00")
+    return "" if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def test_amounts_are_exact_to_the_last_digit(caller: Caller, built: Database) -> None:
+    built.query("create table kept as select * from marts.fct_daily_sales")
+    wide = Decimal("90071992547409930000000000000000000.07")  # a float would lose what follows the sixteenth digit
+    try:
+        built.query("update marts.fct_daily_sales set gross_sales_usd = %s, discount_usd = 0.10", [wide])
+        answer = caller.get("daily_sales?limit=1")
+        (row,) = exact(answer.text)["data"]
+        assert row["gross_sales_usd"] == wide
+        assert '"gross_sales_usd":90071992547409930000000000000000000.07,"discount_usd":0.10,' in answer.text
+        assert f",{wide},0.10," in caller.get("daily_sales?limit=1&format=csv").text
+        parquet = pyarrow.parquet.read_table(io.BytesIO(caller.get("daily_sales?limit=1&format=parquet").data))
+        assert parquet["gross_sales_usd"].to_pylist() == [wide]
+    finally:
+        built.query("truncate marts.fct_daily_sales")
+        built.query("insert into marts.fct_daily_sales select * from kept")
+        built.query("drop table kept")
+
+
+def test_csv_tells_null_from_empty_and_quotes_what_must_be(caller: Caller, built: Database) -> None:
+    kept = "select course_title, category_name from marts.course_engagement where course_id = 'k_03'"
+    (keep,) = built.query(kept)
+    try:
+        update = "update marts.course_engagement set course_title = %s, category_name = %s where course_id = 'k_03'"
+        built.query(update, ['a, "b"\nc', ""])
+        text = caller.get("course_engagement?course_id=k_03&format=csv").text
+        assert text.partition("\n")[2].startswith('k_03,"a, ""b""\nc","",')
+        built.query(update, [None, None])
+        text = caller.get("course_engagement?course_id=k_03&format=csv").text
+        assert text.partition("\n")[2].startswith("k_03,,,")
+    finally:
+        built.query(update, list(keep))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_a_page_without_rows_is_a_page(caller: Caller, name: str, kind: str) -> None:
+    has_days = any(each.parameter == "from" for each in BY_NAME[name].filters)
+    chosen = "from=9999-12-31" if has_days else f"{BY_NAME[name].filters[0].parameter}=no such thing"
+    answer = caller.get(f"{name}?{chosen}&format={kind}")
+    assert answer.status_code == 200
+    rows = {
+        "csv": lambda: answer.text.splitlines()[1:],
+        "json": lambda: answer.json["data"],
+        "parquet": lambda: pyarrow.parquet.read_table(io.BytesIO(answer.data)).to_pylist(),
+    }
+    assert rows[kind]() == []
+
+
+FILTERS = {
+    "daily_sales?from=2026-01-05&to=2026-01-11": "sales_date between '2026-01-05' and '2026-01-11'",
+    "top_customers?segment=loyal&segment=champion": "rfm_segment in ('loyal', 'champion')",
+    "top_customers?country=DE": "country_code = 'DE'",
+    "top_customers?customer_id=c_001": "customer_id = 'c_001'",
+    "product_metrics?category=paint": "category = 'paint'",
+    "product_metrics?product_id=p_01&product_id=p_02&category=lighting": "product_id = 'p_02'",
+    "weekly_sales?from=2026-01-05&to=2026-01-12": "sales_week in ('2026-01-05', '2026-01-12')",
+    "weekly_sales?event_id=unknown": "event_id = 'unknown'",
+    "asset_prices?asset_id=sample-oatgate&to=2026-01-31": "asset_id = 'sample-oatgate' and price_date <= '2026-01-31'",
+    "asset_prices?from=2026-02-01": "price_date >= '2026-02-01'",
+    "asset_leaderboard?price_trend=moderate_gain": "price_trend = 'moderate_gain'",
+    "asset_leaderboard?liquidity=low_liquidity": "liquidity = 'low_liquidity'",
+    "asset_leaderboard?asset_id=sample-oatgate": "asset_id = 'sample-oatgate'",
+    "course_engagement?category=Data": "category_name = 'Data'",
+    "course_engagement?course_id=k_03": "course_id = 'k_03'",
+}
+
+
+@pytest.mark.parametrize("path", FILTERS)
+def test_a_filter_selects_the_rows_that_it_names(caller: Caller, built: Database, path: str) -> None:
+    endpoint = BY_NAME[path.partition("?")[0]]
+    expected = mart_rows(built, endpoint, where=FILTERS[path])
+    assert 0 < len(expected) < len(mart_rows(built, endpoint))
+    assert caller.rows(f"{path}&limit=1000") == expected
+
+
+def test_every_filter_is_tried() -> None:
+    tried = {
+        (path.partition("?")[0], each.partition("=")[0])
+        for path in FILTERS
+        for each in path.partition("?")[2].split("&")
+    }
+    assert tried == {(endpoint.name, each.parameter) for endpoint in ENDPOINTS for each in endpoint.filters}
+
+
+# -- Pages -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pages_visit_each_row_once_in_every_order(caller: Caller, built: Database, name: str) -> None:
+    endpoint = BY_NAME[name]
+    size = max(7, len(mart_rows(built, endpoint)) // 9)
+    for sort in endpoint.sorts:
+        assert caller.rows(f"{name}?limit={size}&sort={sort}") == mart_rows(built, endpoint, sort), sort
+
+
+@pytest.mark.parametrize("sort", ["course_title", "-course_title"])
+def test_pages_of_one_row_pass_ties_and_nulls(caller: Caller, built: Database, sort: str) -> None:
+    (tied,) = built.query("select count(*) - count(distinct course_title) from marts.course_engagement")[0]
+    (empty,) = built.query("select count(*) from marts.course_engagement where course_title is null")[0]
+    assert tied or empty
+    built.query("update marts.course_engagement set course_title = course_title || '!'")
+    keep = built.query("select course_id, course_title from marts.course_engagement")
+    try:
+        built.query("update marts.course_engagement set course_title = case right(course_id, 1) when '1' then null"
+                    " when '2' then '' else right(course_id, 1) end")  # fmt: skip
+        rows = caller.rows(f"course_engagement?limit=1&sort={sort}")
+        assert rows == mart_rows(built, BY_NAME["course_engagement"], sort)
+        assert sum(row["course_title"] is None for row in rows) > 2
+    finally:
+        for course, title in keep:
+            values = [title and title.removesuffix("!"), course]
+            built.query("update marts.course_engagement set course_title = %s where course_id = %s", values)
+
+
+def test_the_address_of_the_next_page_is_in_the_header_too(caller: Caller) -> None:
+    first = caller.get("daily_sales?limit=5&from=2026-01-01&to=2026-01-31")
+    following = first.json["next"]
+    assert first.headers["Link"] == f'<{following}>; rel="next"'
+    assert "from=2026-01-01" in following
+    second = caller.get(f"{following}&format=csv")
+    assert second.status_code == 200
+    assert "Link" in second.headers
+    last = caller.get("daily_sales?limit=70")
+    assert last.json["next"] is None
+    assert "Link" not in last.headers
+
+
+def cursor(*values: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("weekly_sales", "-sales_date", "2026-02-07", "2026-02-07"),
+        ("daily_sales", "net_sales_usd", "1.00", "2026-02-07"),
+        ("daily_sales", "-sales_date", "2026-02-07"),
+        ("daily_sales", "-sales_date", "2026-02-07", "2026-02-07", "2026-02-07"),
+        ("daily_sales", "-sales_date", "2026-02-30", "2026-02-07"),
+        ("daily_sales", "-sales_date", 7, "2026-02-07"),
+        ("daily_sales", "-sales_date", None, None),
+        ("daily_sales", "-sales_date", "2026-02-07", "'; drop table marts.fct_daily_sales; --"),
+        ("daily_sales", "-sales_date", "2026-02-07", "a\0b"),
+        ("daily_sales", "-sales_date", "2026-02-07", "\ud800"),
+        ("daily_sales", ["-sales_date"], "2026-02-07", "2026-02-07"),
+        ({}, [], [], []),
+        (),
+    ],
+)
+def test_a_broken_cursor_is_refused(caller: Caller, values: tuple) -> None:
+    document = problem(caller.get(f"daily_sales?cursor={cursor(*values)}"), 400)
+    assert list(document["parameters"]) == ["cursor"]
+
+
+# -- Errors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_a_problem_that_names_the_parameter(caller: Caller, mistake: str) -> None:
+    path, status, parameter = MISTAKES[mistake]
+    document = problem(caller.get(path), status)
+    assert list(document["parameters"]) == [parameter]
+    assert parameter in document["detail"]
+
+
+def test_all_mistakes_are_named_at_once(caller: Caller) -> None:
+    document = problem(caller.get("daily_sales?limit=x&from=y&sort=z"), 400)
+    assert set(document["parameters"]) == {"limit", "from", "sort"}
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(caller: Caller) -> None:
+    assert problem(caller.get("daily_sales?limt=1"), 400)["parameters"] == {"limt": "unknown; did you mean limit?"}
+
+
+def test_paths_methods_and_formats_that_there_are_not(caller: Caller) -> None:
+    problem(caller.get("no_such_mart"), 404)
+    refused = caller.client.post("/api/v1/daily_sales")
+    assert "GET" in problem(refused, 405)["detail"]
+    assert "GET" in refused.headers["Allow"]
+    assert "text/csv" in problem(caller.get("daily_sales", Accept="text/html"), 406)["detail"]
+    assert problem(caller.get("health?x=1"), 400)["parameters"] == {"x": "unknown"}
+
+
+def test_the_format_is_that_of_the_parameter_or_else_of_the_header(caller: Caller) -> None:
+    for accept, kind in {
+        "*/*": "application/json",
+        "": "application/json",
+        "text/*": "text/csv",
+        "text/html, text/csv;q=0.9, */*;q=0.1": "text/csv",
+        "application/vnd.apache.parquet": "application/vnd.apache.parquet",
+    }.items():
+        assert caller.get("daily_sales?limit=1", Accept=accept).mimetype == kind
+    assert caller.get("daily_sales?limit=1&format=json", Accept="text/csv").mimetype == "application/json"
+
+
+INJECTIONS = [
+    "' or 1=1 --",
+    "'; drop table marts.fct_daily_sales; --",
+    '" or ""="',
+    "%(x)s",
+    ":given",
+    "\\'",
+    "{}",
+    "$1",
+]
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_what_looks_like_sql_is_a_text_that_finds_nothing(caller: Caller, built: Database, text: str) -> None:
+    before = mart_rows(built, BY_NAME["daily_sales"])
+    for path, name in (("top_customers", "customer_id"), ("top_customers", "segment"), ("asset_prices", "asset_id")):
+        answer = caller.client.get(
+            f"/api/v1/{path}", query_string={name: text}, headers={"Authorization": f"Bearer {caller.token}"}
+        )
+        assert (answer.status_code, answer.json["data"]) == (200, [])
+    for name in ("sort", "limit", "from", "cursor", "format", text):
+        answer = caller.client.get(
+            "/api/v1/daily_sales", query_string={name: text}, headers={"Authorization": f"Bearer {caller.token}"}
+        )
+        assert list(problem(answer, 400)["parameters"]) == [name]
+    assert mart_rows(built, BY_NAME["daily_sales"]) == before
+
+
+def test_a_mistake_of_the_api_is_a_problem_without_details(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the secret reason")
+
+    monkeypatch.setattr(api_app.pages, "read_page", fail)
+    assert "secret" not in json.dumps(problem(caller.get("daily_sales"), 500))
+    assert "the secret reason" in caplog.text
+
+
+# -- Who asks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer granary_wrong", "Bearer é\xff", "abc"]
+)
+def test_without_a_valid_token_there_is_nothing(app: OpenAPI, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    answer = app.test_client().get("/api/v1/daily_sales", headers=headers)
+    problem(answer, 401)
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "Granary-Build" not in answer.headers or answer.headers["Granary-Build"]
+
+
+def test_a_token_reads_the_feeds_that_it_was_made_for(new_caller: Callable[..., Caller]) -> None:
+    caller = new_caller(feeds="shop,tickets")
+    for endpoint in ENDPOINTS:
+        answer = caller.get(f"{endpoint.name}?limit=1")
+        if endpoint.feed in ("shop", "tickets"):
+            assert answer.status_code == 200
+        else:
+            assert endpoint.feed in problem(answer, 403)["detail"]
+
+
+def test_a_revoked_token_is_refused_at_once(new_caller: Callable[..., Caller], built: Database) -> None:
+    caller = new_caller()
+    assert caller.get("daily_sales").status_code == 200
+    name = "test_a_revoked_token_is_refused_at_once"
+    done = built.run("bin/api-token", "revoke", name)
+    assert (done.returncode, done.stdout) == (0, f"revoked   {name}\n")
+    problem(caller.get("daily_sales"), 401)
+    again = built.run("bin/api-token", "revoke", name)
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+
+
+def test_a_rate_is_kept_and_told(new_caller: Callable[..., Caller], built: Database) -> None:
+    caller = new_caller(rate="3/day")
+    for left in (2, 1, 0):
+        answer = caller.get("daily_sales?limit=1")
+        assert answer.status_code == 200
+        told = [int(answer.headers[f"RateLimit-{name}"]) for name in ("Limit", "Remaining", "Reset")]
+        assert told[:2] == [3, left]
+        assert 0 < told[2] <= 86400
+    answer = caller.get("daily_sales?limit=1")
+    problem(answer, 429)
+    assert answer.headers["RateLimit-Remaining"] == "0"
+    assert answer.headers["Retry-After"] == answer.headers["RateLimit-Reset"]
+    built.query("update api.requests set window_start = window_start - interval '1 day'")  # the next day
+    assert caller.get("daily_sales?limit=1").headers["RateLimit-Remaining"] == "2"
+
+
+def test_only_the_hash_of_a_token_is_kept(new_caller: Callable[..., Caller], built: Database) -> None:
+    token = new_caller().token
+    assert re.fullmatch(r"granary_[A-Za-z0-9_-]{43}", token)
+    (found,) = built.query(
+        "select count(*) from api.tokens where token_hash = %s", [hashlib.sha256(token.encode()).digest()]
+    )
+    assert found == (1,)
+    everything = json.dumps(built.query("select tokens::text from api.tokens"))
+    listed = built.run("bin/api-token", "list").stdout
+    assert token not in everything + listed
+    assert token.removeprefix("granary_") not in everything + listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--name", "a b"], "--name 'a b' is no name"),
+        (["--name", "a", "--rate", "0/minute"], "--rate 0/minute is no rate"),
+        (["--name", "a", "--rate", "60"], "--rate 60 is no rate"),
+        (["--name", "a", "--feeds", "shop,zoo"], "there is no feed 'zoo'"),
+        (["--name", "a", "--feeds", ""], "there is no feed ''"),
+        (["--name", "everything"], "there is, or was, a token called everything"),
+    ],
+)
+def test_a_token_that_can_not_be_made_is_refused(
+    caller: Caller, built: Database, arguments: list[str], said: str
+) -> None:
+    done = built.run("bin/api-token", "create", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# -- Builds and caches -------------------------------------------------------------------------------------------------
+
+
+def test_every_answer_names_the_latest_build_that_passed(caller: Caller, built: Database) -> None:
+    (build,) = built.query("select build_id from marts.build_log order by finished_at desc limit 1")[0]
+    answer = caller.get("daily_sales")
+    assert answer.headers["Granary-Build"] == answer.json["meta"]["build_id"] == build
+    for path in ("daily_sales?format=csv", "daily_sales?limt=1", "health"):
+        assert caller.get(path).headers["Granary-Build"] == build
+    assert caller.get("daily_sales", If_None_Match=answer.headers["ETag"]).headers["Granary-Build"] == build
+
+
+def test_health_needs_no_token_and_tells_how_fresh_the_feeds_are(app: OpenAPI, built: Database) -> None:
+    answer = app.test_client().get("/api/v1/health")
+    assert answer.status_code == 200
+    latest = built.query("select build_id, finished_at, status from marts.build_log order by finished_at desc limit 1")[
+        0
+    ]
+    build, finished, status = latest
+    expected = {"id": build, "finished_at": finished.astimezone(datetime.timezone.utc).isoformat(), "status": status}
+    assert answer.json["build"] == expected
+    loaded = built.query(
+        "select feed, max(finished_at) from raw._batches where status = 'loaded' group by 1 order by 1"
+    )
+    told = [(each["feed"], datetime.datetime.fromisoformat(each["last_loaded_at"])) for each in answer.json["feeds"]]
+    assert told == loaded
+    assert len(told) == 4
+
+
+def test_what_has_not_changed_is_said_without_a_look_at_the_mart(caller: Caller, built: Database) -> None:
+    tag = caller.get("daily_sales?limit=3").headers["ETag"]
+    built.query("revoke select on marts.fct_daily_sales from granary_reader")
+    try:
+        assert caller.get("daily_sales?limit=3").status_code == 500  # it can't look
+        for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            answer = caller.get("daily_sales?limit=3", If_None_Match=given)
+            assert (answer.status_code, answer.data) == (304, b"")
+            assert answer.headers["ETag"] == tag
+    finally:
+        built.query("grant select on marts.fct_daily_sales to granary_reader")
+
+
+def test_a_tag_stands_for_one_query_in_one_format_of_one_build(caller: Caller, built: Database) -> None:
+    paths = [
+        "daily_sales", "daily_sales?limit=3", "daily_sales?format=csv", "daily_sales?sort=sales_date",
+        "daily_sales?from=2026-01-01", "daily_sales?to=2026-01-01", "weekly_sales",
+        "top_customers?segment=loyal", "top_customers?country=loyal", "top_customers?segment=loyal&segment=champion",
+    ]  # fmt: skip
+    tags = [caller.get(path).headers["ETag"] for path in paths]
+    assert len(set(tags)) == len(paths)
+    assert caller.get("daily_sales?sort=-sales_date&limit=100").headers["ETag"] == tags[0]
+    assert caller.get("top_customers?segment=champion&segment=loyal").headers["ETag"] == tags[-1]
+    before = caller.get("daily_sales").headers["Granary-Build"]
+    build = """
+        insert into raw._builds select %s, schema_prefix, command, selection, is_full_refresh, %s, models_built,
+            tests_passed, tests_warned, tests_failed, errors, started_at from raw._builds limit 1
+    """
+    try:
+        for status in ("failed", "passed"):  # a build that failed has changed some marts, too
+            built.query(build, [f"trial {status}", status])
+            answer = caller.get("daily_sales", If_None_Match=tags[0])
+            assert answer.status_code == 200
+            assert answer.headers["ETag"] != tags[0]
+            assert answer.headers["Granary-Build"] == (before if status == "failed" else "trial passed")
+            tags[0] = answer.headers["ETag"]
+    finally:
+        built.query("delete from raw._builds where build_id like 'trial %%'", [])
+
+
+# -- Roles -------------------------------------------------------------------------------------------------------------
+
+CAN_READ = {
+    "granary_reader": {"marts"},
+    "granary_api": {"marts"},
+    "granary_builder": {"raw", "staging", "intermediate", "marts"},
+    "granary_loader": {"raw"},
+}
+CAN_WRITE = {"granary_builder": {"staging", "intermediate", "marts"}, "granary_loader": {"raw"}}
+
+
+@pytest.mark.parametrize("role", CAN_READ)
+def test_a_role_reads_and_writes_its_schemas_and_no_others(built: Database, role: str) -> None:
+    tables = """
+        select nspname, oid_of.oid::regclass::text,
+            has_schema_privilege(%(role)s, nspname, 'usage') and has_table_privilege(%(role)s, oid_of.oid, 'select'),
+            has_schema_privilege(%(role)s, nspname, 'usage')
+                and has_table_privilege(%(role)s, oid_of.oid, 'insert, update, delete, truncate, references, trigger')
+        from pg_class as oid_of
+        inner join pg_namespace on pg_namespace.oid = relnamespace
+        where relkind in ('r', 'p', 'v', 'm') and nspname in ('raw', 'staging', 'intermediate', 'marts', 'api')
+    """
+    rows = built.query(tables, {"role": role})
+    assert len(rows) > 70
+    for schema, table, reads, writes in rows:
+        builds = (role, table) == ("granary_builder", "raw._builds")
+        assert reads == (schema in CAN_READ[role]), table
+        assert writes == (builds or schema in CAN_WRITE.get(role, set())), table
+    schemas = "select nspname from pg_namespace where has_schema_privilege(%s, oid, 'create') and nspname !~ '^pg_'"
+    assert {name for (name,) in built.query(schemas, [role])} == CAN_WRITE.get(role, set())
+
+
+@pytest.mark.parametrize("role", ["granary_reader", "granary_api"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from raw._batches",
+        "select * from staging.stg_ledger__batches",
+        "select * from intermediate.int_shop__customers",
+        "select * from api.tokens",
+        "select * from api.requests",
+        "delete from marts.fct_daily_sales",
+        "update marts.fct_daily_sales set units = 0",
+        "truncate marts.fct_daily_sales",
+        "create table marts.more (x int)",
+        "create table public.more (x int)",
+        "create schema more",
+        "alter table marts.fct_daily_sales owner to granary_reader",
+        "set role granary_builder",
+        "create role more",
+        "copy marts.fct_daily_sales to program 'true'",
+    ],
+)
+def test_who_reads_can_do_nothing_else(built: Database, role: str, statement: str) -> None:
+    with contextlib.closing(login(built, role)) as connection, connection.cursor() as cursor:
+        cursor.execute("set transaction read write")  # the rights decide, not a setting that anybody can change
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute(statement)
+
+
+def login(database: Database, role: str) -> Any:
+    return psycopg2.connect(host=database.environment["PGHOST"], port=5432, user=role, dbname=database.name)
+
+
+def test_only_the_api_may_ask_whose_a_token_is(built: Database) -> None:
+    with (
+        contextlib.closing(login(built, "granary_reader")) as connection,
+        connection.cursor() as cursor,
+        pytest.raises(psycopg2.errors.InsufficientPrivilege),
+    ):
+        cursor.execute("select * from api.admit('x')")
+    (settings,) = built.query("select proconfig from pg_proc where proname = 'admit'")[0]
+    assert settings == ["search_path=pg_catalog, pg_temp"]
+
+
+@pytest.mark.parametrize("role", ["granary_reader", "granary_api"])
+def test_slow_queries_of_readers_end(built: Database, role: str) -> None:
+    with contextlib.closing(login(built, role)) as connection, connection.cursor() as cursor:
+        cursor.execute("show statement_timeout")
+        assert cursor.fetchone()[0] in ("10s", "1min")
+
+
+def test_the_api_reads_in_transactions_that_can_not_write(app: OpenAPI) -> None:
+    with api_app.database.reading(app.extensions["engine"]) as connection:
+        settings = "select current_user, current_setting('transaction_read_only'), current_setting('statement_timeout')"
+        assert tuple(connection.exec_driver_sql(settings).one()) == ("granary_api", "on", "10s")
+
+
+def test_rights_survive_a_full_refresh(caller: Caller, built: Database) -> None:
+    models = ["fct_daily_sales", "course_engagement", "build_log"]  # an incremental table, a table and a view
+    before = built.query("select array_agg(oid::int order by oid) from pg_class where relname = any (%s)", [models])
+    done = built.run("bin/dbt", "--quiet", "build", "--full-refresh", *MODELS_ONLY, "--select", *models)
+    assert done.returncode == 0, done.stdout
+    after = built.query("select array_agg(oid::int order by oid) from pg_class where relname = any (%s)", [models])
+    assert not set(before[0][0]) & set(after[0][0]), "all three are new"
+    for path in ("daily_sales", "course_engagement"):
+        assert caller.get(path).status_code == 200
+    with contextlib.closing(login(built, "granary_reader")) as connection, connection.cursor() as cursor:
+        cursor.execute("select count(*) from marts.fct_daily_sales")
+        assert cursor.fetchone() == (70,)
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("select * from raw._builds")
+
+
+def test_members_of_the_roles_load_and_build(built: Database) -> None:
+    assert built.run("bin/warehouse", "roles").returncode == 0
+    for user, role in (("trial_loader", "granary_loader"), ("trial_builder", "granary_builder")):
+        built.query(f"create role {user} login in role {role}")
+        built.query(f"alter role {user} set role {role}")
+    done = built.run("bin/ingest", "--strict", env={"PGUSER": "trial_loader"})
+    assert done.returncode == 0, done.stderr
+    refused = built.run("bin/ingest", env={"PGUSER": "trial_builder"})
+    assert refused.returncode == 1
+    done = built.run(
+        "bin/dbt", "--quiet", "build", "--full-refresh", *MODELS_ONLY, "--select", "fct_daily_sales",
+        env={"PGUSER": "trial_builder"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    owner = "select tableowner from pg_tables where tablename = 'fct_daily_sales'"
+    assert built.query(owner) == [("granary_builder",)]
+    with contextlib.closing(login(built, "granary_reader")) as connection, connection.cursor() as cursor:
+        cursor.execute("select count(*) from marts.fct_daily_sales")
+        assert cursor.fetchone() == (70,)
+
+
+def test_the_api_has_a_password_where_one_is_set(built: Database) -> None:
+    kept = "select rolpassword from pg_authid where rolname = 'granary_api'"
+    assert built.query(kept) == [(None,)]
+    try:
+        done = built.run("bin/warehouse", "roles", env={"GRANARY_API_PASSWORD": "it's secret"})
+        assert done.returncode == 0, done.stderr
+        assert built.query(kept)[0][0].startswith("SCRAM-SHA-256$")
+    finally:
+        built.query("alter role granary_api password null")
+
+
+# -- The document ------------------------------------------------------------------------------------------------------
+
+
+def test_the_document_says_what_each_column_is(app: OpenAPI, built: Database) -> None:
+    document = app.test_client().get("/openapi/openapi.json").json
+    assert set(document["paths"]) == {f"/api/v1/{name}" for name in ["health", *NAMES]}
+    for endpoint in ENDPOINTS:
+        properties = document["components"]["schemas"][endpoint.name]["properties"]
+        assert list(properties) == endpoint.columns
+        for name, described in properties.items():
+            comment = "select col_description(attrelid, attnum) from pg_attribute"
+            comment += " where attrelid = %s::regclass and attname = %s"
+            mart = f"marts.{endpoint.mart}"
+            (words,) = built.query(comment, [mart, name])[0]
+            assert described["description"] == " ".join(words.split())
+            assert ("x-unit" in described) == bool(re.search("_usd$|_pct$|_days$|^days_|^sma_", name)), name
+
+
+def test_swagger_ui_needs_no_network(app: OpenAPI) -> None:
+    client = app.test_client()
+    page = client.get("/openapi/swagger").text
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(links) >= 4
+    for link in links:
+        assert "//" not in link
+        with contextlib.closing(client.get(f"/openapi/{link}")) as answer:
+            assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize("name", ["health", *NAMES])
+def test_whatever_the_schema_allows_is_answered_as_it_says(
+    app: OpenAPI, caller: Caller, name: str, mode: GenerationMode
+) -> None:
+    if (name, mode) == ("health", GenerationMode.NEGATIVE):
+        return  # it has no parameters that could be wrong
+    schema = schemathesis.openapi.from_wsgi("/openapi/openapi.json", app)
+    operation = schema[f"/api/v1/{name}"]["GET"]
+    texts = [each.parameter for each in BY_NAME[name].filters if each.operator == "="] if name in BY_NAME else []
+
+    @hypothesis.settings(
+        max_examples=15,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: schemathesis.Case) -> None:
+        query = case.query or {}
+        excluded = []
+        if "cursor" in query:  # a text of the schema's type is no cursor of ours as a rule
+            excluded.append(positive_data_acceptance)
+        if any(name in texts and not isinstance(value, list) for name, value in query.items()):
+            excluded.append(negative_data_rejection)  # as part of an address, a number is a list of one text
+        case.call_and_validate(headers={"Authorization": f"Bearer {caller.token}"}, excluded_checks=excluded)
+
+    check()
+
+
+# -- The server --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def serving(database: Database, *arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run bin/api on a free port; give the address of /api/v1 and the process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    inherited = {"PATH": "/usr/bin:/bin"} | NEUTRAL | database.environment
+    command = [ROOT / "bin" / "api", "--port", str(port), *arguments]
+    with subprocess.Popen(command, env=inherited, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while fetch(f"http://127.0.0.1:{port}/api/v1/health")[0] != 200:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/api/v1", process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=30)[1]
+    assert "Traceback" not in said, said
+
+
+def fetch(address: str, token: str = "") -> tuple[int, str]:
+    """Return the status and the body of an answer; 0 where nobody answers."""
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def test_a_rate_holds_across_workers(built: Database) -> None:
+    token = make_token(built, "across workers", rate="30/day")
+    with serving(built, "--workers", "2") as (address, process):
+        deadline = time.monotonic() + 30
+        while len(psutil.Process(process.pid).children()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: fetch(f"{address}/daily_sales?limit=1", token)[0], range(60)))
+    assert sorted(answers) == [200] * 30 + [429] * 30
+
+
+def test_a_restart_of_the_database_costs_no_more_than_its_time(caller: Caller, built: Database) -> None:
+    assert caller.get("daily_sales").status_code == 200
+    built.run("bin/warehouse", "stop", check=True)
+    try:
+        answer = caller.get("daily_sales")
+        problem(answer, 503)
+        assert int(answer.headers["Retry-After"]) > 0
+        problem(caller.get("health"), 503)
+    finally:
+        built.run("bin/warehouse", "start", check=True)
+    assert caller.get("daily_sales").status_code == 200
+    built.run("bin/warehouse", "stop", check=True)
+    built.run("bin/warehouse", "start", check=True)
+    assert [caller.get("daily_sales").status_code for _ in range(5)] == [200] * 5
+
+
+def test_a_query_that_takes_too_long_is_a_problem(
+    caller: Caller, built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_app.database, "STATEMENT_TIMEOUT", "300ms")
+    impatient = api_app.create_app()
+    with contextlib.closing(built.connect()) as build, build.cursor() as cursor:
+        cursor.execute("lock table marts.fct_daily_sales in access exclusive mode")
+        answer = Caller(impatient.test_client(), caller.token).get("daily_sales")
+    impatient.extensions["engine"].dispose()
+    assert "took too long" in problem(answer, 503)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "0"], "--port 0 is no port"),
+        (["--workers", "0"], "there must be one at least"),
+        (["--host", "192.0.2.1"], "can't listen on 192.0.2.1:8000"),
+    ],
+)
+def test_a_server_that_can_not_start_says_why(built: Database, arguments: list[str], said: str) -> None:
+    done = built.run("bin/api", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_is_served_before_a_build(database: Database) -> None:
+    assert database.run("bin/ingest", "--dry-run").returncode == 0
+    done = database.run("bin/api", "--port", "8999")
+    assert (done.returncode, done.stderr) == (1, "error: nothing is built in the schema marts yet: bin/dbt build\n")
+    assert warehouse.API_ROLE == "granary_api"
