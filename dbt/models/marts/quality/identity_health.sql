@@ -22,6 +22,13 @@ ranked_customers as (
 
 ),
 
+largest as (
+
+    select * from ranked_customers
+    where size_rank = 1
+
+),
+
 -- Who survives a cycle was absorbed nevertheless: by the merge that the cycle does without. Each cycle has one survivor.
 survivors as (
 
@@ -45,12 +52,12 @@ final as (
 
     select
         -- ids
-        (select customer_id from ranked_customers where size_rank = 1) as largest_customer_id,
+        (select customer_id from largest) as largest_customer_id,
 
         -- numerics
         (select cast(coalesce(sum(customer_id_count), 0) as bigint) from customers) as customer_id_count,
         (select count(*) from customers) as customer_count,
-        coalesce((select customer_id_count from ranked_customers where size_rank = 1), 0) as largest_customer_id_count,
+        coalesce((select customer_id_count from largest), 0) as largest_customer_id_count,
         (select count(*) from survivors) as cycle_count,
         (select cast(coalesce(sum(merge_count), 0) as bigint) from merge_days) as merge_count,
         (select cast(coalesce(sum(ignored_merge_count), 0) as bigint) from merge_days) as ignored_merge_count,
