@@ -2,12 +2,13 @@
 
 usage: scripts/in_venv.sh quality_report.py [--output FILE]        (or: make report)
 
-Writes output/quality_report.html (or FILE): the latest build, how fresh each table is, what became of each delivered row
-and of the money, what was rejected, every test with its SQL and the rows that fail it, columns that nobody declared, the
-health of identities, and the last builds. The page needs no server and no network. docs/quality.md explains its parts.
+Writes output/quality_report.html (or FILE): the latest build, how fresh each table is, what became of each delivered
+row and of the money, what was rejected, every test with its SQL and the rows that fail it, columns that nobody
+declared, the health of identities, and the last builds. The page needs no server and no network; docs/quality.md
+explains its parts.
 
-It only reads: dbt's artifacts (dbt/target, or where DBT_TARGET_PATH says) and the warehouse. It reports on tests, and so
-the exit code is 0 when some failed. With GRANARY_SCHEMA_PREFIX, the marts are those of the second copy.
+It only reads: dbt's artifacts (dbt/target, or where DBT_TARGET_PATH says) and the warehouse. It is a report, so the
+exit code is 0 when tests failed. With GRANARY_SCHEMA_PREFIX, the marts are those of the second copy.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import jinja2
 import psycopg2
 from psycopg2 import sql
 
-from data_dictionary import TEMPLATES, in_words
+from data_dictionary import TEMPLATES, in_words, prose
 from project import ROOT, TEST_RESULTS, GranaryError, load_env, replacing, run_main, target_directory
 from warehouse import connect
 
@@ -48,7 +49,8 @@ TOTALS = """
         count(*) filter (where status = 'replaced') as replaced_count,
         coalesce(sum(rows_read_count) filter (where status = 'loaded'), 0) as read_count,
         coalesce(sum(rows_staged_count) filter (where status = 'loaded'), 0) as used_count,
-        coalesce(sum(lines_rejected_count + rows_quarantined_count) filter (where status = 'loaded'), 0) as rejected_count
+        coalesce(sum(lines_rejected_count + rows_quarantined_count) filter (where status = 'loaded'), 0)
+            as rejected_count
     from {marts}.load_audit
 """
 LOADED_AT = """
@@ -72,7 +74,9 @@ BATCHES = """
     having audit.batch_id is not null or bool_or(audit.status <> 'failed')
     order by audit.feed, audit.batch_id nulls first
 """
-NO_USAGE = "(select null::bigint as batch_id, null::bigint as rows_superseded_count, null::bigint as rows_current_count)"
+NO_USAGE = (
+    "(select null::bigint as batch_id, null::bigint as rows_superseded_count, null::bigint as rows_current_count)"
+)
 MONEY = """
     select feed, measure, step_number, step_name, is_total, amount_usd, difference_usd, row_count,
         rows_without_amount_count
@@ -84,7 +88,9 @@ REJECTIONS = """
     from (
         select *,
             count(*) over (partition by reason, severity) as reject_count,
-            row_number() over (partition by reason, severity order by _batch_id, line_number, column_name) as sample_number
+            row_number() over (
+                partition by reason, severity order by _batch_id, line_number, column_name
+            ) as sample_number
         from {marts}.rejected_rows
     ) as ranked
     where sample_number <= %s
@@ -178,11 +184,26 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_test_results(target: Path) -> dict[str, Any]:
-    """Return the results of the last command that ran tests: dbt's own, unless another command wrote over them."""
-    own, kept = target / "run_results.json", target / TEST_RESULTS
-    if own.exists() and (results := read(own))["args"].get("which") in TESTED_BY:
-        return results
-    return read(kept)
+    """Return the results of the last command that ran tests: dbt's own, unless another command wrote over them.
+
+    `not_rebuilt` is added: the models that it left as they were, because something before them failed.
+    """
+    path = target / "run_results.json"
+    latest = read(path) if path.exists() else None
+    results = latest if latest and latest["args"].get("which") in TESTED_BY else read(target / TEST_RESULTS)
+    left = models_of(results, "error", "skipped")
+    if latest and latest["args"].get("which") == "run":  # it may have made good for them
+        left -= models_of(latest, "success")
+    return results | {"not_rebuilt": left}
+
+
+def models_of(results: dict[str, Any], *statuses: str) -> set[str]:
+    """Return the names of the models that ended in one of the statuses."""
+    return {
+        result["unique_id"].split(".")[2]
+        for result in results["results"]
+        if result["unique_id"].startswith("model.") and result["status"] in statuses
+    }
 
 
 def render(parts: dict[str, Any]) -> str:
@@ -200,6 +221,7 @@ def render(parts: dict[str, Any]) -> str:
         "when": lambda value: value.strftime("%Y-%m-%d %H:%M") if value else "never",
         "share": share,
         "seconds": lambda value: f"{value:.2f} s" if value < 10 else f"{value:.0f} s",
+        "prose": lambda text: prose(text, {}),
         "shortened": lambda text: text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]} …",
     }
     return environment.get_template("quality_report.html").render(parts)
@@ -210,7 +232,7 @@ def share(value: Any, whole: Any) -> str:
     return f"{max(0.0, 100 * float(value) / float(whole)) if whole else 0.0:.3f}"
 
 
-# -- From dbt's files and the warehouse to the parts of the page --------------------------------------------------------
+# -- From dbt's files and the warehouse to the parts of the page -------------------------------------------------------
 
 
 def gather(
@@ -239,7 +261,7 @@ def gather(
         "tests": tests,
         "counts": Counter(test["status"] for test in tests),
         "command": command_of(results),
-        "not_rebuilt": not_rebuilt(results),
+        "not_rebuilt": results["not_rebuilt"],
         "tested_at": datetime.datetime.fromisoformat(results["metadata"]["generated_at"].replace("Z", "+00:00")),
         "shown_rows": FAILING_ROWS,
         "shown_reasons": REASONS,
@@ -465,7 +487,11 @@ def failing_rows(connection: psycopg2.extensions.connection, text: str) -> dict[
             cursor.execute("savepoint failing")
             cursor.execute("select set_config('statement_timeout', %s, true)", [PATIENCE])
             cursor.execute(f"select * from (\n{text}\n) as failing limit {FAILING_ROWS}")  # dbt's own SQL, which it ran
-            return {"columns": [column.name for column in cursor.description], "rows": cursor.fetchall(), "problem": None}
+            return {
+                "columns": [column.name for column in cursor.description],
+                "rows": cursor.fetchall(),
+                "problem": None,
+            }
     except psycopg2.errors.UndefinedTable as error:
         problem = f"A table that it reads is gone ({error.diag.message_primary}): bin/dbt build makes it again."
     except psycopg2.Error as error:
@@ -473,15 +499,6 @@ def failing_rows(connection: psycopg2.extensions.connection, text: str) -> dict[
     with connection.cursor() as cursor:
         cursor.execute("rollback to savepoint failing")
     return {"columns": [], "rows": [], "problem": problem}
-
-
-def not_rebuilt(results: dict[str, Any]) -> set[str]:
-    """Return the models that a build left as they were: dbt skips what comes after a failed test or model."""
-    return {
-        result["unique_id"].split(".")[2]
-        for result in results["results"]
-        if result["unique_id"].startswith("model.") and result["status"] in ("error", "skipped")
-    }
 
 
 def command_of(results: dict[str, Any]) -> str:
