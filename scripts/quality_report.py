@@ -59,7 +59,7 @@ LOADED_AT = """
     where status = 'loaded'
     group by feed, entity
 """
-# A null batch_id stands for the feed as a whole, of which only the batches in use count.
+# A null batch_id stands for the feed as a whole.
 BATCHES = """
     select audit.feed, audit.batch_id, max(audit.entity) as entity, max(audit.file_path) as file_path,
         max(audit.status) as status, max(audit.error) as error, max(audit.replaced_by_batch_id) as replaced_by_batch_id,
@@ -71,7 +71,6 @@ BATCHES = """
     from {marts}.load_audit as audit
     left join {usage} as usage on usage.batch_id = audit.batch_id
     group by grouping sets ((audit.feed, audit.batch_id), (audit.feed))
-    having audit.batch_id is not null or bool_or(audit.status <> 'failed')
     order by audit.feed, audit.batch_id nulls first
 """
 NO_USAGE = (
@@ -354,12 +353,11 @@ def feeds(cursor: Any) -> list[dict[str, Any]]:
     usage = mart if exists(cursor, "batch_usage") else sql.SQL(NO_USAGE)
     found: list[dict[str, Any]] = []
     for row in query(cursor, BATCHES, "load_audit", usage=usage):
-        row["adds_up"] = adds_up(row)
-        if row["batch_id"] is None or not found or found[-1]["feed"] != row["feed"]:
+        if row["batch_id"] is None:
             found.append(row | {"batches": []})
-        if row["batch_id"] is not None:
-            found[-1]["batches"].append(row)
-    return found
+        else:
+            found[-1]["batches"].append(row | {"adds_up": adds_up(row)})
+    return [feed | {"adds_up": all(batch["adds_up"] for batch in feed["batches"])} for feed in found]
 
 
 def adds_up(row: dict[str, Any]) -> bool:
@@ -464,8 +462,10 @@ def about(node: dict[str, Any] | None, kind: str) -> str:
         return ""
     if kind == "unit_test":
         return " ".join(node["description"].split())
-    column = node.get("column_name")
-    return f"{column}: {in_words(node)}" if column else in_words(node)
+    words, column = in_words(node), node.get("column_name")
+    if words == node["name"].replace("_", " "):  # its name says all there is to say
+        return ""
+    return f"{column}: {words}" if column else words
 
 
 def model_of(node: dict[str, Any] | None, manifest: dict[str, Any]) -> str:
