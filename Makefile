@@ -5,13 +5,14 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook api lint format test test_browser soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report summary notebook api lint format test test_browser soak psql reset clean
 
-all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
+all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
-	@"$$ROOT/bin/dbt" --bar build
+	@"$$ROOT/bin/dbt" --bar build || { code=$$?; "$$ROOT/scripts/in_venv.sh" quality_report.py; exit $$code; }
 	@"$$ROOT/bin/dbt" --bar docs generate --static
 	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
+	@"$$ROOT/scripts/in_venv.sh" quality_report.py
 	@"$$ROOT/scripts/in_venv.sh" summary.py
 
 help: ## List the targets
@@ -52,6 +53,9 @@ docs: setup ## Write dbt's docs and the data dictionary, each as one page
 	@"$$ROOT/bin/dbt" --bar docs generate --static
 	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
 	@echo "docs: $$ROOT/dbt/target/static_index.html"
+
+report: setup ## Write the quality report: tests, freshness, rows, money and rejects on one page
+	@"$$ROOT/scripts/in_venv.sh" quality_report.py
 
 summary: setup ## Show rows per feed and the last weeks of sales
 	@"$$ROOT/scripts/in_venv.sh" summary.py
@@ -95,5 +99,5 @@ reset: setup ## Drop the warehouse's schemas and load the initial data again
 
 clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/data_dictionary.html
+	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/data_dictionary.html output/quality_report.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

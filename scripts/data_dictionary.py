@@ -9,7 +9,6 @@ Writes output/data_dictionary.html from what dbt knows: its manifest, and the ty
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections import defaultdict
@@ -19,7 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from project import ROOT, GranaryError, load_env, replacing, run_main
+from project import ROOT, GranaryError, load_env, replacing, run_main, target_directory
 
 PAGE = ROOT / "output" / "data_dictionary.html"
 TEMPLATES = ROOT / "scripts" / "templates"
@@ -46,7 +45,7 @@ def main() -> int:
     if sys.argv[1:]:
         raise GranaryError(f"unknown argument {sys.argv[1]}; see scripts/in_venv.sh data_dictionary.py --help")
     load_env()
-    target = ROOT / "dbt" / (os.environ.get("DBT_TARGET_PATH") or "target")
+    target = target_directory()
     page = render(read(target / "manifest.json"), read(target / "catalog.json", optional=True))
     try:
         with replacing(PAGE) as file:

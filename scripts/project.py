@@ -12,11 +12,17 @@ from typing import BinaryIO, NoReturn
 import dotenv
 
 ROOT = Path(__file__).resolve().parent.parent
+TEST_RESULTS = "test_results.json"  # beside dbt's artifacts: those of the last command that ran tests
 
 
 def load_env() -> None:
     """Read ROOT/.env, if there is one. Variables that are set already win."""
     dotenv.load_dotenv(ROOT / ".env", override=False)
+
+
+def target_directory() -> Path:
+    """Return where dbt writes its artifacts: dbt/target, or where DBT_TARGET_PATH says."""
+    return ROOT / "dbt" / (os.environ.get("DBT_TARGET_PATH") or "target")
 
 
 class GranaryError(Exception):

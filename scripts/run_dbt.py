@@ -25,12 +25,13 @@ import requests
 import yaml
 from tqdm import tqdm
 
-from project import ROOT, load_env, run_main
+from project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from warehouse import connect, environment, take_lock
 
 PROJECT = ROOT / "dbt"
 OFFLINE, DOWNLOADED = PROJECT / "offline_packages", PROJECT / "dbt_packages"
 DECISION = ROOT / ".venv" / "granary-packages"  # which packages.yml `deps` was last run for
+TESTS = {"build", "retry", "test"}
 WRITES = {"build", "clone", "retry", "run", "run-operation", "seed", "snapshot", "test"}
 WITHOUT_SERVER = {"clean", "deps", "init", "--help", "-h", "--version", "-V", "-v"}
 ENDS = {"success": "passed", "pass": "passed", "error": "failed", "fail": "failed", "warn": "with warnings"}
@@ -67,7 +68,11 @@ def main() -> int:
         os.execv(sys.executable, [sys.executable, "-m", *arguments[1:]])
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves
     signal.signal(signal.SIGINT, stop_at_once)
-    return run_with_bar(arguments[1:]) if arguments[0] == "--bar" else run(arguments)
+    started = time.time()
+    code = run_with_bar(arguments[1:]) if arguments[0] == "--bar" else run(arguments)
+    if TESTS.intersection(arguments):
+        keep_test_results(since=started)
+    return code
 
 
 def stop_at_once(*_: Any) -> NoReturn:
@@ -107,6 +112,15 @@ def run(arguments: list[str]) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     return 0
+
+
+def keep_test_results(since: float) -> None:
+    """Keep what dbt wrote about its tests, after `since` (seconds), where `dbt docs generate` doesn't write over it."""
+    target = target_directory()
+    written = target / "run_results.json"
+    if written.exists() and written.stat().st_mtime >= since:
+        with replacing(target / TEST_RESULTS) as file:
+            file.write(written.read_bytes())
 
 
 # -- Packages ----------------------------------------------------------------------------------------------------------

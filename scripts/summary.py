@@ -168,10 +168,12 @@ def print_next_steps() -> None:
     pages = {
         "Docs": ROOT / "dbt" / "target" / "static_index.html",
         "Columns": ROOT / "output" / "data_dictionary.html",
+        "Quality": ROOT / "output" / "quality_report.html",
     }
     print()
     for name, page in pages.items():
-        print(f"{name:<10}{page.as_uri() if page.exists() else 'not written yet: make docs'}")
+        target = "report" if name == "Quality" else "docs"
+        print(f"{name:<10}{page.as_uri() if page.exists() else f'not written yet: make {target}'}")
     print()
     print("To try    bin/warehouse psql -c 'select * from marts.rejected_rows limit 5'")
     print("          bin/report --list      the marts; each can be written to a file")

@@ -20,14 +20,7 @@ renamed as (
         -- numerics
         quantity,
         unit_price as unit_price_usd,
-        -- A discount is an amount, or a share of the line.
-        cast(
-            case
-                when right(discount, 1) = '%'
-                    then round(abs(quantity * unit_price) * cast(replace(discount, '%', '') as numeric(18, 2)) / 100, 2)
-                else cast(discount as numeric(18, 2))
-            end as numeric(18, 2)
-        ) as discount_usd,
+        {{ discount_in_usd('discount', 'quantity', 'unit_price') }} as discount_usd,
 
         -- booleans
         quantity < 0 as is_return,

@@ -1,0 +1,53 @@
+-- Rebuilt in full: any batch may supersede rows of any earlier one, and batches are few.
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['batch_id'], 'unique': true}],
+) }}
+
+with
+
+batches as (
+
+    select * from {{ ref('load_audit') }}
+
+),
+
+current_rows as (
+
+    select * from {{ ref('int_quality__current_rows') }}
+
+),
+
+-- Of an entity that only staging has, nobody says yet which version counts.
+tracked as (
+
+    select * from batches
+    where
+        concat(feed, '__', entity) in (
+            {%- for entity in current_versions() %}
+            '{{ entity.feed }}__{{ entity.entity }}'{{ ',' if not loop.last }}
+            {%- endfor %}
+        )
+
+),
+
+final as (
+
+    select
+        -- ids
+        tracked.batch_id,
+        tracked.feed,
+        tracked.entity,
+
+        -- numerics
+        tracked.rows_staged_count,
+        coalesce(current_rows.rows_current_count, 0) as rows_current_count,
+        tracked.rows_staged_count - coalesce(current_rows.rows_current_count, 0) as rows_superseded_count
+
+    from tracked
+    left join current_rows
+        on tracked.batch_id = current_rows._batch_id
+
+)
+
+select * from final

@@ -1,0 +1,68 @@
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['customer_id_count'], 'unique': true}],
+) }}
+
+with
+
+customers as (
+
+    select * from {{ ref('dim_customer') }}
+
+),
+
+-- Of equally large ones, the one whose id comes first.
+ranked_customers as (
+
+    select
+        customer_id,
+        customer_id_count,
+        row_number() over (order by customer_id_count desc, {{ binary_order('customer_id') }}) as size_rank
+    from customers
+
+),
+
+largest as (
+
+    select * from ranked_customers
+    where size_rank = 1
+
+),
+
+-- Who survives a cycle was absorbed nevertheless: by the merge that the cycle does without. Each cycle has one survivor.
+survivors as (
+
+    select resolved.customer_id
+    from {{ ref('int_identity__resolved_customers') }} as resolved
+    inner join {{ ref('int_identity__latest_merges') }} as latest
+        on resolved.customer_id = latest.customer_id
+    where
+        resolved.customer_id = resolved.canonical_customer_id
+        and latest.absorbed_by_customer_id is not null
+
+),
+
+merge_days as (
+
+    select * from {{ ref('customer_merges_daily') }}
+
+),
+
+final as (
+
+    select
+        -- ids
+        (select customer_id from largest) as largest_customer_id,
+
+        -- numerics
+        (select cast(coalesce(sum(customer_id_count), 0) as bigint) from customers) as customer_id_count,
+        (select count(*) from customers) as customer_count,
+        coalesce((select customer_id_count from largest), 0) as largest_customer_id_count,
+        (select count(*) from survivors) as cycle_count,
+        (select cast(coalesce(sum(merge_count), 0) as bigint) from merge_days) as merge_count,
+        (select cast(coalesce(sum(ignored_merge_count), 0) as bigint) from merge_days) as ignored_merge_count,
+        (select cast(coalesce(sum(self_merge_count), 0) as bigint) from merge_days) as self_merge_count
+
+)
+
+select * from final

@@ -1,0 +1,11 @@
+-- From the delivered files to the last mart, each total is what the steps before it come to, to the cent.
+
+select
+    feed,
+    measure,
+    step_number,
+    step_name,
+    amount_usd,
+    difference_usd
+from {{ ref('money_reconciliation') }}
+where difference_usd <> 0
