@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook lint format test test_browser soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs summary notebook dashboard lint format test test_browser soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -60,6 +60,10 @@ notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in Jupyter
 	@"$$ROOT/scripts/setup.sh" --notebook
 	@cd "$$ROOT" && scripts/in_venv.sh jupyterlab --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) docs/explore.ipynb
 
+dashboard: setup ## Serve five pages of the marts at http://127.0.0.1:8501 (ARGS="--port 8600")
+	@"$$ROOT/scripts/setup.sh" --dashboard
+	@"$$ROOT/bin/dashboard" $(ARGS)
+
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
 
@@ -78,7 +82,7 @@ test: setup ## Run all tests, on a server of their own (PYTEST_ADDOPTS="-k name"
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests
 
-test_browser: setup ## Open the docs in Chromium, and see that a newcomer finds their way
+test_browser: setup ## Open the docs and the dashboard in Chromium, and see that a newcomer finds their way
 	@"$$ROOT/scripts/setup.sh" --browser
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m browser -n0
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Prepares the virtual environment in .venv. Costs nothing when there is nothing to do.
 #
-# usage: scripts/setup.sh [--browser | --dev | --notebook]
+# usage: scripts/setup.sh [--browser | --dashboard | --dev | --notebook]
 #   --browser     also install what tests in Chromium need
+#   --dashboard   also install what bin/dashboard needs
 #   --dev         also install what tests and checks need
 #   --notebook    also install what docs/explore.ipynb and JupyterLab need
 #
@@ -15,6 +16,7 @@ requirements=("$root/requirements.txt")
 case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
     --browser) requirements+=("$root/requirements/browser.txt") ;;
+    --dashboard) requirements+=("$root/requirements/dashboard.txt") ;;
     --dev) requirements+=("$root/requirements/dev.txt") ;;
     --notebook) requirements+=("$root/requirements/notebook.txt") ;;
     "") ;;
