@@ -198,6 +198,10 @@ def test_csv_has_every_digit_and_tells_no_null_from_nothing() -> None:
     assert text == 'a,b,c,d,e,f,g\n0.000000000000000001,1,"a ""b"", c",2026-02-03,,true,1000\n'
 
 
+def test_a_delivered_name_is_shown_as_it_is() -> None:
+    assert shared.plain("$Grain$ *2* :smile: [é]") == r"\$Grain\$ \*2\* \:smile\: \[é\]"
+
+
 # -- Filters -----------------------------------------------------------------------------------------------------------
 
 
@@ -278,16 +282,18 @@ def test_a_page_without_rows_says_what_to_run(built: Database, name: str, monkey
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_warehouse_that_is_not_built_says_what_to_run(database: Database, name: str) -> None:
-    (error,) = show(name).error
-    assert "isn't built yet: bin/ingest, then bin/dbt build" in error.value
+    page = show(name)
+    assert [error.value for error in page.error] == ["The warehouse can't be shown:"]
+    assert "isn't built yet: bin/ingest, then bin/dbt build" in page.code[0].value
 
 
 def test_a_server_that_does_not_answer_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "127.0.0.1")
     monkeypatch.setenv("PGPORT", str(free_port()))
-    (error,) = show("shop").error
-    assert "no PostgreSQL server can be reached at PGHOST=127.0.0.1" in error.value
-    assert "docker compose up -d" in error.value
+    page = show("shop")
+    assert [error.value for error in page.error] == ["The warehouse can't be shown:"]
+    assert "no PostgreSQL server can be reached at PGHOST=127.0.0.1" in page.code[0].value
+    assert "docker compose up -d" in page.code[0].value
 
 
 def test_nothing_can_be_written(database: Database) -> None:

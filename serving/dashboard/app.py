@@ -35,11 +35,14 @@ def main() -> None:
 
 def show(name: str) -> None:
     """Show one page; what the user can put right is said in words."""
+    title, _, show_rows = PAGES[name]
+    st.title(title)
     try:
         with open_marts() as marts:
-            PAGES[name][2](marts)
+            show_rows(marts)
     except GranaryError as error:
-        st.error(f"The warehouse can't be shown: {error}", icon=":material/error:")
+        st.error("The warehouse can't be shown:", icon=":material/error:")
+        st.code(str(error), language=None, wrap_lines=True)  # as it stands, and its commands can be copied
 
 
 if __name__ == "__main__":

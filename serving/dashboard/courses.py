@@ -14,7 +14,6 @@ BARS = 15
 
 def show(marts: Marts) -> None:
     """Show the page."""
-    st.title("Courses")
     st.caption("Engagement by course, over all time. Active learners watched a video or took a quiz.")
     categories = marts.select(queries.CATEGORIES)["category_name"].tolist()
     if marts.select(queries.ENGAGEMENT, categories=[]).empty:

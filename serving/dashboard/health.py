@@ -14,7 +14,6 @@ MEANINGS = {"row": "row: the whole row is left out", "value": "value: only this 
 
 def show(marts: Marts) -> None:
     """Show the page."""
-    st.title("Data health")
     st.caption("What was delivered, what became of it, and when. Times are in UTC.")
     bounds = marts.bounds(queries.LOAD_DATES)
     if bounds:

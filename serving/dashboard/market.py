@@ -14,7 +14,6 @@ AT_FIRST, AT_MOST = 3, 6
 
 def show(marts: Marts) -> None:
     """Show the page."""
-    st.title("Market")
     st.caption("Daily closes, their 7-day average (once there are seven), and daily returns. Each asset has its scale.")
     show_prices(marts)
     show_leaderboard(marts)
@@ -34,7 +33,7 @@ def show_prices(marts: Marts) -> None:
     for asset_id in asset_ids:
         rows = prices[prices["asset_id"] == asset_id]
         if not rows.empty:
-            st.subheader(rows["asset_name"].iloc[0])
+            st.subheader(shared.plain(rows["asset_name"].iloc[0]))
             left, right = st.columns(2)
             with left:
                 columns = ("price_date", "close_price_usd", "sma_7d_close")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -104,6 +105,11 @@ COLUMNS = {
 def label(column: str) -> str:
     """Return what people read above a column, with its unit."""
     return COLUMNS.get(column, (column.replace("_", " "), None))[0]
+
+
+def plain(text: str) -> str:
+    """Return text that was delivered, so that a heading shows it as it is: Streamlit would read it as Markdown."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 # -- Filters -----------------------------------------------------------------------------------------------------------

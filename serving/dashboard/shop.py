@@ -12,7 +12,6 @@ COUNTS = [10, 25, 100]
 
 def show(marts: Marts) -> None:
     """Show the page."""
-    st.title("Shop")
     st.caption("Net sales are gross sales less discounts and returns: a day on which more came back is below zero.")
     bounds = marts.bounds(queries.SALES_DATES)
     if not bounds:

@@ -14,7 +14,6 @@ MEASURES = ["gross_sales_usd", "collected_usd", "order_count"]
 
 def show(marts: Marts) -> None:
     """Show the page."""
-    st.title("Tickets")
     st.caption("Sales per Monday week and event. Orders without a known event are under “unknown”.")
     bounds = marts.bounds(queries.SALES_WEEKS)
     if not bounds:
