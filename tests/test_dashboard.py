@@ -202,6 +202,11 @@ def test_a_delivered_name_is_shown_as_it_is() -> None:
     assert shared.plain("$Grain$ *2* :smile: [é]") == r"\$Grain\$ \*2\* \:smile\: \[é\]"
 
 
+def test_what_shares_a_name_is_told_apart_by_its_id() -> None:
+    rows = pd.DataFrame([("a", "same"), ("b", "same"), ("c", "other"), ("c", "other")], columns=["id", "name"])
+    assert shared.own_names(rows, "id", "name") == ["same (a)", "same (b)", "other", "other"]
+
+
 # -- Filters -----------------------------------------------------------------------------------------------------------
 
 
@@ -360,8 +365,9 @@ def test_a_browser_opens_each_page_and_asks_nothing_of_the_network(page: Any, se
             page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first.wait_for()
         assert page.get_by_test_id("stException").count() == 0
     page.goto(f"{served}/shop")
+    page.get_by_role("button", name="Download CSV").nth(2).wait_for()  # tables move down while others appear above
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").first.click()
+        page.locator(".st-key-daily_sales_csv button").click()
     download.value.save_as(tmp_path / "shop.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "shop.csv").read_text())))
     assert len(rows) == 56

@@ -22,7 +22,9 @@ def show(marts: Marts) -> None:
     chosen = st.multiselect("Categories", categories, key="courses_categories", placeholder="All")
     courses = marts.select(queries.ENGAGEMENT, categories=chosen)
     st.subheader(f"The {min(BARS, len(courses))} courses with the most learners")
-    shared.draw(learners(courses.head(BARS)), height=80 + 26 * min(BARS, len(courses)))
+    largest = courses.head(BARS)
+    largest = largest.assign(course_title=shared.own_names(largest, "course_id", "course_title"))
+    shared.draw(learners(largest), height=80 + 26 * min(BARS, len(courses)))
     st.subheader("Engagement by course")
     shared.show_table(courses, "course_engagement")
 

@@ -112,6 +112,13 @@ def plain(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
+def own_names(rows: pd.DataFrame, id_column: str, name_column: str) -> list[str]:
+    """Return the name of each row, with its id where another id has the same name."""
+    ids = rows.groupby(name_column)[id_column].nunique()
+    pairs = zip(rows[id_column], rows[name_column], strict=True)
+    return [f"{name} ({id_})" if ids[name] > 1 else name for id_, name in pairs]
+
+
 # -- Filters -----------------------------------------------------------------------------------------------------------
 
 
@@ -132,10 +139,8 @@ def choose_dates(bounds: tuple[datetime.date, datetime.date], key: str) -> dict[
 
 def choose_names(question: str, rows: pd.DataFrame, key: str, **kwargs: Any) -> list[str]:
     """Let the user choose rows by their name, which is the second column; return their ids, the first one."""
-    names = {row[0]: row[1] for row in rows.itertuples(index=False)}
-    doubled = {name for name in names.values() if list(names.values()).count(name) > 1}
-    labels = {id_: f"{name} ({id_})" if name in doubled else name for id_, name in names.items()}
-    return st.multiselect(question, list(names), format_func=lambda id_: labels.get(id_, id_), key=key, **kwargs)
+    names = dict(zip(rows.iloc[:, 0], own_names(rows, *rows.columns[:2]), strict=True))
+    return st.multiselect(question, list(names), format_func=lambda id_: names.get(id_, id_), key=key, **kwargs)
 
 
 # -- Tables ------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def show(marts: Marts) -> None:
 
 def weeks_by_event(sales: pd.DataFrame, measure: str) -> alt.Chart:
     """Return stacked bars: a bar is a week, a colour an event."""
+    sales = sales.assign(event_name=shared.own_names(sales, "event_id", "event_name"))
     names = sales["event_name"].drop_duplicates().tolist()
     scale = alt.Scale(domain=sorted(names), range=shared.COLOURS)
     legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=250)
