@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report summary notebook api lint format test test_browser soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report summary notebook api dashboard lint format test test_browser soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -68,6 +68,10 @@ api: setup ## Serve the marts over HTTP, at http://127.0.0.1:8000 (ARGS="--port 
 	@"$$ROOT/scripts/setup.sh" --api
 	@"$$ROOT/bin/api" $(ARGS)
 
+dashboard: setup ## Serve five pages of the marts at http://127.0.0.1:8501 (ARGS="--port 8600")
+	@"$$ROOT/scripts/setup.sh" --dashboard
+	@"$$ROOT/bin/dashboard" $(ARGS)
+
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
 
@@ -86,7 +90,7 @@ test: setup ## Run all tests, on a server of their own (PYTEST_ADDOPTS="-k name"
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests
 
-test_browser: setup ## Open the docs in Chromium, and see that a newcomer finds their way
+test_browser: setup ## Open the docs and the dashboard in Chromium, and see that a newcomer finds their way
 	@"$$ROOT/scripts/setup.sh" --browser
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m browser -n0
 

@@ -178,6 +178,7 @@ def print_next_steps() -> None:
     print("To try    bin/warehouse psql -c 'select * from marts.rejected_rows limit 5'")
     print("          bin/report --list      the marts; each can be written to a file")
     print("          bin/ingest --help      load a batch of your own")
+    print("          make dashboard         five pages, in a browser")
     print("          make notebook          four charts, in JupyterLab")
     print("          make test              run the tests")
     print("          make help              everything else")

@@ -9,8 +9,12 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,3 +175,50 @@ def database(new_database: Callable[[], Database], monkeypatch: pytest.MonkeyPat
     for name, value in created.environment.items():
         monkeypatch.setenv(name, value)
     return created
+
+
+# -- Servers and browsers ----------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens yet."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def fetch(address: str, server: subprocess.Popen) -> bytes:
+    """Return what an address answers, as soon as it does."""
+    for _ in range(300):
+        assert server.poll() is None, server.communicate()[0]
+        with contextlib.suppress(OSError), urllib.request.urlopen(address) as answer:
+            return answer.read()
+        time.sleep(0.2)
+    raise AssertionError(f"{address} never answered")
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """Give a page of Chromium that fails where a script does, or where anything is asked of the network."""
+    from playwright.sync_api import sync_playwright  # only `make test_browser` installs it
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    assert chromium, "Chromium isn't installed: apt install chromium, or name it in CHROMIUM"
+    with sync_playwright() as playwright:
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # root has none
+        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+        page = browser.new_page(viewport={"width": 1400, "height": 950})
+        page.set_default_timeout(60_000)
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        for kind in ("request", "websocket"):
+            page.on(kind, lambda asked: None if is_local(asked.url) else problems.append(asked.url))
+        yield page
+        browser.close()
+        assert problems == []
+
+
+def is_local(address: str) -> bool:
+    """Tell whether an address stays on this machine."""
+    parts = urllib.parse.urlsplit(address)
+    return parts.scheme not in ("http", "https", "ws", "wss") or parts.hostname == "127.0.0.1"

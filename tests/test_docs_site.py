@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import NEUTRAL, ROOT, Database
+from conftest import NEUTRAL, ROOT, Database, fetch, free_port
 
 LAYERS = {"staging": "#5b8fb9", "intermediate": "#c98b2b", "marts": "#3d8b5a"}
 
@@ -46,8 +41,7 @@ def test_each_layer_has_its_colour_in_the_lineage(target: tuple[Path, Database])
 
 def test_dbt_serves_the_docs_without_a_network(target: tuple[Path, Database]) -> None:
     folder, database = target
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [ROOT / "bin/dbt", "docs", "serve", "--no-browser", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, **NEUTRAL, **database.environment, "DBT_TARGET_PATH": str(folder)}
     served = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -57,37 +51,6 @@ def test_dbt_serves_the_docs_without_a_network(target: tuple[Path, Database]) ->
     finally:
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=30)
-
-
-def fetch(address: str, server: subprocess.Popen) -> bytes:
-    """What an address answers, as soon as it does."""
-    for _ in range(300):
-        assert server.poll() is None, server.communicate()[0]
-        with contextlib.suppress(OSError), urllib.request.urlopen(address) as answer:
-            return answer.read()
-        time.sleep(0.2)
-    raise AssertionError(f"{address} never answered")
-
-
-@pytest.fixture
-def page() -> Iterator[Any]:
-    """A page of Chromium that fails where a script does, or where anything is asked of the network."""
-    from playwright.sync_api import sync_playwright  # only `make test_browser` installs it
-
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    assert chromium, "Chromium isn't installed: apt install chromium, or name it in CHROMIUM"
-    with sync_playwright() as playwright:
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # root has none
-        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
-        page = browser.new_page(viewport={"width": 1400, "height": 950})
-        page.set_default_timeout(60_000)
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") else None)
-        yield page
-        browser.close()
-        assert problems == []
 
 
 @pytest.mark.browser

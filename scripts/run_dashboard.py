@@ -1,0 +1,69 @@
+"""Serve the dashboard (serving/dashboard) to browsers, until Ctrl-C.
+
+    bin/dashboard
+    bin/dashboard --port 8600
+
+It only reads the marts, opens no browser, and asks nothing of the network. Whoever reaches the port sees all marts, so
+other hosts belong behind a proxy that asks who they are: see docs/dashboard.md. Streamlit's other settings are taken
+from variables (STREAMLIT_SERVER_BASE_URL_PATH=granary).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import socket
+import sys
+from typing import NoReturn
+
+from project import ROOT, GranaryError, load_env, run_main
+
+SERVING = ROOT / "serving"
+SETTINGS = {
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "none",  # a traceback is for the log
+    "client.toolbarMode": "minimal",
+    "global.developmentMode": "false",
+    "server.fileWatcherType": "none",
+    "server.headless": "true",  # opens no browser, asks for no e-mail address
+    "theme.primaryColor": "#1f5a96",
+}
+
+
+def main() -> NoReturn:
+    """Become Streamlit's server."""
+    options = parse_arguments()
+    load_env()
+    if not importlib.util.find_spec("streamlit"):
+        install = ".venv/bin/python -m pip install -r requirements/dashboard.txt"
+        raise GranaryError(f"the dashboard needs Streamlit, which isn't installed:  make dashboard, or  {install}")
+    check_address(options.host, options.port)
+    settings = SETTINGS | {"server.address": options.host, "server.port": str(options.port)}
+    arguments = [f"--{name}={value}" for name, value in settings.items()]
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (SERVING, ROOT / "scripts")))
+    app = str(SERVING / "dashboard" / "app.py")
+    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *arguments])
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("bin/dashboard", description=__doc__, formatter_class=as_written)
+    parser.add_argument("--host", metavar="H", default="127.0.0.1", help="address to serve (default: 127.0.0.1)")
+    parser.add_argument("--port", metavar="N", type=int, default=8501, help="default: 8501")
+    return parser.parse_args()
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise GranaryError if nothing can be served at an address."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        raise GranaryError(f"can't serve at {host}, port {port}: {reason}; choose with --host and --port") from None
+
+
+if __name__ == "__main__":
+    run_main(main)
