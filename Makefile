@@ -16,7 +16,7 @@ all: setup ## Set up, load what is new, build and test, write the docs and the q
 	@"$$ROOT/scripts/in_venv.sh" summary.py
 
 help: ## List the targets
-	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
 
 setup: ## Create .venv, install the requirements, choose the dbt packages (PYTHON=... names an interpreter)
 	@"$$ROOT/scripts/setup.sh"
