@@ -13,9 +13,11 @@ requirements=("$root/requirements.txt")
 case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
     "") ;;
-    *) requirements+=("$root/requirements/${1#--}.txt") ;;
+    *)
+        requirements+=("$root/requirements/${1#--}.txt")
+        [ -f "${requirements[1]}" ] || { echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1; }
+        ;;
 esac
-[ -f "${requirements[-1]}" ] || { echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1; }
 unset PYTHONHOME PYTHONPATH
 
 die() {

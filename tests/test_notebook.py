@@ -62,7 +62,7 @@ def test_it_draws_a_chart_of_each_feed(new_database: Callable[[], Database], scr
     full = charts(execute(database, scratch))
     assert set(full) == CHARTS
 
-    marts = database.query("select table_name from information_schema.tables where table_schema = 'marts'")
+    marts = database.query("select tablename from pg_tables where schemaname = 'marts'")
     database.query(f"truncate {', '.join(f'marts.{name}' for (name,) in marts)}")
     empty = charts(execute(database, scratch))
     assert set(empty) == CHARTS, "a feed without rows has a chart that says so"
