@@ -37,6 +37,7 @@ def execute(database: Database, directory: Path) -> nbformat.NotebookNode:
     """
     copy = shutil.copy(NOTEBOOK, directory)
     own = {name: str(directory) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    own["MPLBACKEND"] = ""  # Streamlit, which other tests run, sets it for its whole process
     program = "from nbclient.cli import main; main()"  # `jupyter execute`, in this Python
     done = database.run(sys.executable, "-c", program, "--inplace", "--kernel_name=python3", copy, env=own)
     assert done.returncode == 0, done.stderr
