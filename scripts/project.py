@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,3 +54,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise GranaryError if nothing can be served at an address; a server would be wordy about it."""
+    if not 0 < port < 65536:
+        raise GranaryError(f"--port {port} is no port; choose one from 1 to 65535")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        raise GranaryError(f"can't serve at {host}, port {port}: {reason}; choose with --host and --port") from None

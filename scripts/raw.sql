@@ -80,7 +80,7 @@ comment on table raw._builds is 'One row per dbt run or dbt build that came to i
 comment on column raw._builds.build_id is 'dbt''s invocation id.';
 comment on column raw._builds.schema_prefix is 'GRANARY_SCHEMA_PREFIX of the build; empty as a rule.';
 comment on column raw._builds.command is 'run or build.';
-comment on column raw._builds.selection is 'What --select named; null where everything was built.';
+comment on column raw._builds.selection is 'What --select named; null where it named nothing.';
 comment on column raw._builds.is_full_refresh is 'Whether everything selected was built from nothing.';
 comment on column raw._builds.status is 'passed, or failed (a model or a seed could not be built, or a test failed).';
 comment on column raw._builds.models_built is 'Number of models, views included, that were built.';

@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import socket
 import sys
 from typing import NoReturn
 
-from project import ROOT, GranaryError, load_env, run_main
+from project import ROOT, GranaryError, check_address, load_env, run_main
 
 SERVING = ROOT / "serving"
 SETTINGS = {
@@ -53,16 +52,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--host", metavar="H", default="127.0.0.1", help="address to serve (default: 127.0.0.1)")
     parser.add_argument("--port", metavar="N", type=int, default=8501, help="default: 8501")
     return parser.parse_args()
-
-
-def check_address(host: str, port: int) -> None:
-    """Raise GranaryError if nothing can be served at an address."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        socket.create_server((host, port), family=family).close()
-    except (OSError, OverflowError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
-        raise GranaryError(f"can't serve at {host}, port {port}: {reason}; choose with --host and --port") from None
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import socket
 import sys
 from typing import Any
 
 import warehouse
-from project import ROOT, GranaryError, load_env, run_main
+from project import ROOT, GranaryError, check_address, load_env, run_main
 
 THREADS = 4  # of a worker; each may hold one connection to the database
 
@@ -26,7 +25,7 @@ def main() -> int:
     options = parse_arguments()
     load_env()
     check_requirements()
-    check_address(options)
+    check_address(options.host, options.port)
     sys.path.insert(0, str(ROOT / "serving"))
     warehouse.ensure_roles()
     serve(options)
@@ -41,8 +40,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument("--workers", type=int, default=2, help=f"processes, of {THREADS} threads each (default: 2)")
     options = parser.parse_args()
-    if not 0 < options.port < 65536:
-        raise GranaryError(f"--port {options.port} is no port; choose one from 1 to 65535")
     if options.workers < 1:
         raise GranaryError(f"--workers {options.workers}: there must be one at least")
     return options
@@ -54,18 +51,6 @@ def check_requirements() -> None:
     if missing := [name for name in needed if not importlib.util.find_spec(name)]:
         install = "make api, or .venv/bin/python -m pip install -r requirements/api.txt"
         raise GranaryError(f"bin/api needs {', '.join(missing)}, which isn't installed:  {install}")
-
-
-def check_address(options: argparse.Namespace) -> None:
-    """Raise GranaryError where nothing can listen on the address; gunicorn would try for seconds, and then be wordy."""
-    try:
-        family, *_, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
-    except OSError as error:
-        place = f"{options.host}:{options.port}"
-        raise GranaryError(f"can't listen on {place}: {error.strerror}; choose with --host and --port") from None
 
 
 def serve(options: argparse.Namespace) -> None:

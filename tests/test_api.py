@@ -856,7 +856,7 @@ def test_a_query_that_takes_too_long_is_a_problem(
     [
         (["--port", "0"], "--port 0 is no port"),
         (["--workers", "0"], "there must be one at least"),
-        (["--host", "192.0.2.1"], "can't listen on 192.0.2.1:8000"),
+        (["--host", "192.0.2.1"], "can't serve at 192.0.2.1, port 8000"),
     ],
 )
 def test_a_server_that_can_not_start_says_why(built: Database, arguments: list[str], said: str) -> None:

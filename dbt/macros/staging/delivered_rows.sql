@@ -13,8 +13,8 @@
     cross join lateral (
         select
             {%- for column in columns %}
-            {% if column.default -%}
-            coalesce({{ clean_text('delivered.' ~ column.name) }}, '{{ column.default }}') as {{ column.name }}
+            {% if column.default is defined and column.default is not none -%}
+            coalesce({{ clean_text('delivered.' ~ column.name) }}, '{{ column.default | string | replace("'", "''") }}') as {{ column.name }}
             {%- else -%}
             {{ clean_text('delivered.' ~ column.name) }} as {{ column.name }}
             {%- endif %}
