@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import shutil
 import sys
@@ -27,7 +28,6 @@ from typing import Any, NoReturn
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
-import psycopg2.extras
 from psycopg2 import sql
 
 from embedded_server import answering_socket, program_of_wheel, real_home, socket_directory, start, stop
@@ -180,16 +180,23 @@ def release_lock(connection: psycopg2.extensions.connection) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C through while a query waits: psycopg2 would only notice it at the query's end."""
-    psycopg2.extensions.set_wait_callback(psycopg2.extras.wait_select)
+    """Let Ctrl-C through while a query waits: psycopg2 would only notice it at the query's end.
+
+    It closes the connection. psycopg2's own wait_select would ask the server to cancel the query, which a server ignores
+    that hasn't received the query yet.
+    """
+    psycopg2.extensions.set_wait_callback(wait)
     try:
         yield
-    except psycopg2.errors.QueryCanceled as error:
-        if "user request" not in str(error):  # a timeout of the server
-            raise
-        raise KeyboardInterrupt from None
     finally:
         psycopg2.extensions.set_wait_callback(None)
+
+
+def wait(connection: psycopg2.extensions.connection) -> None:
+    """Wait until the server has answered."""
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        reads = state == psycopg2.extensions.POLL_READ
+        select.select([connection] if reads else [], [] if reads else [connection], [])
 
 
 # -- Roles -------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,11 @@ NEUTRAL = {
     "COINGECKO_TIMEOUT": "",
     "GRANARY_RAW_URL": "",
     "GRANARY_API_PASSWORD": "",
+    "no_proxy": "127.0.0.1",  # the tests' own servers are not behind the user's proxy
 }
+
+
+MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")  # and seeds
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,10 @@ class Database:
         """Run a command of the project on this database; see `run_command`."""
         return run_command(*command, env=self.environment | kwargs.pop("env", {}), **kwargs)
 
+    def start(self, *command: str | Path, **kwargs: Any) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+        """Start a command of the project on this database; see `start_command`."""
+        return start_command(*command, env=self.environment | kwargs.pop("env", {}), **kwargs)
+
 
 def run_command(
     *command: str | Path, env: dict[str, str] | None = None, root: Path = ROOT, **kwargs: Any
@@ -76,10 +84,34 @@ def run_command(
 
     `env` is added to the neutral environment; everything else goes to subprocess.run.
     """
-    program = str(root / command[0]) if "/" in str(command[0]) else str(command[0])
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "GRANARY_", "DBT_"))}
     options = {"capture_output": True, "text": True, "timeout": 300, "check": False} | kwargs
-    return subprocess.run([program, *map(str, command[1:])], env=inherited | NEUTRAL | (env or {}), **options)
+    return subprocess.run(arguments_of(command, root), env=environment_with(env), **options)
+
+
+@contextlib.contextmanager
+def start_command(
+    *command: str | Path, env: dict[str, str] | None = None, **kwargs: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command as `run_command` would, and don't wait for it. It is gone afterwards, whatever happens.
+
+    Popen's own context manager would wait, without an end, for a command that nobody told to stop.
+    """
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
+    with subprocess.Popen(arguments_of(command, ROOT), env=environment_with(env), **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def arguments_of(command: tuple[str | Path, ...], root: Path) -> list[str]:
+    program = str(root / command[0]) if "/" in str(command[0]) else str(command[0])
+    return [program, *map(str, command[1:])]
+
+
+def environment_with(added: dict[str, str] | None) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "GRANARY_", "DBT_"))}
+    return inherited | NEUTRAL | (added or {})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -150,22 +182,41 @@ def server() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def new_database(server: dict[str, str]) -> Iterator[Callable[[], Database]]:
-    """Give a function that creates a fresh database; all of them are dropped at the end of the session."""
+def new_database(server: dict[str, str]) -> Callable[[], Database]:
+    """Give a function that creates a fresh database, or a copy of one to which nobody is connected.
+
+    dbt parses the whole project again for each name of a database: who makes many copies gives all of them one name.
+    """
     postgres = Database("postgres", server | {"PGDATABASE": "postgres"})
     count = 0
 
-    def create() -> Database:
+    def create(template: Database | None = None, name: str = "") -> Database:
         nonlocal count
         count += 1
-        name = f"test_{count}"
+        name = name or f"test_{count}"
         with contextlib.closing(postgres.connect()) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(f"create database {name}")
+                cursor.execute(f"drop database if exists {name} with (force)")
+                cursor.execute(f"create database {name} template {template.name if template else 'template1'}")
         return Database(name, server | {"PGDATABASE": name})
 
-    yield create
+    return create
+
+
+def new_build(new_database: Callable[[], Database], *arguments: str | Path) -> Database:
+    """Return a fresh database with what `bin/ingest`, with these arguments, has loaded, built without dbt's tests."""
+    database = new_database()
+    for command in (("bin/ingest", *arguments), ("bin/dbt", "--quiet", "build", *MODELS_ONLY)):
+        done = database.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return database
+
+
+@pytest.fixture(scope="session")
+def sample(new_database: Callable[[], Database]) -> Database:
+    """The sample data, built. Whoever changes something makes a copy: new_database(sample)."""
+    return new_build(new_database)
 
 
 @pytest.fixture
@@ -189,8 +240,8 @@ def free_port() -> int:
 def fetch(address: str, server: subprocess.Popen) -> bytes:
     """Return what an address answers, as soon as it does."""
     for _ in range(300):
-        assert server.poll() is None, server.communicate()[0]
-        with contextlib.suppress(OSError), urllib.request.urlopen(address) as answer:
+        assert server.poll() is None, server.communicate()
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=10) as answer:
             return answer.read()
         time.sleep(0.2)
     raise AssertionError(f"{address} never answered")

@@ -12,7 +12,6 @@ import io
 import json
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -37,9 +36,8 @@ from werkzeug.test import TestResponse
 
 from api import app as api_app
 from api.endpoints import ENDPOINTS, Endpoint
-from conftest import NEUTRAL, ROOT, Database
+from conftest import MODELS_ONLY, Database, free_port
 
-MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")
 BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 NAMES = list(BY_NAME)
 MISTAKES = {  # of requests with a token for everything
@@ -61,12 +59,11 @@ MISTAKES = {  # of requests with a token for everything
 
 
 @pytest.fixture(scope="module")
-def built(new_database: Callable[[], Database]) -> Iterator[Database]:
-    """The sample data, loaded and built, with roles. This process uses it, too."""
-    database = new_database()
-    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", *MODELS_ONLY), ("bin/warehouse", "roles")):
-        done = database.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
+def built(new_database: Callable[[Database], Database], sample: Database) -> Iterator[Database]:
+    """The sample data, built, with roles. This process uses it, too."""
+    database = new_database(sample)
+    done = database.run("bin/warehouse", "roles")
+    assert done.returncode == 0, done.stderr
     with pytest.MonkeyPatch.context() as patch:
         for name, value in database.environment.items():
             patch.setenv(name, value)
@@ -780,21 +777,15 @@ def test_whatever_the_schema_allows_is_answered_as_it_says(
 @contextlib.contextmanager
 def serving(database: Database, *arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """Run bin/api on a free port; give the address of /api/v1 and the process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    inherited = {"PATH": "/usr/bin:/bin"} | NEUTRAL | database.environment
-    command = [ROOT / "bin" / "api", "--port", str(port), *arguments]
-    with subprocess.Popen(command, env=inherited, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            deadline = time.monotonic() + 60
-            while fetch(f"http://127.0.0.1:{port}/api/v1/health")[0] != 200:
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/api/v1", process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            said = process.communicate(timeout=30)[1]
+    port = free_port()
+    with database.start("bin/api", "--port", port, *arguments) as process:
+        deadline = time.monotonic() + 60
+        while fetch(f"http://127.0.0.1:{port}/api/v1/health")[0] != 200:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/api/v1", process
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1]
     assert "Traceback" not in said, said
 
 

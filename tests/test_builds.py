@@ -1,20 +1,16 @@
 """Builds that meet each other, are killed, follow a replaced file, or run beside a second copy."""
 
-import os
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import NEUTRAL, ROOT, Database
+from conftest import MODELS_ONLY, ROOT, Database, new_build
 from copies import differences
 
 SECOND = "second_"
-MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")
 
 
 @pytest.fixture
@@ -25,26 +21,28 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(scope="module")
+def initial(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """The initial sample data, built."""
+    data = tmp_path_factory.mktemp("data")
+    shutil.copytree(ROOT / "data" / "initial", data / "initial")
+    return new_build(new_database, "--data-dir", data)
+
+
 @pytest.fixture
-def built(new_database: Callable[[], Database], data: Path) -> Database:
-    database = new_database()
-    succeeds(database, "bin/ingest", "--data-dir", data)
-    succeeds(database, "bin/dbt", "--quiet", "build", *MODELS_ONLY)
-    return database
+def built(new_database: Callable[[Database, str], Database], initial: Database) -> Database:
+    """A copy of it."""
+    return new_database(initial, "rebuilt")
 
 
 def succeeds(database: Database, *command: object, prefix: str = "") -> str:
-    done = database.run(*command, env={"GRANARY_SCHEMA_PREFIX": prefix})
+    target = database.environment["DBT_TARGET_PATH"] + prefix
+    done = database.run(*command, env={"GRANARY_SCHEMA_PREFIX": prefix, "DBT_TARGET_PATH": target})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def start(database: Database, *command: str) -> subprocess.Popen:
-    environment = {**os.environ, **NEUTRAL, **database.environment}
-    return subprocess.Popen(
-        [ROOT / command[0], *command[1:]], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+BUILD = ("bin/dbt", "--quiet", "build", *MODELS_ONLY)
 
 
 def deliver_the_rest(data: Path) -> None:
@@ -54,11 +52,11 @@ def deliver_the_rest(data: Path) -> None:
 def test_two_builds_at_once_take_turns(built: Database, data: Path) -> None:
     deliver_the_rest(data)
     succeeds(built, "bin/ingest", "--data-dir", data)
-    builds = [start(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY) for _ in range(2)]
-    outputs = [build.communicate(timeout=300)[0] for build in builds]
-    assert [build.returncode for build in builds] == [0, 0], outputs
-    assert sum("waiting" in output for output in outputs) == 1, outputs
-    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY, prefix=SECOND)
+    with built.start(*BUILD) as one, built.start(*BUILD) as other:
+        said = [build.communicate(timeout=300)[1] for build in (one, other)]
+    assert (one.returncode, other.returncode) == (0, 0), said
+    assert sum("waiting" in each for each in said) == 1, said
+    succeeds(built, *BUILD, prefix=SECOND)
     assert differences(built, SECOND) == []
 
 
@@ -66,26 +64,25 @@ def test_a_killed_build_is_made_good_by_the_next_one(built: Database, data: Path
     deliver_the_rest(data)
     succeeds(built, "bin/ingest", "--data-dir", data)
     versions = built.query("select count(*) from intermediate.int_tickets__order_versions")
-    build = start(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY)
-    deadline = time.monotonic() + 120
-    while built.query("select count(*) from intermediate.int_tickets__order_versions") == versions:
-        assert time.monotonic() < deadline and build.poll() is None
-        time.sleep(0.01)
-    os.killpg(build.pid, signal.SIGKILL)
-    build.communicate()
+    with built.start(*BUILD) as build:
+        deadline = time.monotonic() + 120
+        while built.query("select count(*) from intermediate.int_tickets__order_versions") == versions:
+            assert time.monotonic() < deadline and build.poll() is None
+            time.sleep(0.01)
+        build.kill()
     weekly = "select sum(order_count) from marts.fct_weekly_sales"
     assert (
         built.query(weekly)[0][0]
         < built.query("select count(distinct order_id) from staging.stg_tickets__orders")[0][0]
     )
-    succeeds(built, "bin/dbt", "--quiet", "build")
-    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY, prefix=SECOND)
+    succeeds(built, *BUILD)
+    succeeds(built, *BUILD, prefix=SECOND)
     assert differences(built, SECOND) == []
 
 
 def test_a_build_without_news_changes_nothing(built: Database) -> None:
-    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY, prefix=SECOND)
-    succeeds(built, "bin/dbt", "--quiet", "build", *MODELS_ONLY)
+    succeeds(built, *BUILD, prefix=SECOND)
+    succeeds(built, *BUILD)
     assert differences(built, SECOND) == []
 
 
@@ -108,7 +105,7 @@ def test_a_replaced_batch_asks_for_a_full_refresh_and_leaves_nothing_behind(buil
     (replaced,) = built.query("select rows_loaded from raw._batches where status = 'replaced'")
     reasons = "select count(distinct _row_id) from marts.rejected_rows where reason like '%%replaced%%'"
     assert built.query(reasons) == [replaced]
-    succeeds(built, "bin/dbt", "--quiet", "build")  # from now on, builds are incremental again
+    succeeds(built, *BUILD)  # from now on, builds are incremental again
 
 
 def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database, data: Path) -> None:
@@ -122,15 +119,8 @@ def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database,
         stopped = built.run("bin/dbt", "--quiet", "run")
         assert stopped.returncode != 0
         assert "bin/dbt build --full-refresh" in stopped.stdout + stopped.stderr
-    succeeds(built, "bin/dbt", "--quiet", "build", "--full-refresh")
-    succeeds(built, "bin/dbt", "--quiet", "build")
-
-
-def test_any_subset_of_feeds_builds(new_database: Callable[[], Database], tmp_path: Path) -> None:
-    database = new_database()
-    succeeds(database, "bin/ingest", "--data-dir", tmp_path)
-    succeeds(database, "bin/dbt", "--quiet", "build")
-    assert database.query("select count(*) from marts.fct_weekly_sales") == [(0,)]
+    succeeds(built, *BUILD, "--full-refresh")
+    succeeds(built, *BUILD)
 
 
 def test_each_build_is_written_down(built: Database) -> None:

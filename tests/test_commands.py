@@ -115,10 +115,10 @@ def test_dbt_keeps_its_exit_code_and_its_words(database: Database, project: Path
 
 
 def test_dbt_waits_for_a_load_that_is_running(database: Database, project: Path) -> None:
-    command = [ROOT / "bin" / "dbt", "--bar", "run", "--project-dir", project, "--select", "good"]
+    command = ("bin/dbt", "--bar", "run", "--project-dir", project, "--select", "good")
     with contextlib.closing(warehouse.connect()) as loader:
         warehouse.take_lock(loader, "load of a file")
-        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as build:
+        with database.start(*command) as build:
             said = build.stderr.readline()
             assert said.startswith("waiting for a load or build that is running (pid ")
             assert said.endswith(", granary: load of a file) ...\n")
@@ -132,8 +132,7 @@ def test_dbt_waits_for_a_load_that_is_running(database: Database, project: Path)
 def test_a_wait_can_be_interrupted(database: Database, project: Path) -> None:
     with contextlib.closing(warehouse.connect()) as loader:
         warehouse.take_lock(loader, "load of a file")
-        command = [ROOT / "bin" / "dbt", "run", "--project-dir", project]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as build:
+        with database.start("bin/dbt", "run", "--project-dir", project) as build:
             build.stderr.readline()
             build.send_signal(signal.SIGINT)
             assert build.communicate(timeout=20)[1] == ""
@@ -142,10 +141,10 @@ def test_a_wait_can_be_interrupted(database: Database, project: Path) -> None:
 
 def test_a_build_can_be_interrupted(database: Database, project: Path) -> None:
     (project / "models" / "slow.sql").write_text("select pg_sleep(60)::text as slow")
-    command = [ROOT / "bin" / "dbt", "--bar", "run", "--project-dir", project, "--select", "slow"]
+    command = ("bin/dbt", "--bar", "run", "--project-dir", project, "--select", "slow")
     running = "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep(60)::text%'"
     running += " and pid <> pg_backend_pid()"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as build:
+    with database.start(*command) as build:
         while database.query(running) == [(0,)]:
             assert build.poll() is None
             time.sleep(0.1)

@@ -9,7 +9,6 @@ import io
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from conftest import NEUTRAL, ROOT, Database, fetch, free_port, run_command
+from conftest import ROOT, Database, fetch, free_port, run_command
 from dashboard import queries, shared
 from dashboard.app import PAGES
 from project import GranaryError
@@ -108,12 +107,9 @@ HEADINGS = {name: title for name, (title, _, _) in PAGES.items()}
 
 
 @pytest.fixture(scope="module")
-def sample(new_database: Callable[[], Database]) -> Database:
-    """The sample data, loaded and built; and beside it, under the prefix empty_, the same marts without rows."""
-    database = new_database()
-    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", "--exclude-resource-type", "test", "unit_test")):
-        done = database.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
+def warehouse(new_database: Callable[[Database], Database], sample: Database) -> Database:
+    """The sample data, built; and beside it, under the prefix empty_, the same marts without rows."""
+    database = new_database(sample)
     database.query("create schema empty_marts")
     for (name,) in database.query("select table_name from information_schema.tables where table_schema = 'marts'"):
         database.query(f"create table empty_marts.{name} (like marts.{name})")
@@ -121,11 +117,11 @@ def sample(new_database: Callable[[], Database]) -> Database:
 
 
 @pytest.fixture
-def built(sample: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+def built(warehouse: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The sample data, where the pages look for them."""
-    for name, value in sample.environment.items():
+    for name, value in warehouse.environment.items():
         monkeypatch.setenv(name, value)
-    return sample
+    return warehouse
 
 
 def show(name: str) -> AppTest:
@@ -336,16 +332,12 @@ def test_a_port_that_is_taken_is_said_in_words() -> None:
 
 
 @pytest.fixture
-def served(sample: Database) -> Iterator[str]:
+def served(warehouse: Database) -> Iterator[str]:
     """The address of a dashboard that is served."""
     port = free_port()
-    environment = {**NEUTRAL, **sample.environment}
-    command = ["env", *(f"{name}={value}" for name, value in environment.items()), ROOT / "bin" / "dashboard"]
-    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
+    with warehouse.start("bin/dashboard", "--port", port) as server:
         assert b"<title>" in fetch(f"http://127.0.0.1:{port}/", server)
         yield f"http://127.0.0.1:{port}"
-    finally:
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=30)
 

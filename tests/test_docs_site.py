@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import NEUTRAL, ROOT, Database, fetch, free_port
+from conftest import ROOT, Database, fetch, free_port
 
 LAYERS = {"staging": "#5b8fb9", "intermediate": "#c98b2b", "marts": "#3d8b5a"}
 
@@ -42,13 +40,10 @@ def test_each_layer_has_its_colour_in_the_lineage(target: tuple[Path, Database])
 def test_dbt_serves_the_docs_without_a_network(target: tuple[Path, Database]) -> None:
     folder, database = target
     port = free_port()
-    command = [ROOT / "bin/dbt", "docs", "serve", "--no-browser", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, **NEUTRAL, **database.environment, "DBT_TARGET_PATH": str(folder)}
-    served = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
+    command = ("bin/dbt", "docs", "serve", "--no-browser", "--host", "127.0.0.1", "--port", port)
+    with database.start(*command, env={"DBT_TARGET_PATH": str(folder)}) as served:
         for name, expected in (("index.html", b"<html"), ("manifest.json", b"fct_daily_sales")):
             assert expected in fetch(f"http://127.0.0.1:{port}/{name}", served)
-    finally:
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import email.utils
@@ -24,7 +25,7 @@ import pytest
 import extract_coingecko
 import landing
 from coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
-from conftest import NEUTRAL, ROOT, Database, run_command
+from conftest import ROOT, Database, run_command, start_command
 
 KEY = "CG-secret0123456789"
 HEADERS = {
@@ -55,15 +56,9 @@ class Feed:
         """Run bin/extract."""
         return run_command("bin/extract", "--data-dir", self.data, *arguments, env=self.settings | settings)
 
-    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **settings: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         """Start bin/extract, and don't wait for it."""
-        return subprocess.Popen(
-            [ROOT / "bin" / "extract", "--data-dir", self.data, *arguments],
-            env=dict(os.environ) | NEUTRAL | self.settings | settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return start_command("bin/extract", "--data-dir", self.data, *arguments, env=self.settings | settings)
 
     def payloads(self, ending: str = "json") -> dict[str, bytes]:
         """Return the payloads by their names, without the time that the names begin with."""
@@ -533,7 +528,6 @@ def run_without_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     feed = Feed(tmp_path_factory.mktemp("without network"), f"{url}/")
     with feed.start("--top", "100") as run:
         yield feed, run
-        run.kill()
 
 
 def test_no_network_is_one_line(run_without_network: tuple[Feed, subprocess.Popen[str]]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import itertools
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ import ingest
 import landing
 import project as project_module
 import raw_tables
-from conftest import NEUTRAL, Database
+from conftest import Database
 
 SOURCES = """
 sources:
@@ -62,15 +61,9 @@ class Project:
         file.write_bytes(gzip.compress(content) if path.endswith(".gz") else content)
         return file
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         """Start the loader as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, self.root / "scripts/ingest.py", *arguments],
-            env=dict(os.environ) | NEUTRAL | self.database.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self.database.start(sys.executable, self.root / "scripts/ingest.py", *arguments)
 
     def rows(self, columns: str = "id, note", table: str = "shop__orders") -> list[tuple]:
         """Return (line, columns) of every row in use, in the order of the row ids."""
@@ -202,10 +195,9 @@ def test_kill_9_in_the_middle_of_a_load_leaves_nothing(project: Project, load):
     project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
     load()
     big = project.write(f"{ORDERS}/b2.csv", b"id,note\n" + b"2,b\n" * 3_000_000)
-    process = project.start()
-    wait_until(lambda: project.query("select 1 from pg_stat_progress_copy where tuples_processed > 1000"))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with project.start() as loader:
+        wait_until(lambda: project.query("select 1 from pg_stat_progress_copy where tuples_processed > 1000"))
+        loader.kill()
     wait_until(lambda: not project.query("select 1 from pg_stat_progress_copy"))
     assert len(project.rows()) == len(project.ledger()) == 1
     assert project.query("select count(*) from raw.shop__orders") == [(1,)]
@@ -217,9 +209,9 @@ def test_kill_9_in_the_middle_of_a_load_leaves_nothing(project: Project, load):
 def test_two_loaders_at_once_load_the_same_files_once(project: Project):
     for number in range(10):
         project.write(f"{ORDERS}/b{number}.csv", b"id,note\n%d,a\n" % number)
-    loaders = [project.start(), project.start()]
-    outputs = [loader.communicate() for loader in loaders]
-    assert [loader.returncode for loader in loaders] == [0, 0], outputs
+    with project.start() as one, project.start() as other:
+        outputs = [loader.communicate(timeout=60) for loader in (one, other)]
+    assert (one.returncode, other.returncode) == (0, 0), outputs
     assert sum(out.count("\nloaded ") + out.startswith("loaded ") for out, _ in outputs) == 10
     assert len(project.rows()) == len(project.ledger()) == 10
 
@@ -228,9 +220,9 @@ def test_two_loaders_at_once_on_different_files_commit_in_the_order_of_ids(proje
     for number in range(10):
         project.write(f"{ORDERS}/b{number}.csv", b"id,note\n" + b"%d,a\n" % number * 500)
         project.write(f"incremental/shop/pages/b{number}.csv", b"page,x\n" + b"%d,a\n" % number * 500)
-    loaders = [project.start("shop/orders"), project.start("shop/pages")]
-    outputs = [loader.communicate() for loader in loaders]
-    assert [loader.returncode for loader in loaders] == [0, 0], outputs
+    with project.start("shop/orders") as one, project.start("shop/pages") as other:
+        outputs = [loader.communicate(timeout=60) for loader in (one, other)]
+    assert (one.returncode, other.returncode) == (0, 0), outputs
     assert [batch_id for (batch_id,) in project.ledger("batch_id")] == list(range(1, 21))
     finished = [at for (at,) in project.ledger("finished_at")]
     assert finished == sorted(finished)

@@ -55,11 +55,10 @@ def charts(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
     return images
 
 
-def test_it_draws_a_chart_of_each_feed(new_database: Callable[[], Database], scratch: Path) -> None:
-    database = new_database()
-    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", "--exclude-resource-type", "test", "unit_test")):
-        done = database.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
+def test_it_draws_a_chart_of_each_feed(
+    new_database: Callable[[Database], Database], sample: Database, scratch: Path
+) -> None:
+    database = new_database(sample)
     full = charts(execute(database, scratch))
     assert set(full) == CHARTS
 

@@ -7,12 +7,9 @@ import datetime
 import io
 import json
 import re
-import resource
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -54,16 +51,6 @@ a,2026-01-02,1.000000000000000000,1.00,1,false,-1,2026-01-02 00:00:00,2026-01-01
 """
 
 
-@pytest.fixture(scope="module")
-def built(new_database: Callable[[], Database]) -> Database:
-    """The sample data, loaded and built."""
-    database = new_database()
-    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", "--exclude-resource-type", "test", "unit_test")):
-        done = database.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return database
-
-
 @pytest.fixture
 def hard(database: Database) -> Database:
     """A warehouse with one mart, which is hard to write."""
@@ -80,9 +67,9 @@ def write(database: Database, folder: Path, *arguments: str, **kwargs: object) -
     return paths
 
 
-def refused(database: Database, *arguments: str | Path, **kwargs: object) -> str:
+def refused(database: Database, *arguments: str | Path, program: tuple[str | Path, ...] = ("bin/report",)) -> str:
     """Run bin/report, which is to fail, and return its one line."""
-    done = database.run("bin/report", *arguments, **kwargs)
+    done = database.run(*program, *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -101,10 +88,10 @@ def marts(database: Database) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-def test_text_that_is_read_again_equals_the_mart(built: Database, tmp_path: Path, form: str) -> None:
-    names = marts(built)
-    paths = write(built, tmp_path, *names, "--format", form)
-    with contextlib.closing(built.connect()) as connection, connection.cursor() as cursor:
+def test_text_that_is_read_again_equals_the_mart(sample: Database, tmp_path: Path, form: str) -> None:
+    names = marts(sample)
+    paths = write(sample, tmp_path, *names, "--format", form)
+    with contextlib.closing(sample.connect()) as connection, connection.cursor() as cursor:
         for name, path in zip(names, paths, strict=True):
             mart, again = sql.Identifier("marts", name), sql.Identifier(f"again_{name}")
             cursor.execute(sql.SQL("create temporary table {} (like {})").format(again, mart))
@@ -119,11 +106,11 @@ def test_text_that_is_read_again_equals_the_mart(built: Database, tmp_path: Path
                 assert cursor.fetchall() == [], name
 
 
-def test_parquet_equals_the_mart(built: Database, tmp_path: Path) -> None:
-    names = marts(built)
-    for name, path in zip(names, write(built, tmp_path, *names, "--format", "parquet"), strict=True):
+def test_parquet_equals_the_mart(sample: Database, tmp_path: Path) -> None:
+    names = marts(sample)
+    for name, path in zip(names, write(sample, tmp_path, *names, "--format", "parquet"), strict=True):
         written = pyarrow.parquet.read_table(path)
-        expected = built.query(sql.SQL("select * from {}").format(sql.Identifier("marts", name)))
+        expected = sample.query(sql.SQL("select * from {}").format(sql.Identifier("marts", name)))
         assert sorted(map(repr, rows_of(written))) == sorted(map(repr, map(in_utc, expected))), name
 
 
@@ -214,10 +201,9 @@ def test_a_report_that_meets_a_build_has_all_rows(hard: Database, tmp_path: Path
     with contextlib.closing(hard.connect()) as build, build, build.cursor() as cursor:
         cursor.execute("create table marts.new as select * from marts.hard")
         cursor.execute("alter table marts.hard rename to old")
-        command = [ROOT / "bin" / "report", "hard", "--output-dir", tmp_path]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as reader:
+        with hard.start("bin/report", "hard", "--output-dir", tmp_path) as reader:
             while hard.query(waiting) == [(0,)]:
-                assert reader.poll() is None, reader.stdout.read()
+                assert reader.poll() is None, reader.stderr.read()
                 time.sleep(0.05)
             cursor.execute("alter table marts.new rename to hard")
             build.commit()
@@ -254,25 +240,25 @@ def test_the_second_copy_has_reports_of_its_own(hard: Database, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"hard_2026-02-03.csv", "dev_hard_2026-02-03.csv"}
 
 
-def test_the_list_has_every_mart_with_its_rows_and_what_a_row_is(built: Database) -> None:
-    done = built.run("bin/report", "--list")
+def test_the_list_has_every_mart_with_its_rows_and_what_a_row_is(sample: Database) -> None:
+    done = sample.run("bin/report", "--list")
     assert (done.returncode, done.stderr) == (0, "")
     _, _, *lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == sorted(marts(built))
+    assert [line.split()[0] for line in lines] == sorted(marts(sample))
     for line in lines:
         name, rows, sentence = line.split(maxsplit=2)
-        assert built.query(sql.SQL("select count(*) from {}").format(sql.Identifier("marts", name))) == [
+        assert sample.query(sql.SQL("select count(*) from {}").format(sql.Identifier("marts", name))) == [
             (int(rows.replace(",", "")),)
         ]
         assert re.fullmatch(r"One row per [^.]+", sentence)
 
 
-def test_an_unknown_mart_is_answered_with_similar_ones(built: Database) -> None:
-    assert refused(built, "fct_weekly_sale") == (
+def test_an_unknown_mart_is_answered_with_similar_ones(sample: Database) -> None:
+    assert refused(sample, "fct_weekly_sale") == (
         "there is no mart fct_weekly_sale; did you mean fct_weekly_sales or fct_daily_sales?"
         " bin/report --list shows all of them"
     )
-    assert refused(built, "zebra") == "there is no mart zebra; bin/report --list shows all of them"
+    assert refused(sample, "zebra") == "there is no mart zebra; bin/report --list shows all of them"
 
 
 def test_a_mart_that_is_not_built_is_said_to_be_so(database: Database) -> None:
@@ -313,6 +299,11 @@ def test_a_place_that_can_not_be_written_is_named(hard: Database, tmp_path: Path
         assert said == f"can't write {path}: {reason}; name another directory with --output-dir"
 
 
+# bin/report whose files can't grow beyond 100 KiB, which is much like a full disk. A shell sets the limit, because
+# preexec_fn can wait forever where the tests' process has threads.
+LIMITED = ("bash", "-c", 'ulimit -f 100 && exec "$@"', "bash", ROOT / "bin" / "report")
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_full_disk_leaves_the_former_report_and_nothing_else(hard: Database, tmp_path: Path, form: str) -> None:
     name = f"hard_2026-02-03.{form}"
@@ -321,14 +312,9 @@ def test_a_full_disk_leaves_the_former_report_and_nothing_else(hard: Database, t
         "insert into marts.hard (id, day, note) select n, '2026-01-01', md5(n::text) from generate_series(1, 9999) n"
     )
     arguments = ["hard", "--date", "2026-02-03", "--format", form, "--output-dir", tmp_path]
-    said = refused(hard, *arguments, preexec_fn=limit_files)
+    said = refused(hard, *arguments, program=LIMITED)
     assert said == f"can't write {tmp_path / name}: File too large; name another directory with --output-dir"
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "the former one"}
-
-
-def limit_files() -> None:
-    """Let no file of this process grow beyond 100 kB, which is much like a full disk."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -337,8 +323,7 @@ def test_an_interrupted_report_leaves_nothing(
     hard: Database, tmp_path: Path, form: str, sign: signal.Signals, code: int
 ) -> None:
     hard.query("insert into marts.hard (id, day) select number, '2026-01-01' from generate_series(1, 200000) as number")
-    command = [ROOT / "bin" / "report", "hard", "--format", form, "--output-dir", tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
+    with hard.start("bin/report", "hard", "--format", form, "--output-dir", tmp_path) as writer:
         while not list(tmp_path.iterdir()):
             assert writer.poll() is None
             time.sleep(0.01)

@@ -20,7 +20,7 @@ import pytest
 import embedded_server
 import project
 import warehouse
-from conftest import Database, run_command
+from conftest import Database, run_command, start_command
 
 OLD_SERVERS = sorted(Path("/usr/lib/postgresql").glob("1[0-5]/bin/pg_ctl"))
 
@@ -85,10 +85,9 @@ def test_a_stale_pid_file_may_name_another_program(home: Path) -> None:
     pid_file = home / "cluster" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     os.kill(int(lines[0]), signal.SIGKILL)
-    with subprocess.Popen(["sleep", "60"]) as other:
+    with start_command("sleep", "60") as other:
         pid_file.write_text("\n".join([str(other.pid), *lines[1:], ""]))
         done = command(home, "start")
-        other.kill()
     assert done.returncode == 0, done.stderr
 
 
@@ -280,6 +279,19 @@ def test_a_closed_connection_gives_the_lock_back(database: Database) -> None:
     first.close()
     with contextlib.closing(warehouse.connect()) as second, warehouse.take_lock(second, "another build"):
         assert psycopg2.extensions.get_wait_callback() is None
+
+
+def test_a_wait_for_the_lock_ends_whenever_it_is_interrupted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some moments fall between the sending of the query and its arrival, when a server would ignore a cancellation."""
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=5s")  # a wait that goes on becomes an error
+    with contextlib.closing(warehouse.connect()) as holder, warehouse.take_lock(holder, "dbt build"):
+        for microseconds in range(0, 4000, 40):
+            with contextlib.closing(warehouse.connect()) as waiting, pytest.raises(KeyboardInterrupt):
+                threading.Timer(microseconds / 1_000_000, os.kill, [os.getpid(), signal.SIGINT]).start()
+                warehouse.take_lock(waiting, "load of one file")
+    assert psycopg2.extensions.get_wait_callback() is None
 
 
 def test_sessions_are_in_utc(database: Database) -> None:
