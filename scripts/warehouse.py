@@ -182,8 +182,8 @@ def release_lock(connection: psycopg2.extensions.connection) -> None:
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C through while a query waits: psycopg2 would only notice it at the query's end.
 
-    It closes the connection. psycopg2's own wait_select would ask the server to cancel the query, which a server ignores
-    that hasn't received the query yet.
+    It closes the connection. With its own wait_select, psycopg2 asks the server to cancel the query, which a server
+    ignores that has not received the query yet.
     """
     psycopg2.extensions.set_wait_callback(wait)
     try:

@@ -434,7 +434,6 @@ def test_without_a_valid_token_there_is_nothing(app: OpenAPI, header: str | None
     answer = app.test_client().get("/api/v1/daily_sales", headers=headers)
     problem(answer, 401)
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert "Granary-Build" not in answer.headers or answer.headers["Granary-Build"]
 
 
 def test_a_token_reads_the_feeds_that_it_was_made_for(new_caller: Callable[..., Caller]) -> None:
@@ -515,8 +514,10 @@ def test_every_answer_names_the_latest_build_that_passed(caller: Caller, built: 
     (build,) = built.query("select build_id from marts.build_log order by finished_at desc limit 1")[0]
     answer = caller.get("daily_sales")
     assert answer.headers["Granary-Build"] == answer.json["meta"]["build_id"] == build
-    for path in ("daily_sales?format=csv", "daily_sales?limt=1", "health"):
+    for path in ("daily_sales?format=csv", "daily_sales?limt=1", "health", "no_such_path", "/openapi/openapi.json"):
         assert caller.get(path).headers["Granary-Build"] == build
+    assert caller.client.get("/api/v1/daily_sales").headers["Granary-Build"] == build
+    assert caller.client.post("/api/v1/daily_sales").headers["Granary-Build"] == build
     assert caller.get("daily_sales", If_None_Match=answer.headers["ETag"]).headers["Granary-Build"] == build
 
 

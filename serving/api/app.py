@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 
-from flask import Response, g, request
+from flask import Response, current_app, g, request
 from flask_openapi3 import Info, OpenAPI
 from sqlalchemy import Engine
 
@@ -33,6 +33,7 @@ def create_app(pool_size: int = 4) -> OpenAPI:
     app.json.sort_keys = False  # columns in the order of the mart
     app.config["SWAGGER_CONFIG"] = {"validatorUrl": None, "persistAuthorization": False}
     app.extensions["engine"] = engine
+    app.extensions["build"] = database.served_build(engine)
     problems.register(app)
     app.after_request(add_headers)
     app.get(f"{PREFIX}/health", endpoint="health", doc_ui=False)(lambda: answer_health(engine))
@@ -148,9 +149,13 @@ def cacheable(response: Response, tag: str) -> Response:
 
 
 def add_headers(response: Response) -> Response:
-    """Add the build, and what is left of the token's requests."""
-    build: Build | None = g.get("build")
-    if build and build.build_id:
+    """Add the build, and what is left of the token's requests.
+
+    An answer that asked nothing of the database, such as 404, has the build that was last seen.
+    """
+    build: Build = g.get("build") or current_app.extensions["build"]
+    current_app.extensions["build"] = build
+    if build.build_id:
         response.headers["Granary-Build"] = re.sub("[^ -~]", "?", build.build_id)
     admission: Admission | None = g.get("admission")
     if admission:

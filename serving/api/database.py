@@ -164,6 +164,13 @@ def latest_build(connection: Connection) -> Build:
     return Build(**row._mapping) if row else Build()
 
 
+def served_build(engine: Engine) -> Build:
+    """Return the build that the marts stand for, or none where the database can't be reached."""
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), reading(engine) as connection:
+        return latest_build(connection)
+    return Build()
+
+
 def freshness(connection: Connection) -> list[dict[str, str]]:
     """Return when each feed was last loaded."""
     rows = connection.execute(FRESHNESS)

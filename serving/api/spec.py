@@ -249,7 +249,7 @@ def errors(*statuses: int) -> dict[str, Any]:
         str(status): {
             "description": ERRORS[status],
             "content": {"application/problem+json": {"schema": reference("Problem")}},
-            "headers": RETRY_AFTER if status in (429, 503) else {},
+            "headers": only("Granary-Build") | (RETRY_AFTER if status in (429, 503) else {}),
         }
         for status in statuses
     }
