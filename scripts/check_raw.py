@@ -53,8 +53,8 @@ def main() -> int:
     results = {
         "checked_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "batch_ids": sorted(batch for numbers in batches.values() for batch in numbers),
-        "is_partial": options.batch is not None,
-        "tables": check(columns if options.batch is None else {name: columns[name] for name in batches}, batches),
+        "is_partial": bool(options.batch),
+        "tables": check({name: columns[name] for name in columns if not options.batch or name in batches}, batches),
     }
     write(options.output, results)
     return say(results, options.output)
@@ -101,8 +101,8 @@ def batches_in_use(wanted: Sequence[int] | None) -> dict[str, list[int]]:
     Raises GranaryError if there are none, or not all that are wanted, or they may not be read.
     """
     with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("select to_regclass('raw._batches') is not null")
         try:
+            cursor.execute("select to_regclass('raw._batches') is not null")
             cursor.execute(BATCHES if cursor.fetchone()[0] else "select where false", {"wanted": wanted})
         except psycopg2.errors.InsufficientPrivilege:
             raise GranaryError(
@@ -160,7 +160,9 @@ def check(
 
 def table_of(name: str, validation: Mapping[str, Any]) -> dict[str, Any]:
     """Return what came of a table's suite: its rows, and its expectations, those that are not met first."""
-    expectations = sorted(map(expectation_of, validation["results"]), key=lambda found: STATES.index(found["state"]))
+    expectations = sorted(
+        map(expectation_of, validation["results"]), key=lambda found: (STATES.index(found["state"]), found["column"])
+    )
     counts = Counter(found["state"] for found in expectations)
     return {
         "table": name,

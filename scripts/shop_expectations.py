@@ -6,8 +6,8 @@ second opinion on the same values, and where the two count differently, one of t
 (tests/test_expectations.py).
 
 An expectation looks at delivered columns, without outer white space, and null (or the column's default) where they hold
-a word for nothing; at <column>_read, which is the same as a number, a day or a label; at <column>_amiss, which holds days
-that no calendar has; or at one of COMPUTED. Each row also has its `file` and `line`.
+a word for nothing; at <column>_read, which is the same as a number, a day or a label; at <column>_amiss, which holds
+days that no calendar has; or at one of COMPUTED. Each row also has its `file` and `line`.
 """
 
 from __future__ import annotations
