@@ -32,7 +32,7 @@ from quality_report import render
 SOURCES = ROOT / "dbt" / "models" / "staging" / "shop" / "_shop__sources.yml"
 DIRECTORY = ROOT / "output" / "expectations"
 PAGE, RESULTS = "index.html", "results.json"
-SAMPLES = 10  # unexpected values shown of each expectation
+SAMPLES, SHOWN_TEXT = 10, 200  # unexpected values shown of each expectation, and characters of a value
 STATES = ["critical", "warning", "tolerated", "met"]
 
 BATCHES = """
@@ -207,17 +207,15 @@ def column_of(rule: Mapping[str, Any]) -> str:
 
 def samples_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return unexpected values, each with its file and, where Great Expectations says it, its line."""
-    found = result.get("partial_unexpected_index_list") or result.get("partial_unexpected_list") or []
-    return [
-        {
-            "value": ", ".join(
-                str(value) for key, value in row.items() if key not in ("file", "line") and value is not None
-            ),
-            "file": row["file"],
-            "line": row.get("line"),
-        }
-        for row in found
-    ]
+    rows = result.get("partial_unexpected_index_list") or result.get("partial_unexpected_list") or []
+    return [{"value": value_of(row), "file": row["file"], "line": row.get("line")} for row in rows]
+
+
+def value_of(row: Mapping[str, Any]) -> str:
+    """Return the unexpected values of a row as a short text in one line; an empty one where there is nothing."""
+    values = [str(row[name]) for name in row if name not in ("file", "line") and row[name] is not None]
+    text = "".join(letter if letter.isprintable() else " " for letter in ", ".join(values)[: SHOWN_TEXT + 1])
+    return text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]} …"
 
 
 def problem_of(exceptions: Mapping[str, Any]) -> str | None:
@@ -261,6 +259,8 @@ def say(results: Mapping[str, Any], directory: Path) -> int:
 def sentence(found: Mapping[str, Any]) -> str:
     """Return what is wrong in a line."""
     what = f"{found['column']} {found['expected']}".strip()
+    if not found["unexpected"]:  # only the table as a whole can be unexpected without a value that is
+        return f"{what}: it has none"
     values = ", ".join(dict.fromkeys(sample["value"] for sample in found["samples"][:3] if sample["value"]))
     counts = f"{found['unexpected']:,} of {found['checked']:,} unexpected, {1 - found['mostly']:.0%} allowed"
     return f"{what}: {counts}{f' ({values})' if values else ''}"

@@ -162,7 +162,7 @@ def test_planted_errors_are_found_and_a_replaced_batch_is_forgotten(
         "NULL,c_001,p_01,1,20.00,,2026-02-08,placed\n",
         "n_20,c_001,p_01,1,20.00,,08.02.2026,placed\n",
         "n_21,c_001,p_01,1,20.00,,2026-02-31,placed\n",
-        "n_22,c_nobody,p_01,1,20.00,,2026-02-31,placed\n",
+        f'n_22,c_nobody,p_01,1,20.00,,2026-02-31,"{"long " * 999}\n\x1b[31mred"\n',
         "n_23,c_001,p_01,1,20.00,,2026-02-08,mislaid\n",
         "n_1,c_001,p_01,1,20.00,,2026-02-08,placed\n",
     ]
@@ -179,10 +179,11 @@ def test_planted_errors_are_found_and_a_replaced_batch_is_forgotten(
         "select batch_id from raw._batches where path like '%%/bad.csv' or path like '%%/evil.csv'"
     )
     results = check(database, tmp_path / "two", "--batch", *(str(batch) for (batch,) in batches), code=1)
-    assert results["done"].stderr == "error: 1 critical expectation is not met; docs/quality.md says what to do\n"
+    assert results["done"].stderr == "error: 2 critical expectations are not met; docs/quality.md says what to do\n"
     assert "  critical  order_date is a day of the calendar: 2 of 22 unexpected, 5% allowed (2026-02-31)\n" in (
         results["done"].stdout
     )
+    assert "\x1b" not in results["done"].stdout and len(results["done"].stdout) < 3000
     assert [(table["table"], table["row_count"]) for table in results["tables"]] == [
         ("shop__customers", 1),
         ("shop__orders", 22),
@@ -190,12 +191,12 @@ def test_planted_errors_are_found_and_a_replaced_batch_is_forgotten(
     assert {column: found for column in COLUMNS if (found := unexpected(results, "shop__orders", column))} == {
         "order_id": {"is there": 1},
         "order_date": {"is a day of the calendar": 2, "is a day, written as 2026-02-03": 1},
-        "status": {"is placed, shipped, delivered, returned or cancelled, in any case": 1},
+        "status": {"is placed, shipped, delivered, returned or cancelled, in any case": 2},
         "customer_id": {"is a customer who was delivered": 1},
         "order_id, product_id, kind": {"comes once in a file": 2},
     }
     page = Page((tmp_path / "two" / "index.html").read_text())
-    assert page.text("glance.shop__orders").startswith("shop__orders ✗ 1 not met")
+    assert page.text("glance.shop__orders").startswith("shop__orders ✗ 2 not met")
     assert EVIL in page.text("shop__customers") and "script" not in page.tags
 
     bad.write_text("".join([header, *good]))
@@ -258,6 +259,12 @@ def test_what_is_missing_is_said_with_the_way_out(
     assert error(empty) == first
     assert empty.run("bin/ingest", "--initial", "market").returncode == 0
     assert error(empty) == first
+    assert empty.run("bin/ingest", "--initial", "shop/products").returncode == 0
+    results = check(empty, tmp_path / "products", code=1)
+    assert "shop__orders          0 rows, 23 of 24 expectations met\n  critical  the table has rows: it has none\n" in (
+        results["done"].stdout
+    )
+    assert results["done"].stderr == "error: 2 critical expectations are not met; docs/quality.md says what to do\n"
     assert (
         error(loaded, "--batch", "1", "99")
         == "error: no batch 99 of the shop is in use; the quality report lists them\n"
