@@ -43,8 +43,8 @@ BATCHES = """
 """
 
 
-def main() -> int:
-    """Check, write the page, and say what was found; return 1 if something critical is not met."""
+def main() -> None:
+    """Check, write the page, and say what was found."""
     options = parse_arguments()
     load_env()
     check_requirements()
@@ -57,7 +57,7 @@ def main() -> int:
         "tables": check({name: columns[name] for name in columns if not options.batch or name in batches}, batches),
     }
     write(options.output, results)
-    return say(results, options.output)
+    say(results, options.output)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -179,8 +179,12 @@ def expectation_of(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """
     configuration, result = outcome["expectation_config"], outcome["result"]
     if problem := problem_of(outcome["exception_info"]):
-        words = f"{configuration['type']} ({configuration['description']}) could not be looked at: {problem}"
-        raise GranaryError(f"{words}\nCorrect scripts/shop_expectations.py, or see whether the server still answers.")
+        words = (
+            f"{configuration['type']} ({configuration['description']}) can't be looked at: {problem.splitlines()[0]}"
+        )
+        raise GranaryError(
+            f"{words}\nRun bin/ingest if the source was changed, or correct scripts/shop_expectations.py."
+        )
     rule = {key: value for key, value in configuration["kwargs"].items() if key not in ("batch_id", "mostly")}
     count = result.get("element_count", result.get("observed_value")) or 0
     unexpected = result.get("unexpected_count", 0)
@@ -240,8 +244,11 @@ def write(directory: Path, results: Mapping[str, Any]) -> None:
             ) from None
 
 
-def say(results: Mapping[str, Any], directory: Path) -> int:
-    """Print a line per table, one per expectation that is not met, and where the page is; return the exit code."""
+def say(results: Mapping[str, Any], directory: Path) -> None:
+    """Print a line per table, one per expectation that is not met, and where the page is.
+
+    Raises GranaryError if one of them is critical.
+    """
     failed = sum(table["counts"]["critical"] for table in results["tables"])
     for table in results["tables"]:
         met, total = (sum(table["counts"][state] for state in some) for some in (("tolerated", "met"), STATES))
@@ -253,7 +260,6 @@ def say(results: Mapping[str, Any], directory: Path) -> int:
     if failed:
         many = "critical expectations are" if failed > 1 else "critical expectation is"
         raise GranaryError(f"{failed} {many} not met; docs/quality.md says what to do")
-    return 0
 
 
 def sentence(found: Mapping[str, Any]) -> str:

@@ -118,9 +118,8 @@ def query(entity: str, columns: Sequence[Mapping[str, Any]], batch_ids: Sequence
             ) as cleaned
         ) as as_read
     """
-    return text.replace(
-        "%", r"\u0025"
-    )  # all are in regular expressions; on its way through two libraries, % is doubled
+    # Each % stands in a regular expression. On its way through two libraries it would be doubled.
+    return text.replace("%", r"\u0025")
 
 
 def without_nothing(column: Mapping[str, Any]) -> str:
