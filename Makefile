@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report summary notebook api dashboard lint format test test_browser soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard lint format test test_browser soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -57,6 +57,11 @@ docs: setup ## Write dbt's docs and the data dictionary, each as one page
 report: setup ## Write the quality report: tests, freshness, rows, money and rejects on one page
 	@"$$ROOT/scripts/in_venv.sh" quality_report.py
 
+expectations: setup ## Check the shop's raw tables with Great Expectations (ARGS="--batch 58")
+	@"$$ROOT/scripts/setup.sh" --quality
+	@code=0; "$$ROOT/scripts/in_venv.sh" check_raw.py $(ARGS) || code=$$?; \
+		[ ! -f "$$ROOT/output/quality_report.html" ] || "$$ROOT/scripts/in_venv.sh" quality_report.py || code=$$?; exit $$code
+
 summary: setup ## Show rows per feed and the last weeks of sales
 	@"$$ROOT/scripts/in_venv.sh" summary.py
 
@@ -103,5 +108,5 @@ reset: setup ## Drop the warehouse's schemas and load the initial data again
 
 clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/data_dictionary.html output/quality_report.html
+	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/data_dictionary.html output/quality_report.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,9 +3,9 @@
 usage: scripts/in_venv.sh quality_report.py [--output FILE]        (or: make report)
 
 Writes output/quality_report.html (or FILE): the latest build, how fresh each table is, what became of each delivered
-row and of the money, what was rejected, every test with its SQL and the rows that fail it, columns that nobody
-declared, the health of identities, and the last builds. The page needs no server and no network; docs/quality.md
-explains its parts.
+row and of the money, what was rejected, every test with its SQL and the rows that fail it, what `make expectations`
+found, columns that nobody declared, the health of identities, and the last builds. The page needs no server and no
+network; docs/quality.md explains its parts.
 
 It only reads: dbt's artifacts (dbt/target, or where DBT_TARGET_PATH says) and the warehouse. It is a report, so the
 exit code is 0 when tests failed. With GRANARY_SCHEMA_PREFIX, the marts are those of the second copy.
@@ -95,6 +95,11 @@ REJECTIONS = """
     where sample_number <= %s
     order by reject_count desc, reason, severity, sample_number
 """
+UNSEEN = """
+    select count(*) as unseen_count
+    from raw._batches
+    where feed = 'shop' and status = 'loaded' and batch_id <> all(%s)
+"""
 COLUMNS = """
     select attname
     from pg_attribute
@@ -162,7 +167,7 @@ def main() -> int:
     manifest, results = read(target / "manifest.json"), read_test_results(target)
     with contextlib.closing(connect()) as connection:
         connection.set_session(isolation_level="repeatable read", readonly=True)
-        page = render(gather(connection, manifest, results))
+        page = render(gather(connection, manifest, results, path.parent / "expectations"))
     try:
         with replacing(path) as file:
             file.write(page.encode())
@@ -205,8 +210,8 @@ def models_of(results: dict[str, Any], *statuses: str) -> set[str]:
     }
 
 
-def render(parts: dict[str, Any]) -> str:
-    """Return the page."""
+def render(parts: dict[str, Any], template: str = "quality_report.html") -> str:
+    """Return a page, made from one of the templates."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -223,7 +228,7 @@ def render(parts: dict[str, Any]) -> str:
         "prose": lambda text: prose(text, {}),
         "shortened": lambda text: text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]} …",
     }
-    return environment.get_template("quality_report.html").render(parts)
+    return environment.get_template(template).render(parts)
 
 
 def share(value: Any, whole: Any) -> str:
@@ -235,9 +240,12 @@ def share(value: Any, whole: Any) -> str:
 
 
 def gather(
-    connection: psycopg2.extensions.connection, manifest: dict[str, Any], results: dict[str, Any]
+    connection: psycopg2.extensions.connection, manifest: dict[str, Any], results: dict[str, Any], checked: Path
 ) -> dict[str, Any]:
-    """Return everything that the page shows, in the order of its sections. What is not built is None."""
+    """Return everything that the page shows, in the order of its sections. What is not built is None.
+
+    `checked` is the directory in which `make expectations` leaves its results.
+    """
     with connection.cursor() as cursor:
         if (totals := query(cursor, TOTALS, "load_audit")) is None or not exists(cursor, "build_log"):
             raise GranaryError("the warehouse isn't built yet. Run these first:  bin/ingest; bin/dbt build")
@@ -251,6 +259,7 @@ def gather(
             "feeds": feeds(cursor),
             "money": money(cursor),
             "rejections": rejections(cursor),
+            "expectations": expectations(cursor, checked),
             "schema": schema_changes(cursor, manifest),
             "health": (query(cursor, HEALTH, "identity_health") or [None])[0],
             "merges": query(cursor, MERGES, "customer_merges_daily", parameters=[MERGE_DAYS]),
@@ -402,6 +411,23 @@ def rejections(cursor: Any) -> list[dict[str, Any]] | None:
         reason = reasons.setdefault((row["reason"], row["severity"]), row | {"samples": []})
         reason["samples"].append(row)
     return list(reasons.values())
+
+
+def expectations(cursor: Any, directory: Path) -> dict[str, Any] | None:
+    """Return what Great Expectations found in the shop's raw tables, and how many batches came since.
+
+    None if it was never asked.
+    """
+    path = directory / "results.json"
+    if not path.exists():
+        return None
+    try:
+        results = json.loads(path.read_text("utf-8"))
+        checked_at = datetime.datetime.fromisoformat(results["checked_at"])
+    except (OSError, ValueError, KeyError) as error:
+        raise GranaryError(f"{path} can't be read ({error}). Run this again:  make expectations") from None
+    (unseen,) = query(cursor, UNSEEN, parameters=[results["batch_ids"]])
+    return results | unseen | {"checked_at": checked_at}
 
 
 def schema_changes(cursor: Any, manifest: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
