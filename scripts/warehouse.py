@@ -34,6 +34,7 @@ from embedded_server import answering_socket, program_of_wheel, real_home, socke
 from project import ROOT, GranaryError, load_env, run_main
 
 API_ROLE = "granary_api"
+PASSWORDS = {API_ROLE: "GRANARY_API_PASSWORD", "granary_reader": "GRANARY_READER_PASSWORD"}  # roles that log in
 LOCK_KEY = int.from_bytes(b"granary", "big")  # any constant does; this one can be recognised in pg_locks
 OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), on which the safe casts stand
 
@@ -120,8 +121,8 @@ def explain(message: str, parameters: dict[str, Any]) -> str:
         "translate host name": f"PGHOST={host} is no known host: check its spelling.",
     }
     no_answer = (
-        f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (`docker compose up -d` starts"
-        " the one in docker-compose.yml),\ncorrect the two variables, or unset PGHOST to use the embedded server."
+        f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (`docker compose up -d warehouse`"
+        " starts the one in docker-compose.yml),\ncorrect the two variables, or unset PGHOST to use the embedded server."
     )
     return next((text for sign, text in ways_out.items() if sign in message), no_answer) + f"\n({message})"
 
@@ -203,11 +204,11 @@ def create_roles() -> None:
             take_lock(connection, "roles", transaction=True)
             for name in ("raw.sql", "roles.sql"):
                 cursor.execute((scripts / name).read_text("utf-8"))
-            if password := os.environ.get("GRANARY_API_PASSWORD"):
-                # As the server keeps it, so that no log of statements has the password.
-                kept = psycopg2.extensions.encrypt_password(password, API_ROLE, connection, "scram-sha-256")
-                statement = sql.SQL("alter role {} password {}").format(sql.Identifier(API_ROLE), sql.Literal(kept))
-                cursor.execute(statement)
+            for role, variable in PASSWORDS.items():
+                if password := os.environ.get(variable):
+                    # As the server keeps it, so that no log of statements has the password.
+                    kept = psycopg2.extensions.encrypt_password(password, role, connection, "scram-sha-256")
+                    cursor.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(kept)))
     except psycopg2.errors.InsufficientPrivilege as error:
         raise GranaryError(
             f"the roles can't be created: {str(error).strip()}\n"

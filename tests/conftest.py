@@ -44,6 +44,7 @@ NEUTRAL = {
     "COINGECKO_TIMEOUT": "",
     "GRANARY_RAW_URL": "",
     "GRANARY_API_PASSWORD": "",
+    "GRANARY_READER_PASSWORD": "",
 }
 
 
