@@ -124,8 +124,9 @@ def explain(message: str, parameters: dict[str, Any]) -> str:
         "translate host name": f"PGHOST={host} is no known host: check its spelling.",
     }
     no_answer = (
-        f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (the one in docker-compose.yml with"
-        " `docker compose up -d warehouse`),\ncorrect the two variables, or unset PGHOST to use the embedded server."
+        f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (`docker compose up -d"
+        " warehouse` starts the one in docker-compose.yml),\ncorrect the two variables, or unset PGHOST to use the"
+        " embedded server."
     )
     return next((text for sign, text in ways_out.items() if sign in message), no_answer) + f"\n({message})"
 
