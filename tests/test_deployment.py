@@ -242,8 +242,7 @@ def test_the_dashboard_serves_all_addresses_and_asks_nobody_for_its_own() -> Non
     with serving({"PYTHONUNBUFFERED": "1"}, "bin/dashboard", "--host", "0.0.0.0") as (address, server):
         assert fetch(f"{address}/_stcore/health", server) == b"ok"
         said = "".join(server.stdout.readline().decode() for _ in range(5))
-    assert address.replace("127.0.0.1", "localhost") in said
-    assert "External" not in said
+    assert re.findall("(.*): http", said) == ["  URL"], "neither a local, nor a network, nor an external one"
 
 
 # -- Backup ------------------------------------------------------------------------------------------------------------
@@ -279,7 +278,7 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
         "select table_schema, table_name from information_schema.tables"
         " where table_schema in ('raw', 'api', 'intermediate', 'marts') and table_name not in ('_builds', 'build_log')",
     )
-    assert len(tables) >= 40
+    assert {("raw", "_batches"), ("api", "tokens"), ("marts", "course_engagement")} <= set(tables)
     everything = sql.SQL("select cast(rows as text) from {} as rows")
     return [
         ".".join(table)
@@ -300,7 +299,7 @@ def test_raw_and_api_are_enough_of_a_backup(
 ) -> None:
     copy = restored("part", "raw", "api")
     assert "0 loaded (0 rows, 0 lines rejected), 57 known" in succeed(copy, "bin/ingest")
-    build = ("build", "--exclude-resource-type", "test", "unit_test", "--select", "tag:courses")
+    build = ("build", "--exclude-resource-type", "test", "unit_test", "--select", "+course_engagement")
     succeed(copy, "bin/dbt", "--quiet", *build)
     assert differences(built, copy) == []
     assert query(copy | AS_READER, "select count(*) from marts.course_engagement") == query(
