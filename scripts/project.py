@@ -18,7 +18,10 @@ TEST_RESULTS = "test_results.json"  # beside dbt's artifacts: those of the last 
 
 def load_env() -> None:
     """Read ROOT/.env, if there is one. Variables that are set already win."""
-    dotenv.load_dotenv(ROOT / ".env", override=False)
+    try:
+        dotenv.load_dotenv(ROOT / ".env", override=False)
+    except PermissionError:
+        raise GranaryError(f"{ROOT / '.env'} can't be read: do this as its owner, or keep settings elsewhere") from None
 
 
 def target_directory() -> Path:

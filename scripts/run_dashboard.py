@@ -38,7 +38,12 @@ def main() -> NoReturn:
         install = ".venv/bin/python -m pip install -r requirements/dashboard.txt"
         raise GranaryError(f"the dashboard needs Streamlit, which isn't installed:  make dashboard, or  {install}")
     check_address(options.host, options.port)
-    settings = SETTINGS | {"server.address": options.host, "server.port": str(options.port)}
+    settings = SETTINGS | {
+        "server.address": options.host,
+        "server.port": str(options.port),
+        # What it says at its start; for all addresses it would ask the internet which of them is this machine's.
+        "browser.serverAddress": "localhost" if options.host in ("0.0.0.0", "::") else options.host,
+    }
     arguments = [f"--{name}={value}" for name, value in settings.items()]
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (SERVING, ROOT / "scripts")))
     app = str(SERVING / "dashboard" / "app.py")

@@ -1,6 +1,6 @@
 """The warehouse: the PostgreSQL server that everything else uses.
 
-usage: bin/warehouse start | stop | status | env | roles | psql [psql arguments]
+usage: bin/warehouse start | stop | status | env | roles | psql [argument ...] | pg_dump [...] | pg_restore [...]
 
   start    start the embedded server (every other command starts it when it is needed)
   stop     stop it; the data stays
@@ -8,6 +8,8 @@ usage: bin/warehouse start | stop | status | env | roles | psql [psql arguments]
   env      print `export` lines for a shell:  eval "$(bin/warehouse env)"
   roles    create the roles of loaders, builders, readers and the API, with their rights, or bring them up to date
   psql     open psql, or pass its arguments on:  bin/warehouse psql -c 'select 1'
+  pg_dump, pg_restore
+           back the warehouse up, and bring it back: see docs/deployment.md
 
 Without PGHOST this is an embedded PostgreSQL: private to the project, reached through a unix socket, data in
 GRANARY_PGDATA (default .warehouse). With PGHOST (environment or .env), it is the server that you name there.
@@ -34,6 +36,8 @@ from embedded_server import answering_socket, program_of_wheel, real_home, socke
 from project import ROOT, GranaryError, load_env, run_main
 
 API_ROLE = "granary_api"
+PASSWORDS = {API_ROLE: "GRANARY_API_PASSWORD", "granary_reader": "GRANARY_READER_PASSWORD"}  # roles that log in
+CLIENTS = ("psql", "pg_dump", "pg_restore")
 LOCK_KEY = int.from_bytes(b"granary", "big")  # any constant does; this one can be recognised in pg_locks
 OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), on which the safe casts stand
 
@@ -120,8 +124,9 @@ def explain(message: str, parameters: dict[str, Any]) -> str:
         "translate host name": f"PGHOST={host} is no known host: check its spelling.",
     }
     no_answer = (
-        f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (`docker compose up -d` starts"
-        " the one in docker-compose.yml),\ncorrect the two variables, or unset PGHOST to use the embedded server."
+        f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (`docker compose up -d"
+        " warehouse` starts the one in docker-compose.yml),\ncorrect the two variables, or unset PGHOST to use the"
+        " embedded server."
     )
     return next((text for sign, text in ways_out.items() if sign in message), no_answer) + f"\n({message})"
 
@@ -210,12 +215,12 @@ def create_roles() -> None:
             take_lock(connection, "roles", transaction=True)
             for name in ("raw.sql", "roles.sql"):
                 cursor.execute((scripts / name).read_text("utf-8"))
-            if password := os.environ.get("GRANARY_API_PASSWORD"):
-                # As the server keeps it, so that no log of statements has the password.
-                kept = psycopg2.extensions.encrypt_password(password, API_ROLE, connection, "scram-sha-256")
-                statement = sql.SQL("alter role {} password {}").format(sql.Identifier(API_ROLE), sql.Literal(kept))
-                cursor.execute(statement)
-    except psycopg2.errors.InsufficientPrivilege as error:
+            for role, variable in PASSWORDS.items():
+                if password := os.environ.get(variable):
+                    # As the server keeps it, so that no log of statements has the password.
+                    kept = psycopg2.extensions.encrypt_password(password, role, connection, "scram-sha-256")
+                    cursor.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(kept)))
+    except (psycopg2.errors.InsufficientPrivilege, psycopg2.errors.ReadOnlySqlTransaction) as error:
         raise GranaryError(
             f"the roles can't be created: {str(error).strip()}\n"
             "Run it once with PGUSER set to a user who may create roles (CREATEROLE) and owns the schemas."
@@ -225,7 +230,10 @@ def create_roles() -> None:
 def ensure_roles() -> None:
     """Create the roles where this database has none yet."""
     with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("select to_regprocedure('api.admit(bytea)') is null")
+        # In the catalog, which everybody may read: to_regprocedure() fails for those who may not look into the schema.
+        cursor.execute(
+            "select not exists (select from pg_proc where proname = 'admit' and pronamespace = to_regnamespace('api'))"
+        )
         (is_missing,) = cursor.fetchone()
     if is_missing:
         create_roles()
@@ -249,14 +257,14 @@ def show_status() -> int:
     return 0
 
 
-def run_psql(arguments: list[str]) -> NoReturn:
-    """Become psql: the system's for a server of one's own, else the embedded server's."""
+def run_client(name: str, arguments: list[str]) -> NoReturn:
+    """Become one of PostgreSQL's clients: the wheel's, but the system's psql for a server of one's own."""
     values = environment()
-    found = None if is_embedded() else shutil.which("psql")
-    psql = found or str(program_of_wheel("psql"))
+    found = shutil.which(name) if name == "psql" and not is_embedded() else None
+    client = found or str(program_of_wheel(name))
     # The wheel's psql was built elsewhere and would not find this system's descriptions of terminals.
     terminals = {"TERMINFO_DIRS": "/etc/terminfo:/lib/terminfo:/usr/share/terminfo"}
-    os.execve(psql, ["psql", *arguments], terminals | dict(os.environ) | values)
+    os.execve(client, [client, *arguments], terminals | dict(os.environ) | values)
 
 
 def main() -> int:
@@ -265,8 +273,8 @@ def main() -> int:
     load_env()
     if command in ("--help", "-h"):
         print(__doc__.strip())
-    elif command == "psql":
-        run_psql(arguments)
+    elif command in CLIENTS:
+        run_client(command, arguments)
     elif arguments or command not in ("start", "stop", "status", "env", "roles"):
         raise GranaryError(f"bin/warehouse has no command {' '.join(sys.argv[1:])!r}; see bin/warehouse --help")
     elif command == "status":

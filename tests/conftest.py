@@ -44,6 +44,7 @@ NEUTRAL = {
     "COINGECKO_TIMEOUT": "",
     "GRANARY_RAW_URL": "",
     "GRANARY_API_PASSWORD": "",
+    "GRANARY_READER_PASSWORD": "",
     "no_proxy": "127.0.0.1",  # the tests' own servers are not behind the user's proxy
 }
 

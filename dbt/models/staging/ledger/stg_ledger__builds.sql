@@ -1,3 +1,6 @@
+-- Ephemeral: to replace a view, dbt drops it with what stands on it. The API asks build_log while a build is running.
+{{ config(materialized='ephemeral') }}
+
 with
 
 source as (
