@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from project import ROOT, GranaryError, check_address, load_env, run_main
 
 PROJECT = ROOT / "orchestration" / "dagster"
 DEFINITIONS = "granary_dagster.definitions"
+SUPERSEDED = "ignore:Function `dev_command` is superseded"  # by a command of another package, which does the same
 
 
 def main() -> NoReturn:
@@ -40,6 +42,8 @@ def main() -> NoReturn:
     if options.command == "run":
         arguments = ["granary_dagster.headless", options.job]
     else:
+        os.environ.setdefault("PYTHONWARNINGS", SUPERSEDED)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # `&` ignores it, and by it Dagster stops its parts
         address = ["--host", options.host, "--port", str(options.port)]
         arguments = ["dagster", "dev", "--module-name", DEFINITIONS, *address]
     os.execv(sys.executable, [sys.executable, "-m", *arguments])
@@ -63,7 +67,9 @@ def prepare_home() -> None:
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(ROOT / ".dagster"))).resolve()
     os.environ["DAGSTER_HOME"] = str(home)
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists() or home == ROOT / ".dagster":  # settings in a home of one's own are one's own
+    if (
+        not (home / "dagster.yaml").exists() or home == ROOT / ".dagster"
+    ):  # settings in a home of one's own are one's own
         shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
 
 

@@ -11,7 +11,7 @@ from project import ROOT
 
 
 class Extraction(dg.Config):
-    """What to fetch. Days that were missed are fetched again by asking for more of them: they overlap, and that is fine."""
+    """What to fetch. Days that were missed are fetched by asking for more of them: those that overlap do no harm."""
 
     coins: list[str] = Field([], description="CoinGecko's ids; empty: the largest ones")
     top: int = Field(100, ge=1, description="how many of the largest ones")
@@ -34,6 +34,8 @@ def extract_market(context: dg.AssetExecutionContext, config: Extraction, granar
         metadata={
             "batches": "\n".join(file.relative for file in new),
             "bytes": sum(file.path.stat().st_size for file in new),
-            "payloads": dg.MetadataValue.path(Path(ROOT / (os.environ.get("GRANARY_DATA") or "data"), "raw", "coingecko")),
+            "payloads": dg.MetadataValue.path(
+                Path(ROOT / (os.environ.get("GRANARY_DATA") or "data"), "raw", "coingecko")
+            ),
         }
     )

@@ -7,7 +7,7 @@ import dagster as dg
 import psutil
 
 from granary_dagster.definitions import defs
-from project import GranaryError, run_main
+from project import run_main
 
 PID = "granary/pid"  # tag of a run: the process that it is in
 SETTINGS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # what matters is said below
@@ -22,14 +22,7 @@ def main() -> int:
         done = job.execute_in_process(
             run_config=SETTINGS, instance=instance, tags={PID: str(os.getpid())}, raise_on_error=False
         )
-        for event in done.all_events:
-            show(event)
-        checks = done.get_asset_check_evaluations()
-        print(
-            f"dagster run {name}: {len(done.get_asset_materialization_events())} assets,"
-            f" {sum(check.passed for check in checks)} checks passed, {sum(not check.passed for check in checks)} not:"
-            f" {'passed' if done.success else 'failed'} (run {done.run_id})"
-        )
+        print_outcome(done)
     return 0 if done.success else 1
 
 
@@ -41,14 +34,36 @@ def report_lost_runs(instance: dg.DagsterInstance) -> None:
             print(f"run {run.run_id} was killed; this one goes on where it ended")
 
 
-def show(event: dg.DagsterEvent) -> None:
-    """Print how a step ended, and each check that did not pass."""
-    if event.is_step_success:
-        print(f"passed   {event.step_key}")
-    elif event.is_step_skipped or event.is_step_failure:
-        print(f"{'failed' if event.is_step_failure else 'skipped'}   {event.step_key}")
-    if event.is_step_failure:
-        print(event.step_failure_data.error_display_string, file=sys.stderr)
+def print_outcome(done: dg.ExecuteInProcessResult) -> None:
+    """Print each check that did not pass, how each step ended, and one line about the run."""
+    checks = done.get_asset_check_evaluations()
+    for check in checks:
+        if not check.passed:
+            problems = check.metadata.get("problems") or check.metadata.get("dagster_dbt/failed_row_count")
+            said = f": {problems.value}" if problems else ""
+            word = "warned" if check.severity == dg.AssetCheckSeverity.WARN else "failed"
+            print(f"{word:<8} {check.asset_key.to_user_string()}, {check.check_name}{said}")
+    for step in done.job_def.graph.node_dict:
+        ended = next(
+            (e for e in done.all_events if e.step_key == step and (e.is_step_success or e.is_step_failure)), None
+        )
+        print(f"{'not run' if not ended else 'passed' if ended.is_step_success else 'failed':<8} {step}")
+        if ended and ended.is_step_failure:
+            print(reason(ended), file=sys.stderr)
+    assets, failed = len(done.get_asset_materialization_events()), sum(not check.passed for check in checks)
+    counts = f"{assets} assets, {len(checks)} checks, of which {failed} did not pass"
+    print(f"dagster run {done.job_def.name}: {counts}: {'passed' if done.success else 'failed'} (run {done.run_id})")
+
+
+def reason(event: dg.DagsterEvent) -> str:
+    """Return why a step failed, without the traceback, which Dagster keeps."""
+    data = event.step_failure_data
+    if data.user_failure_data:
+        return data.user_failure_data.description
+    error = data.error
+    while error.cause:
+        error = error.cause
+    return error.message.strip()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 
 import raw_tables
-from landing import Entity
 from granary_dagster import resources
 from granary_dagster.rehearsal import CHECKS, Batch, Limits, judge, rehearse
 from granary_dagster.resources import Granary, key_of
+from landing import Entity
 
 
 def load_assets() -> list[dg.AssetsDefinition]:
@@ -44,27 +44,32 @@ def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
     def load(context: dg.AssetExecutionContext, config: Limits, granary: Granary) -> Iterator[Any]:
         with raw_tables.transaction("preparing the raw tables") as cursor:
             raw_tables.prepare(cursor, resources.entities().values())
-        selected = [entity for entity in entities if key_of(entity) in context.selected_asset_keys]
-        batches = rehearse([file for file in resources.landing_files() if file.entity in selected])
+        checked = {check.asset_key for check in context.selected_asset_check_keys} | context.selected_asset_keys
+        batches = rehearse(
+            [file for file in resources.landing_files() if file.entity and key_of(file.entity) in checked]
+        )
         bad = []
-        for entity in selected:
-            for check, (lines, severity) in judge([b for b in batches if b.file.entity == entity], config).items():
-                yield dg.AssetCheckResult(
-                    asset_key=key_of(entity),
-                    check_name=check,
-                    passed=not lines,
-                    severity=severity,
-                    metadata={"problems": "\n".join(lines)} if lines else {},
-                )
+        for entity in entities:
+            for name, (lines, severity) in judge([b for b in batches if b.file.entity == entity], config).items():
+                if dg.AssetCheckKey(key_of(entity), name) in context.selected_asset_check_keys:
+                    yield dg.AssetCheckResult(
+                        asset_key=key_of(entity),
+                        check_name=name,
+                        passed=not lines,
+                        severity=severity,
+                        metadata={"problems": "\n".join(lines)} if lines else {},
+                    )
                 bad += lines if severity == dg.AssetCheckSeverity.ERROR else []
         if bad:  # here, because Dagster would let the step go on, and fail it at its end
             raise dg.Failure(f"nothing of {feed} was loaded:\n" + "\n".join(bad), allow_retries=False)
-        if batches:
-            granary.run(context, "bin/ingest", *[batch.file.relative for batch in batches])
-        for entity in selected:
-            yield dg.MaterializeResult(
-                asset_key=key_of(entity), metadata=loaded(entity, [b for b in batches if b.file.entity == entity])
-            )
+        to_load = [batch for batch in batches if key_of(batch.file.entity) in context.selected_asset_keys]
+        if to_load:
+            granary.run(context, "bin/ingest", *[batch.file.relative for batch in to_load])
+        for entity in entities:
+            if key_of(entity) in context.selected_asset_keys:
+                yield dg.MaterializeResult(
+                    asset_key=key_of(entity), metadata=loaded(entity, [b for b in to_load if b.file.entity == entity])
+                )
 
     return load
 

@@ -16,7 +16,6 @@ from psycopg2 import sql
 from pydantic import Field
 
 import ingest
-import landing
 import raw_tables
 from landing import Entity, LandingFile
 from project import GranaryError
@@ -24,7 +23,7 @@ from project import GranaryError
 CHECKS = {
     "row_count": "A batch has about as many rows as the batches before it.",
     "schema_drift": "A file has the declared columns, and can be loaded. A new column is a warning.",
-    "rejected_share": "Most rows of a batch can be used: they are neither rejected lines nor rows that staging rejects.",
+    "rejected_share": "Most rows of a batch can be used: the loader and staging reject few of them.",
 }
 # As bin/ingest without options loads.
 PLAIN = argparse.Namespace(names=[], replace=False, strict=False, dry_run=False)
@@ -33,7 +32,9 @@ PLAIN = argparse.Namespace(names=[], replace=False, strict=False, dry_run=False)
 class Limits(dg.Config):
     """From where on a batch is a bad one. What is odd and right can be loaded by hand: bin/ingest <its name>."""
 
-    row_count_factor: float = Field(10, gt=1, description="times as many, or as few, rows as the median of earlier ones")
+    row_count_factor: float = Field(
+        10, gt=1, description="times as many, or as few, rows as the median of earlier ones"
+    )
     rejected_share: float = Field(0.25, ge=0, le=1, description="of a batch's rows, at most")
 
 
@@ -70,8 +71,6 @@ def rehearse(files: list[LandingFile]) -> list[Batch]:
 
 def rehearse_one(cursor: Any, file: LandingFile) -> Batch | None:
     """Load a file and return what it brought; None if it is loaded already."""
-    if not file.entity:
-        raise GranaryError(f"{file.relative}: {landing.STRANGER}")
     before = columns(cursor, file.entity)
     outcome, _, _ = ingest.load(cursor, file, PLAIN)
     if outcome == "known":
@@ -123,13 +122,16 @@ def usual_rows(cursor: Any, file: LandingFile, batch_id: int) -> float | None:
 
 
 def judge(batches: list[Batch], limits: Limits) -> dict[str, tuple[list[str], dg.AssetCheckSeverity]]:
-    """Return what is wrong with an entity's batches, by check: one line each, and how bad it is. Nothing wrong: no lines."""
+    """Return by check what is wrong with an entity's batches, a line each (none: nothing is), and how bad it is."""
     counts, shares, refused, new = [], [], [], []
     for batch in batches:
         label, rejected = batch.file.label, batch.rejected_lines + batch.rejected_rows
         if batch.problem:
             refused.append(batch.problem)
-        if batch.usual_rows and not 1 / limits.row_count_factor <= batch.rows / batch.usual_rows <= limits.row_count_factor:
+        if (
+            batch.usual_rows
+            and not 1 / limits.row_count_factor <= batch.rows / batch.usual_rows <= limits.row_count_factor
+        ):
             counts.append(f"{label}: {batch.rows:,} rows, and {batch.usual_rows:,.0f} in the batches before it")
         if batch.rows and rejected / batch.rows > limits.rejected_share:
             shares.append(f"{label}: {rejected:,} of {batch.rows:,} rows can't be used")

@@ -4,7 +4,6 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,7 +18,7 @@ UNSET = "empty: as in the environment, or in .env"
 
 
 class Granary(dg.ConfigurableResource):
-    """The warehouse's connection and the data folder. The password is taken from PGPASSWORD, never from a run's config."""
+    """The warehouse's connection and the data folder. The password comes from PGPASSWORD, never from a run's config."""
 
     host: str = Field("", description=f"PGHOST ({UNSET}, else the embedded server)")
     port: str = Field("", description=f"PGPORT ({UNSET})")
@@ -49,7 +48,7 @@ class Granary(dg.ConfigurableResource):
             lines = []
             for line in process.stdout:
                 lines.append(line.rstrip())
-                context.log.info(lines[-1])
+                print(lines[-1], flush=True)
         if process.returncode:
             errors = [line for line in lines if line.startswith("error:")] or lines[-3:]
             raise dg.Failure(f"{' '.join(command[:2])}: exit code {process.returncode}\n" + "\n".join(errors))
@@ -106,7 +105,12 @@ def markdown(columns: list[str], rows: list[tuple]) -> str:
 
     def cell(value: Any) -> str:
         text = "" if value is None else " ".join(str(value).split())
-        return (text if len(text) <= 60 else f"{text[:59]}…").replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+        return (
+            (text if len(text) <= 60 else f"{text[:59]}…")
+            .replace("\\", "\\\\")
+            .replace("|", "\\|")
+            .replace("<", "&lt;")
+        )
 
     lines = [columns, ["---"] * len(columns), *[[cell(value) for value in row] for row in rows]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

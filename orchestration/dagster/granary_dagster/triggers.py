@@ -7,7 +7,6 @@ import time
 import dagster as dg
 import psycopg2
 
-import warehouse
 from granary_dagster import resources
 from granary_dagster.resources import key_of
 from landing import LandingFile
@@ -37,8 +36,9 @@ schedules = [
     description="Loads new files of the data folder, and builds what depends on their tables.",
 )
 def new_files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a run whenever there are other new files than before. The same ones, or a bad one, are not tried again."""
-    files = [file for file in resources.landing_files() if file.relative not in loaded_paths()]
+    """Ask for a run whenever there are other new files than before. What did not load then is not tried again."""
+    loaded = loaded_paths()
+    files = [file for file in resources.landing_files() if file.relative not in loaded]
     if not files:
         return dg.SkipReason("no new files")
     if any(time.time() - file.path.stat().st_mtime < SETTLED for file in files):
@@ -71,7 +71,7 @@ def is_built() -> bool:
 
 
 def touched_by(context: dg.SensorEvaluationContext, files: list[LandingFile]) -> list[dg.AssetKey] | None:
-    """Return the tables that files go to, and all that depends on them; None, for everything, before the first build."""
+    """Return the tables that files go to, and what depends on them; before the first build None, which is all."""
     if not is_built():
         return None
     graph = context.repository_def.asset_graph
