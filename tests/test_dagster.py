@@ -211,7 +211,7 @@ def test_bad_batches_stop_the_run_before_anything_is_loaded_or_built(ran: Wareho
 
 def with_a_new_column(data: Path) -> list[str]:
     """A batch of prices that has one column more than those before it."""
-    header, *rows = (data / "incremental/market/coin_price_history/batch_003.csv").read_text().splitlines()
+    header, *rows = (data / "incremental/market/coin_price_history/batch_001.csv").read_text().splitlines()
     return [f"{header},shoe_size", *[f"{row},40" for row in rows]]
 
 

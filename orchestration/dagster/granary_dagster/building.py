@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
+from psycopg2 import sql
 
 from granary_dagster import resources
 from granary_dagster.resources import Granary, key_of
@@ -93,4 +94,4 @@ def built(node: Mapping[str, Any]) -> dict[str, Any]:
     if node["config"]["materialized"] == "view":
         return {}
     with resources.reading() as cursor:
-        return resources.described(cursor, resources.table_named(node["schema"], node["alias"]))
+        return resources.described(cursor, sql.Identifier(node["schema"], node["alias"]))

@@ -1,6 +1,7 @@
 """Runs one job in this process, and says what became of it: bin/dagster run."""
 
 import os
+import socket
 import sys
 
 import dagster as dg
@@ -9,7 +10,7 @@ import psutil
 from granary_dagster.definitions import defs
 from project import run_main
 
-PID = "granary/pid"  # tag of a run: the process that it is in
+PROCESS = "granary/process"  # tag of a run: where it is
 SETTINGS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # what matters is said below
 
 
@@ -20,17 +21,33 @@ def main() -> int:
         report_lost_runs(instance)
         job = defs.resolve_job_def(name)
         done = job.execute_in_process(
-            run_config=SETTINGS, instance=instance, tags={PID: str(os.getpid())}, raise_on_error=False
+            run_config=SETTINGS, instance=instance, tags={PROCESS: this_process()}, raise_on_error=False
         )
         print_outcome(done)
     return 0 if done.success else 1
 
 
+def this_process() -> str:
+    """Return what tells this process from all others: its machine, its number, and when it began."""
+    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
+
+
+def is_gone(process: str) -> bool:
+    """Tell whether a process of this machine has ended."""
+    host, number, began = process.split()
+    if host != socket.gethostname():
+        return False
+    try:
+        return f"{psutil.Process(int(number)).create_time():.0f}" != began
+    except psutil.NoSuchProcess:
+        return True
+
+
 def report_lost_runs(instance: dg.DagsterInstance) -> None:
     """Call runs failed whose process is gone: it was killed, and could not say so itself."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-        if PID in run.tags and not psutil.pid_exists(int(run.tags[PID])):
-            instance.report_run_failed(run, f"its process {run.tags[PID]} is gone")
+        if PROCESS in run.tags and is_gone(run.tags[PROCESS]):
+            instance.report_run_failed(run, "its process is gone")
             print(f"run {run.run_id} was killed; this one goes on where it ended")
 
 

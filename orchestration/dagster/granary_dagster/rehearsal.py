@@ -32,9 +32,7 @@ PLAIN = argparse.Namespace(names=[], replace=False, strict=False, dry_run=False)
 class Limits(dg.Config):
     """From where on a batch is a bad one. What is odd and right can be loaded by hand: bin/ingest <its name>."""
 
-    row_count_factor: float = Field(
-        10, gt=1, description="times as many, or as few, rows as the median of earlier ones"
-    )
+    row_count_factor: float = Field(10, gt=1, description="times the median of the batches before it, or as little")
     rejected_share: float = Field(0.25, ge=0, le=1, description="of a batch's rows, at most")
 
 
@@ -91,9 +89,8 @@ def rehearse_one(cursor: Any, file: LandingFile) -> Batch | None:
 
 def columns(cursor: Any, entity: Entity) -> set[str]:
     """Return the columns of an entity's raw table."""
-    query = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped"
-    cursor.execute(query, [raw_tables.raw(entity.table).as_string(cursor)])
-    return {name for (name,) in cursor.fetchall()}
+    cursor.execute(sql.SQL("select * from {} limit 0").format(raw_tables.raw(entity.table)))
+    return {column.name for column in cursor.description}
 
 
 def rows_that_staging_rejects(cursor: Any, batch_id: int) -> int:
@@ -128,10 +125,8 @@ def judge(batches: list[Batch], limits: Limits) -> dict[str, tuple[list[str], dg
         label, rejected = batch.file.label, batch.rejected_lines + batch.rejected_rows
         if batch.problem:
             refused.append(batch.problem)
-        if (
-            batch.usual_rows
-            and not 1 / limits.row_count_factor <= batch.rows / batch.usual_rows <= limits.row_count_factor
-        ):
+        ratio = batch.rows / batch.usual_rows if batch.usual_rows else 1
+        if not 1 / limits.row_count_factor <= ratio <= limits.row_count_factor:
             counts.append(f"{label}: {batch.rows:,} rows, and {batch.usual_rows:,.0f} in the batches before it")
         if batch.rows and rejected / batch.rows > limits.rejected_share:
             shares.append(f"{label}: {rejected:,} of {batch.rows:,} rows can't be used")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -84,11 +85,6 @@ def reading() -> Iterator[Any]:
         yield cursor
 
 
-def table_named(schema: str, name: str) -> sql.Identifier:
-    """Return a table for a statement."""
-    return sql.Identifier(schema, name)
-
-
 def described(cursor: Any, table: sql.Identifier, order: str = "") -> dict[str, dg.MetadataValue]:
     """Return a table's number of rows, and its first ones as a table in markdown."""
     cursor.execute(sql.SQL("select count(*) from {}").format(table))
@@ -105,12 +101,8 @@ def markdown(columns: list[str], rows: list[tuple]) -> str:
 
     def cell(value: Any) -> str:
         text = "" if value is None else " ".join(str(value).split())
-        return (
-            (text if len(text) <= 60 else f"{text[:59]}…")
-            .replace("\\", "\\\\")
-            .replace("|", "\\|")
-            .replace("<", "&lt;")
-        )
+        text = text if len(text) <= 60 else f"{text[:59]}…"
+        return re.sub(r"[\\|<*_`\[]", lambda sign: f"\\{sign[0]}", text)
 
     lines = [columns, ["---"] * len(columns), *[[cell(value) for value in row] for row in rows]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

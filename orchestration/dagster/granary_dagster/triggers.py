@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import time
 
 import dagster as dg
@@ -66,7 +67,9 @@ def is_built() -> bool:
         cursor.execute("select to_regclass('raw._builds')")
         if cursor.fetchone() == (None,):
             return False
-        cursor.execute("select count(*) from raw._builds where coalesce(selection, 'fqn:*') = 'fqn:*'")
+        everything = "coalesce(selection, 'fqn:*') = 'fqn:*'"  # the latter is dagster-dbt's way to say it
+        query = f"select count(*) from raw._builds where status = 'passed' and schema_prefix = %s and {everything}"
+        cursor.execute(query, [os.environ.get("GRANARY_SCHEMA_PREFIX") or ""])
         return cursor.fetchone() != (0,)
 
 
