@@ -174,7 +174,7 @@ BAD = {
         [
             "id,fullName,email,signupDate,state,isGovEmployee,updatedAt,deleted",
             *[
-                f"u_9{n:03},Ann,ann@example.org,2026-02-01,CA,no,{'when' if n % 2 else '2026-02-09'},no"
+                f"{'N/A' if n % 2 else f'u_9{n:03}'},Ann,ann@example.org,2026-02-01,CA,no,2026-02-09,no"
                 for n in range(20)
             ],
             *["u_1,too few fields"] * 5,
@@ -337,14 +337,19 @@ def test_the_pages_are_served_to_this_machine_only_and_end_with_all_their_proces
     pages = ran.start("ui", "--port", str(port))
     try:
         fetch(f"http://127.0.0.1:{port}/server_info", pages)
-        query = {"query": "{ assetNodes { id } schedulesOrError { ... on Schedules { results { name } } } }"}
+        triggers = (
+            "repositoriesOrError { ... on RepositoryConnection { nodes { schedules { name } sensors { name } } } }"
+        )
+        query = {"query": f"{{ assetNodes {{ id }} {triggers} }}"}
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/graphql", json.dumps(query).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=120) as answer:
             data = json.load(answer)["data"]
         assert len(data["assetNodes"]) >= 99
-        assert {schedule["name"] for schedule in data["schedulesOrError"]["results"]} == {"daily", "six_hourly"}
+        (code,) = data["repositoriesOrError"]["nodes"]
+        assert {schedule["name"] for schedule in code["schedules"]} == {"daily", "six_hourly"}
+        assert [sensor["name"] for sensor in code["sensors"]] == ["new_files"]
         processes = [psutil.Process(pages.pid), *psutil.Process(pages.pid).children(recursive=True)]
         listening = [c.laddr.ip for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
         assert set(listening) == {"127.0.0.1"}
@@ -356,6 +361,8 @@ def test_the_pages_are_served_to_this_machine_only_and_end_with_all_their_proces
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pages.pid, signal.SIGKILL)
+        with contextlib.suppress(ValueError):  # its output has been read
+            pages.communicate(timeout=60)
 
 
 def test_a_port_that_is_taken_is_named(ran: Warehouse) -> None:

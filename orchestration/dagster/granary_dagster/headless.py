@@ -17,6 +17,7 @@ SETTINGS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # wh
 def main() -> int:
     """Run the job that the command line names; return 1 if it failed, else 0."""
     name = sys.argv[1]
+    sys.stdout.reconfigure(line_buffering=True)  # so that both streams stay in step where one file takes them
     with dg.DagsterInstance.get() as instance:
         report_lost_runs(instance)
         job = defs.resolve_job_def(name)
@@ -60,13 +61,13 @@ def print_outcome(done: dg.ExecuteInProcessResult) -> None:
             said = f": {problems.value}" if problems else ""
             word = "warned" if check.severity == dg.AssetCheckSeverity.WARN else "failed"
             print(f"{word:<8} {check.asset_key.to_user_string()}, {check.check_name}{said}")
-    for step in done.job_def.graph.node_dict:
-        ended = next(
-            (e for e in done.all_events if e.step_key == step and (e.is_step_success or e.is_step_failure)), None
-        )
-        print(f"{'not run' if not ended else 'passed' if ended.is_step_success else 'failed':<8} {step}")
-        if ended and ended.is_step_failure:
-            print(reason(ended), file=sys.stderr)
+    ended = [event for event in done.all_events if event.is_step_success or event.is_step_failure]
+    for event in ended:
+        print(f"{'passed' if event.is_step_success else 'failed':<8} {event.step_key}")
+        if event.is_step_failure:
+            print(reason(event), file=sys.stderr)
+    for step in sorted(set(done.job_def.graph.node_dict) - {event.step_key for event in ended}):
+        print(f"not run  {step}")
     assets, failed = len(done.get_asset_materialization_events()), sum(not check.passed for check in checks)
     counts = f"{assets} assets, {len(checks)} checks, of which {failed} did not pass"
     print(f"dagster run {done.job_def.name}: {counts}: {'passed' if done.success else 'failed'} (run {done.run_id})")
