@@ -187,7 +187,7 @@ BAD = {
 def test_bad_batches_stop_the_run_before_anything_is_loaded_or_built(ran: Warehouse) -> None:
     before = state(ran.database)
     paths = [ran.deliver(name, *lines) for name, lines, _ in BAD.values()]
-    new_column = ran.deliver("market/coin_price_history/batch_004.csv", *with_a_new_column(ran.data))
+    new_column = ran.deliver("market/coin_markets_snapshot/batch_004.csv", *with_a_new_column(ran.data))
     try:
         done = ran.run()
     finally:
@@ -197,21 +197,23 @@ def test_bad_batches_stop_the_run_before_anything_is_loaded_or_built(ran: Wareho
     for check, (name, _, said) in BAD.items():
         asset = "/".join(name.split("/")[:2])
         assert re.search(rf"^failed   {asset}, {check}: .*{re.escape(said)}", done.stdout, re.M), done.stdout
-    assert "warned   market/coin_price_history, schema_drift" in done.stdout
+    assert "warned   market/coin_markets_snapshot, schema_drift" in done.stdout
     assert re.findall(r"^(passed|failed|not run) +(\w+)$", done.stdout, re.M) == [
         ("failed", "load_courses"), ("passed", "load_market"), ("failed", "load_shop"), ("failed", "load_tickets"),
         ("not run", "build"),
     ]  # fmt: skip
     assert "Traceback" not in done.stdout + done.stderr
     # A new column is worth a warning only, so the batch with it is there; it waits for the next build.
-    assert ran.database.query("delete from raw.market__coin_price_history where shoe_size is not null returning true")
-    ran.database.query("delete from raw._batches where path like '%coin_price_history/batch_004.csv'")
+    assert ran.database.query(
+        "delete from raw.market__coin_markets_snapshot where shoe_size is not null returning true"
+    )
+    ran.database.query("delete from raw._batches where path like '%coin_markets_snapshot/batch_004.csv'")
     assert state(ran.database) == before
 
 
 def with_a_new_column(data: Path) -> list[str]:
-    """A batch of prices that has one column more than those before it."""
-    header, *rows = (data / "incremental/market/coin_price_history/batch_001.csv").read_text().splitlines()
+    """A batch of snapshots that has one column more than those before it."""
+    header, *rows = (data / "incremental/market/coin_markets_snapshot/batch_002.csv").read_text().splitlines()
     return [f"{header},shoe_size", *[f"{row},40" for row in rows]]
 
 
