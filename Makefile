@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard lint format test test_browser soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run lint format test test_browser test_orchestration soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -16,7 +16,7 @@ all: setup ## Set up, load what is new, build and test, write the docs and the q
 	@"$$ROOT/scripts/in_venv.sh" summary.py
 
 help: ## List the targets
-	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-21s %s\n", $$1, $$2}'
 
 setup: ## Create .venv, install the requirements, choose the dbt packages (PYTHON=... names an interpreter)
 	@"$$ROOT/scripts/setup.sh"
@@ -77,6 +77,14 @@ dashboard: setup ## Serve five pages of the marts at http://127.0.0.1:8501 (ARGS
 	@"$$ROOT/scripts/setup.sh" --dashboard
 	@"$$ROOT/bin/dashboard" $(ARGS)
 
+dagster: setup ## Open the warehouse in Dagster, at http://127.0.0.1:3000 (ARGS="--port 3100")
+	@"$$ROOT/scripts/setup.sh" --dagster
+	@"$$ROOT/bin/dagster" ui $(ARGS)
+
+dagster_run: setup ## Load and build everything as one run of Dagster, without its pages
+	@"$$ROOT/scripts/setup.sh" --dagster
+	@"$$ROOT/bin/dagster" run $(ARGS)
+
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
 
@@ -98,6 +106,11 @@ test: setup ## Run all tests, on a server of their own (PYTEST_ADDOPTS="-k name"
 test_browser: setup ## Open the docs and the dashboard in Chromium, and see that a newcomer finds their way
 	@"$$ROOT/scripts/setup.sh" --browser
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m browser -n0
+
+test_orchestration: setup ## Run the warehouse in its orchestrators, and see bad batches and killed runs come out right
+	@"$$ROOT/scripts/setup.sh" --dev
+	@"$$ROOT/scripts/setup.sh" --dagster
+	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m orchestration -n0
 
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev

@@ -1,0 +1,21 @@
+"""Everything that Dagster loads: its code location is this module."""
+
+import dagster as dg
+
+from granary_dagster import triggers
+from granary_dagster.building import build_assets, dbt_resource
+from granary_dagster.extracting import extract_market
+from granary_dagster.loading import load_assets
+from granary_dagster.resources import Granary
+from project import load_env
+
+load_env()
+
+defs = dg.Definitions(
+    assets=[extract_market, *load_assets(), build_assets()],
+    jobs=[triggers.warehouse_job, triggers.market_job],
+    schedules=triggers.schedules,
+    sensors=[triggers.new_files],
+    resources={"granary": Granary(), "dbt": dbt_resource()},
+    executor=dg.in_process_executor,
+)

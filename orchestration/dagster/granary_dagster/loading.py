@@ -1,0 +1,88 @@
+"""The tables of raw: one step per feed, which judges the feed's new files, and loads them if none of them is bad."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+import raw_tables
+from granary_dagster import resources
+from granary_dagster.rehearsal import CHECKS, Batch, Limits, judge, rehearse
+from granary_dagster.resources import Granary, key_of
+from landing import Entity
+
+
+def load_assets() -> list[dg.AssetsDefinition]:
+    """Return a step per declared feed. Its assets have the keys of the dbt sources: tickets/orders."""
+    feeds = defaultdict(list)
+    for entity in resources.entities().values():
+        feeds[entity.feed].append(entity)
+    return [load_feed(feed, entities) for feed, entities in feeds.items()]
+
+
+def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
+    """Return the step that loads a feed."""
+    checks = [
+        dg.AssetCheckSpec(name, asset=key_of(entity), description=description, blocking=True)
+        for entity in entities
+        for name, description in CHECKS.items()
+    ]
+    specs = [
+        dg.AssetSpec(
+            key_of(entity),
+            deps=[dg.AssetKey(["market", "coingecko"])] if feed == "market" else [],
+            description=f"`raw.{entity.table}`: what was delivered, as text.",
+            metadata={"docs": resources.docs_link(f"source.granary.{feed}.{entity.name}")},
+            kinds={"postgres"},
+            skippable=True,
+        )
+        for entity in entities
+    ]
+
+    @dg.multi_asset(name=f"load_{feed}", specs=specs, check_specs=checks, can_subset=True, group_name="raw")
+    def load(context: dg.AssetExecutionContext, config: Limits, granary: Granary) -> Iterator[Any]:
+        with raw_tables.transaction("preparing the raw tables") as cursor:
+            raw_tables.prepare(cursor, resources.entities().values())
+        checked = {check.asset_key for check in context.selected_asset_check_keys} | context.selected_asset_keys
+        batches = rehearse(
+            [file for file in resources.landing_files() if file.entity and key_of(file.entity) in checked]
+        )
+        bad = []
+        for entity in entities:
+            for name, (lines, severity) in judge([b for b in batches if b.file.entity == entity], config).items():
+                if dg.AssetCheckKey(key_of(entity), name) in context.selected_asset_check_keys:
+                    yield dg.AssetCheckResult(
+                        asset_key=key_of(entity),
+                        check_name=name,
+                        passed=not lines,
+                        severity=severity,
+                        metadata={"problems": "\n".join(lines)} if lines else {},
+                    )
+                bad += lines if severity == dg.AssetCheckSeverity.ERROR else []
+        if bad:  # here, because Dagster would let the step go on, and fail it at its end
+            raise dg.Failure(f"nothing of {feed} was loaded:\n" + "\n".join(bad), allow_retries=False)
+        to_load = [batch for batch in batches if key_of(batch.file.entity) in context.selected_asset_keys]
+        if to_load:
+            granary.run(context, "bin/ingest", *[batch.file.relative for batch in to_load])
+        for entity in entities:
+            if key_of(entity) in context.selected_asset_keys:
+                yield dg.MaterializeResult(
+                    asset_key=key_of(entity), metadata=loaded(entity, [b for b in to_load if b.file.entity == entity])
+                )
+
+    return load
+
+
+def loaded(entity: Entity, batches: list[Batch]) -> dict[str, Any]:
+    """Return what is to be known about an entity's table after a load of these batches."""
+    with resources.reading() as cursor:
+        table = raw_tables.raw(entity.table)
+        return {
+            "new_files": len(batches),
+            "new_rows": sum(batch.rows - batch.rejected_lines for batch in batches),
+            "new_bytes": sum(batch.file.path.stat().st_size for batch in batches),
+            "rejected_lines": sum(batch.rejected_lines for batch in batches),
+            "rejected_rows": sum(batch.rejected_rows for batch in batches),
+            **resources.described(cursor, table, "order by _row_id desc"),
+        }

@@ -1,0 +1,84 @@
+"""Run the warehouse in Dagster (orchestration/dagster), which remembers its runs in DAGSTER_HOME (default: .dagster).
+
+    bin/dagster ui                Dagster's pages, until Ctrl-C
+    bin/dagster run               load what is new and build everything, without pages; exit code 1 if anything fails
+    bin/dagster run market        fetch, load and build the market feed
+
+Whoever reaches the pages can start runs, so other hosts belong behind a proxy that asks who they are: see
+docs/orchestration.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from project import ROOT, GranaryError, check_address, load_env, run_main
+
+PROJECT = ROOT / "orchestration" / "dagster"
+DEFINITIONS = "granary_dagster.definitions"
+SUPERSEDED = "ignore:Function `dev_command` is superseded"  # by a command of another package, which does the same
+
+
+def main() -> NoReturn:
+    """Become Dagster's web server, or the run of a job."""
+    options = parse_arguments()
+    load_env()
+    if not importlib.util.find_spec("dagster_dbt"):
+        install = ".venv/bin/python -m pip install -r requirements/dagster.txt"
+        raise GranaryError(f"Dagster isn't installed:  make dagster, or  {install}")
+    if options.command == "ui":
+        check_address(options.host, options.port)
+    prepare_home()
+    parse_project()
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (PROJECT, ROOT / "scripts")))
+    if options.command == "run":
+        arguments = ["granary_dagster.headless", options.job]
+    else:
+        os.environ.setdefault("PYTHONWARNINGS", SUPERSEDED)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # `&` ignores it, and by it Dagster stops its parts
+        address = ["--host", options.host, "--port", str(options.port)]
+        arguments = ["dagster", "dev", "--module-name", DEFINITIONS, *address]
+    os.execv(sys.executable, [sys.executable, "-m", *arguments])
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("bin/dagster", description=__doc__, formatter_class=as_written)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="ui | run")
+    pages = commands.add_parser("ui", help="serve Dagster's pages")
+    pages.add_argument("--host", metavar="H", default="127.0.0.1", help="address to serve (default: 127.0.0.1)")
+    pages.add_argument("--port", metavar="N", type=int, default=3000, help="default: 3000")
+    run = commands.add_parser("run", help="run a job")
+    run.add_argument("job", nargs="?", choices=("warehouse", "market"), default="warehouse", help="default: warehouse")
+    return parser.parse_args()
+
+
+def prepare_home() -> None:
+    """Make DAGSTER_HOME, with the project's settings of the instance."""
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(ROOT / ".dagster"))).resolve()
+    os.environ["DAGSTER_HOME"] = str(home)
+    home.mkdir(parents=True, exist_ok=True)
+    if (
+        not (home / "dagster.yaml").exists() or home == ROOT / ".dagster"
+    ):  # settings in a home of one's own are one's own
+        shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
+
+
+def parse_project() -> None:
+    """Bring dbt's manifest up to date: it is where Dagster reads which models and tests there are."""
+    parsed = subprocess.run([ROOT / "bin" / "dbt", "--quiet", "parse"], capture_output=True, text=True, check=False)
+    if parsed.returncode:
+        raise GranaryError(f"bin/dbt parse failed:\n{(parsed.stdout + parsed.stderr).strip()}")
+
+
+if __name__ == "__main__":
+    run_main(main)

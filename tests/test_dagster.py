@@ -1,0 +1,384 @@
+"""Dagster: its runs give what make gives, bad batches stop them, and killed or overlapping ones do no harm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from conftest import NEUTRAL, ROOT, Database, fetch, free_port
+from copies import differences
+
+pytestmark = [pytest.mark.orchestration, pytest.mark.filterwarnings("ignore:sqlglotrs is deprecated")]
+
+SECOND = "second_"
+LEDGER = "select feed, entity, path, sha256, rows_read, rows_loaded, rows_rejected, first_row_id from raw._batches"
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A database, the data folder that goes to it, and the home in which Dagster remembers its runs."""
+
+    database: Database
+    data: Path
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which bin/dagster finds all three."""
+        return {"GRANARY_DATA": str(self.data), "DAGSTER_HOME": str(self.home)}
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Run Dagster without its pages."""
+        return self.database.run("bin/dagster", "run", env=self.environment, timeout=600)
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start Dagster in a session of its own."""
+        environment = {**os.environ, **NEUTRAL, **self.database.environment, **self.environment}
+        command = [str(ROOT / "bin" / "dagster"), *arguments]
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def deliver(self, name: str, *lines: str) -> Path:
+        """Put a CSV file into the data folder."""
+        path = self.data / "incremental" / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    def differs_from_plain_build(self) -> list[tuple[str, tuple]]:
+        """Build a second copy with bin/dbt, and return the rows of intermediate and marts that are in one copy only."""
+        options = ("--quiet", "build", "--exclude-resource-type", "test", "unit_test")
+        done = self.database.run("bin/dbt", *options, env={"GRANARY_SCHEMA_PREFIX": SECOND})
+        assert done.returncode == 0, done.stdout + done.stderr
+        return differences(self.database, SECOND)
+
+
+@pytest.fixture(scope="module")
+def new_warehouse(
+    new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Warehouse]:
+    """Give a function that returns an empty warehouse, with the sample data in its data folder."""
+
+    def create() -> Warehouse:
+        directory = tmp_path_factory.mktemp("dagster")
+        for part in ("initial", "incremental"):
+            shutil.copytree(ROOT / "data" / part, directory / "data" / part)
+        return Warehouse(new_database(), directory / "data", directory / "home")
+
+    return create
+
+
+@pytest.fixture(scope="module")
+def ran(new_warehouse: Callable[[], Warehouse]) -> Warehouse:
+    """A warehouse that Dagster has loaded and built."""
+    warehouse = new_warehouse()
+    done = warehouse.run()
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert re.search(
+        r"^dagster run warehouse: 98 assets, 603 checks, of which 0 did not pass: passed", done.stdout, re.M
+    )
+    return warehouse
+
+
+@pytest.fixture
+def instance(ran: Warehouse) -> Iterator[Any]:
+    """What Dagster remembers of the runs."""
+    import dagster
+
+    with dagster.DagsterInstance.from_config(str(ran.home)) as instance:
+        yield instance
+
+
+# -- Runs without pages ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_gives_what_the_plain_commands_give(ran: Warehouse, new_database: Callable[[], Database]) -> None:
+    plain = new_database()
+    assert plain.run("bin/ingest", "--data-dir", ran.data).returncode == 0
+    tables = plain.query("select table_name from information_schema.tables where table_schema = 'raw' order by 1")
+    for (table,) in tables:
+        if not table.startswith("_"):
+            rows = f'select * from raw."{table}" order by _row_id'
+            # The order of the feeds differs, and so do the numbers; the rows of a file stand in their order in both.
+            files = "select path, first_row_id from raw._batches"
+            assert rows_of(ran.database, rows, files) == rows_of(plain, rows, files), table
+    assert ran.differs_from_plain_build() == []
+    assert ran.database.query("select count(*) > 0 from marts.fct_weekly_sales") == [(True,)]
+
+
+def rows_of(database: Database, rows: str, files: str) -> list[tuple]:
+    """Rows of a raw table without the numbers that the order of loading gives, each with its path and line."""
+    found = []
+    starts = sorted((first, path) for path, first in database.query(files))
+    for _, row_id, *values in database.query(rows):
+        first, path = max(start for start in starts if start[0] <= row_id)
+        found.append((path, row_id - first, *values))
+    return sorted(found, key=repr)
+
+
+def test_a_load_says_what_it_brought(ran: Warehouse, instance: Any) -> None:
+    import dagster
+
+    event = instance.get_latest_materialization_event(dagster.AssetKey(["tickets", "orders"]))
+    metadata = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    sums = "select count(*), sum(rows_loaded), sum(bytes), sum(rows_rejected) from raw._batches"
+    sums += " where feed = 'tickets' and entity = 'orders'"
+    expected = ran.database.query(sums)[0]
+    assert (*[metadata[name] for name in ("new_files", "new_rows", "new_bytes", "rejected_lines")],) == expected
+    assert metadata["dagster/row_count"] == expected[1]
+    assert metadata["preview"].splitlines()[0].startswith("| _batch_id | _row_id | order_id |")
+    assert len(metadata["preview"].splitlines()) == 7
+
+
+def test_a_mart_shows_its_rows(ran: Warehouse, instance: Any) -> None:
+    import dagster
+
+    event = instance.get_latest_materialization_event(dagster.AssetKey(["marts", "fct_weekly_sales"]))
+    metadata = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert (metadata["dagster/row_count"],) == ran.database.query("select count(*) from marts.fct_weekly_sales")[0]
+    assert metadata["preview"].startswith("| sales_week | event_id |")
+
+
+BAD = {
+    "row_count": (
+        "shop/products/batch_004.csv",
+        ["product_id,name,category,unit_price,unit_cost", *[f"p_9{n:03},Thing,toys,5.00,2.00" for n in range(200)]],
+        "shop/products/batch_004: 200 rows, and 7 in the batches before it",
+    ),
+    "schema_drift": (
+        "tickets/accounts/batch_004.csv",
+        ["account_id,email", "a_900,ann@example.org"],
+        "tickets/accounts/batch_004.csv, line 1: no column created_at",
+    ),
+    "rejected_share": (
+        "courses/users/batch_004.csv",
+        [
+            "id,fullName,email,signupDate,state,isGovEmployee,updatedAt,deleted",
+            *[
+                f"{'N/A' if n % 2 else f'u_9{n:03}'},Ann,ann@example.org,2026-02-01,CA,no,2026-02-09,no"
+                for n in range(20)
+            ],
+            *["u_1,too few fields"] * 5,
+        ],
+        "courses/users/batch_004: 15 of 25 rows can't be used",
+    ),
+}
+
+
+def test_bad_batches_stop_the_run_before_anything_is_loaded_or_built(ran: Warehouse) -> None:
+    before = state(ran.database)
+    paths = [ran.deliver(name, *lines) for name, lines, _ in BAD.values()]
+    new_column = ran.deliver("market/coin_markets_snapshot/batch_004.csv", *with_a_new_column(ran.data))
+    try:
+        done = ran.run()
+    finally:
+        for path in [*paths, new_column]:
+            path.unlink()
+    assert done.returncode == 1
+    for check, (name, _, said) in BAD.items():
+        asset = "/".join(name.split("/")[:2])
+        assert re.search(rf"^failed   {asset}, {check}: .*{re.escape(said)}", done.stdout, re.M), done.stdout
+    assert "warned   market/coin_markets_snapshot, schema_drift" in done.stdout
+    assert re.findall(r"^(passed|failed|not run) +(\w+)$", done.stdout, re.M) == [
+        ("failed", "load_courses"), ("passed", "load_market"), ("failed", "load_shop"), ("failed", "load_tickets"),
+        ("not run", "build"),
+    ]  # fmt: skip
+    assert "Traceback" not in done.stdout + done.stderr
+    # A new column is worth a warning only, so the batch with it is there; it waits for the next build.
+    assert ran.database.query(
+        "delete from raw.market__coin_markets_snapshot where shoe_size is not null returning true"
+    )
+    ran.database.query("delete from raw._batches where path like '%coin_markets_snapshot/batch_004.csv'")
+    assert state(ran.database) == before
+
+
+def with_a_new_column(data: Path) -> list[str]:
+    """A batch of snapshots that has one column more than those before it."""
+    header, *rows = (data / "incremental/market/coin_markets_snapshot/batch_002.csv").read_text().splitlines()
+    return [f"{header},shoe_size", *[f"{row},40" for row in rows]]
+
+
+def state(database: Database) -> list[list[tuple]]:
+    """What a run changes: the ledger, the builds, and the sums of a mart."""
+    weekly = "select count(*), sum(gross_sales_usd) from marts.fct_weekly_sales"
+    return [database.query(query) for query in (f"{LEDGER} order by 3", "select count(*) from raw._builds", weekly)]
+
+
+def test_a_failing_test_of_dbt_turns_the_run_red(ran: Warehouse) -> None:
+    planted = "update marts.fct_orders set order_total_usd = order_total_usd + 1 where order_id = 'o_00101'"
+    assert ran.database.query(f"{planted} returning true"), "there is no such order"
+    try:
+        done = ran.run()
+    finally:
+        ran.database.query(planted.replace("+", "-"))
+    assert done.returncode == 1
+    assert re.search(r"^failed   \S+, order_totals_are_conserved: 1$", done.stdout, re.M), done.stdout[-3000:]
+    assert re.search(r"^failed   build$", done.stdout, re.M)
+
+
+# -- Runs that are killed, or meet -------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_is_made_good_by_the_next_and_two_at_once_take_turns(
+    new_warehouse: Callable[[], Warehouse],
+) -> None:
+    warehouse = new_warehouse()
+    killed = warehouse.start("run")
+    wait_until(
+        killed, lambda: warehouse.database.query("select to_regclass('marts.dim_event') is not null") == [(True,)]
+    )
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert warehouse.database.query("select to_regclass('marts.load_audit')") == [(None,)], "it was killed too late"
+
+    runs = [warehouse.start("run") for _ in range(2)]
+    outputs = [run.communicate(timeout=600)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    assert sum("waiting for a load or build" in output for output in outputs) >= 1
+    assert sum("was killed; this one goes on where it ended" in output for output in outputs) >= 1
+    assert warehouse.differs_from_plain_build() == []
+    assert warehouse.database.query("select count(*), count(distinct path) from raw._batches") == [(57, 57)]
+
+
+def wait_until(process: subprocess.Popen, happened: Callable[[], bool], seconds: float = 300) -> None:
+    """Wait until something has happened while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None, process.communicate(timeout=60)[0]
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.1)
+
+
+# -- The definitions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def definitions(ran: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What Dagster loads, on the warehouse that was built."""
+    for name, value in (ran.database.environment | ran.environment).items():
+        monkeypatch.setenv(name, value)
+    from granary_dagster.definitions import defs
+
+    return defs.get_repository_def()
+
+
+def test_every_table_is_an_asset_and_every_data_test_is_a_check(definitions: Any, ran: Warehouse) -> None:
+    manifest = json.loads((Path(ran.database.environment["DBT_TARGET_PATH"]) / "manifest.json").read_text())
+    nodes = list(manifest["nodes"].values())
+    models = {f"{n['config']['schema']}/{n['name']}" for n in nodes if n["resource_type"] in ("model", "seed")}
+    tables = {f"{s['source_name']}/{s['name']}" for s in manifest["sources"].values() if s["loader"] == "bin/ingest"}
+    graph = definitions.asset_graph
+    assets = {key.to_user_string() for key in graph.materializable_asset_keys}
+    assert assets == models | tables | {"market/coingecko"}
+    tests = {node["name"] for node in nodes if node["resource_type"] == "test"}
+    assert {key.name for key in graph.asset_check_keys} == tests | {"row_count", "schema_drift", "rejected_share"}
+
+
+def test_each_staging_view_depends_on_the_table_that_it_reads(definitions: Any) -> None:
+    import dagster
+
+    graph = definitions.asset_graph
+    parents = graph.get(dagster.AssetKey(["staging", "stg_tickets__orders"])).parent_keys
+    assert dagster.AssetKey(["tickets", "orders"]) in parents
+    # dbt's own lineage has no line from the feeds to the list of what is rejected.
+    rejected = graph.get(dagster.AssetKey(["staging", "stg_ledger__rejected_values"])).parent_keys
+    assert {dagster.AssetKey(["tickets", "orders"]), dagster.AssetKey(["market", "coin_price_history"])} <= rejected
+
+
+def test_the_sensor_asks_for_what_new_files_touch_and_for_nothing_else(definitions: Any, ran: Warehouse) -> None:
+    import dagster
+
+    from granary_dagster.triggers import new_files
+
+    def ask() -> Any:
+        return new_files(dagster.build_sensor_context(repository_def=definitions))
+
+    assert ask().skip_message == "no new files"
+    path = ran.deliver("shop/customers/batch_009.csv", "customer_id,name,email,country,signup_date", "c_900,Ann,,DE,")
+    try:
+        assert ask().skip_message == "a file has just been written, or still is"
+        an_hour_ago = time.time() - 3600
+        os.utime(path, (an_hour_ago, an_hour_ago))
+        request = ask()
+        again = ask()
+        os.utime(path, (an_hour_ago, an_hour_ago + 60))
+        corrected = ask()
+    finally:
+        path.unlink()
+    assert again.run_key == request.run_key != corrected.run_key
+    asked_for = {key.to_user_string() for key in request.asset_selection}
+    assert {"shop/customers", "staging/stg_shop__customers", "marts/customer_lifetime_value"} <= asked_for
+    assert "marts/rejected_rows" in asked_for
+    assert not {key for key in asked_for if key.startswith(("shop/orders", "tickets/")) or "stg_tickets" in key}
+
+
+# -- The pages ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_are_served_to_this_machine_only_and_end_with_all_their_processes(ran: Warehouse) -> None:
+    port = free_port()
+    pages = ran.start("ui", "--port", str(port))
+    try:
+        fetch(f"http://127.0.0.1:{port}/server_info", pages)
+        triggers = (
+            "repositoriesOrError { ... on RepositoryConnection { nodes { schedules { name } sensors { name } } } }"
+        )
+        query = {"query": f"{{ assetNodes {{ id }} {triggers} }}"}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/graphql", json.dumps(query).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            data = json.load(answer)["data"]
+        assert len(data["assetNodes"]) >= 99
+        (code,) = data["repositoriesOrError"]["nodes"]
+        assert {schedule["name"] for schedule in code["schedules"]} == {"daily", "six_hourly"}
+        assert [sensor["name"] for sensor in code["sensors"]] == ["new_files"]
+        processes = [psutil.Process(pages.pid), *psutil.Process(pages.pid).children(recursive=True)]
+        listening = [c.laddr.ip for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+        assert set(listening) == {"127.0.0.1"}
+        os.killpg(pages.pid, signal.SIGINT)  # as Ctrl-C does
+        output = pages.communicate(timeout=120)[0]
+        assert psutil.wait_procs(processes, timeout=60)[1] == []
+        assert pages.returncode == 0, output
+        assert "Traceback" not in output
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pages.pid, signal.SIGKILL)
+        with contextlib.suppress(ValueError):  # its output has been read
+            pages.communicate(timeout=60)
+
+
+def test_a_port_that_is_taken_is_named(ran: Warehouse) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        arguments = ("bin/dagster", "ui", "--port", str(taken.getsockname()[1]))
+        done = ran.database.run(*arguments, env=ran.environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: can't serve at 127.0.0.1, port ")
+
+
+def test_an_unreachable_server_is_named(ran: Warehouse) -> None:
+    done = ran.database.run("bin/dagster", "run", env=ran.environment | {"PGHOST": "127.0.0.1", "PGPORT": "1"})
+    assert done.returncode == 1
+    assert "no PostgreSQL server can be reached at PGHOST=127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
