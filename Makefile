@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report summary notebook api dashboard lint format test test_browser soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report summary notebook api dashboard airflow airflow_run lint format test test_browser soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -72,6 +72,14 @@ dashboard: setup ## Serve five pages of the marts at http://127.0.0.1:8501 (ARGS
 	@"$$ROOT/scripts/setup.sh" --dashboard
 	@"$$ROOT/bin/dashboard" $(ARGS)
 
+airflow: setup ## Serve Airflow, with the warehouse as a DAG, at http://127.0.0.1:8080 (ARGS="--port 8090")
+	@"$$ROOT/scripts/setup.sh" --airflow
+	@"$$ROOT/bin/airflow" serve $(ARGS)
+
+airflow_run: setup ## Run the DAG once, without a screen (DATE=2026-02-03)
+	@"$$ROOT/scripts/setup.sh" --airflow
+	@"$$ROOT/bin/airflow" run $(DATE)
+
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
 
@@ -103,5 +111,5 @@ reset: setup ## Drop the warehouse's schemas and load the initial data again
 
 clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/data_dictionary.html output/quality_report.html
+	@cd "$$ROOT" && rm -rf .venv .venv-airflow dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/data_dictionary.html output/quality_report.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

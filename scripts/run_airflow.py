@@ -1,0 +1,192 @@
+"""Run the warehouse in Airflow: once, without a screen, or as a web page with a schedule.
+
+usage: bin/airflow run [DATE] | serve [--port N] | <any arguments of airflow>
+
+  run [DATE]        run the DAG once, as of a date (2026-02-03; default: today, in UTC); exit code 1 when a task fails
+  serve [--port N]  serve its pages at http://127.0.0.1:8080 and run it each day, until Ctrl-C
+  anything else     is Airflow's own:  bin/airflow dags list
+
+The DAG is in orchestration/airflow/dags. Airflow has a virtual environment of its own (.venv-airflow; `make airflow`
+installs it), and keeps its logs and its history in .airflow, or where GRANARY_AIRFLOW_HOME says. Of `run` and `serve`,
+one works at a time: the next one waits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+import psutil
+import requests
+
+from project import ROOT, GranaryError, check_address, load_env, run_main
+
+AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
+DAG = "granary"
+PARTS = {
+    "api-server": [],
+    "scheduler": ["--skip-serve-logs"],  # else on all addresses; the pages read the files themselves
+    "dag-processor": [],
+    "triggerer": ["--skip-serve-logs"],
+}
+PATIENCE = 20  # seconds in which Airflow may end by itself
+
+
+def main() -> int:
+    """Do what the arguments say and return the exit code."""
+    command, *arguments = sys.argv[1:] or ["--help"]
+    if command in ("--help", "-h"):
+        print(__doc__.strip())
+        return 0
+    load_env()
+    if not AIRFLOW.exists():
+        raise GranaryError("Airflow isn't installed yet:  make airflow, or  scripts/setup.sh --airflow")
+    if command not in ("run", "serve"):
+        os.execve(AIRFLOW, [AIRFLOW, command, *arguments], environment())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with `&` would ignore it
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, lambda number, _: sys.exit(128 + number))
+    return run_once(arguments) if command == "run" else serve(arguments)
+
+
+def home() -> Path:
+    """Return the directory of Airflow's logs and history."""
+    return Path(os.environ.get("GRANARY_AIRFLOW_HOME") or ROOT / ".airflow").absolute()
+
+
+def environment(port: int = 8080) -> dict[str, str]:
+    """Return the environment for Airflow: this project's settings, and none of another Airflow.
+
+    Airflow writes its settings into a file when it first runs. The paths among them are said here again, so that the
+    project can be moved.
+    """
+    settings = {
+        "CORE__DAGS_FOLDER": ROOT / "orchestration" / "airflow" / "dags",
+        "CORE__PLUGINS_FOLDER": home() / "plugins",
+        "CORE__LOAD_EXAMPLES": False,
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home() / 'airflow.db'}",
+        "LOGGING__BASE_LOG_FOLDER": home() / "logs",
+        "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": home() / "logs" / "dag_processor",
+        "API__HOST": "127.0.0.1",
+        "API__PORT": port,
+        "API__BASE_URL": f"http://127.0.0.1:{port}",
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    return (
+        inherited
+        | {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
+        | {"AIRFLOW_HOME": str(home()), "PATH": f"{AIRFLOW.parent}:{os.environ.get('PATH', os.defpath)}"}
+    )
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """Wait until no other run or server uses Airflow's home; prepare its database; leave no process behind."""
+    home().mkdir(parents=True, exist_ok=True)
+    with (home() / "lock").open("w") as lock, contextlib.ExitStack() as stack:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting until the Airflow that is running in {home()} ends ...", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        stack.callback(stop_children)
+        with (home() / "migrate.log").open("w+") as log:
+            if start(["db", "migrate"], environment(), log).wait():
+                log.seek(0)
+                raise GranaryError(f"Airflow can't prepare its database in {home()}:\n{log.read()}")
+        yield
+
+
+def start(arguments: list[str], variables: dict[str, str], log: TextIO | None = None) -> subprocess.Popen:
+    """Start Airflow, with its words in `log`; it ends with this process, however that ends."""
+    tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    return subprocess.Popen(
+        [*tied, str(AIRFLOW), *arguments],
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # Ctrl-C is for this process, which stops the others in order
+    )
+
+
+def stop_children() -> None:
+    """End all processes that were started from here: politely, and after PATIENCE by force."""
+    processes = psutil.Process().children(recursive=True)  # the server of the warehouse is nobody's child
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=PATIENCE)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+# -- A run -------------------------------------------------------------------------------------------------------------
+
+
+def run_once(arguments: list[str]) -> int:
+    """Run the DAG once and return the exit code."""
+    parser = argparse.ArgumentParser("bin/airflow run", add_help=False)
+    parser.add_argument("date", nargs="?", default=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}")
+    date = parser.parse_args(arguments).date
+    if not re.fullmatch(r"(19[7-9]|2\d\d)\d-\d\d-\d\d", date) or not is_day(date):
+        raise GranaryError(f"{date} is no date of a run; write it like 2026-02-03")
+    # Airflow's own lines would drown those of the commands.
+    quiet = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
+    with turn():
+        return start(["dags", "test", DAG, date], environment() | quiet).wait()
+
+
+def is_day(text: str) -> bool:
+    """Tell whether the calendar has the day."""
+    with contextlib.suppress(ValueError):
+        return bool(datetime.date.fromisoformat(text))
+    return False
+
+
+# -- The server --------------------------------------------------------------------------------------------------------
+
+
+def serve(arguments: list[str]) -> NoReturn:
+    """Run all parts of Airflow until Ctrl-C, or until one of them ends."""
+    parser = argparse.ArgumentParser("bin/airflow serve", add_help=False)
+    parser.add_argument("--port", type=int, default=8080)
+    port = parser.parse_args(arguments).port
+    check_address("127.0.0.1", port)
+    with turn(), contextlib.ExitStack() as stack:
+        parts = {}
+        for name, options in PARTS.items():
+            log = stack.enter_context((home() / f"{name}.log").open("w"))
+            parts[name] = start([name, *options], environment(port), log)
+        is_ready = False
+        while not (ended := [name for name, process in parts.items() if process.poll() is not None]):
+            if not is_ready and (is_ready := answers(port)):
+                print(f"Airflow is at http://127.0.0.1:{port}, without a login. Ctrl-C stops it.", flush=True)
+            time.sleep(1)
+        raise GranaryError(f"Airflow's {ended[0]} has ended; its last words are in {home() / ended[0]}.log")
+
+
+def answers(port: int) -> bool:
+    """Tell whether all parts of Airflow are at work."""
+    with contextlib.suppress(requests.RequestException, ValueError), requests.Session() as session:
+        session.trust_env = False  # no proxy leads to this machine
+        health = session.get(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5).json()
+        return all(part["status"] == "healthy" for part in health.values())
+    return False
+
+
+if __name__ == "__main__":
+    run_main(main)
