@@ -41,7 +41,7 @@ PARTS = {
     "dag-processor": [],
     "triggerer": ["--skip-serve-logs"],
 }
-PATIENCE = 20  # seconds in which Airflow may end by itself
+PATIENCE = 10  # seconds in which Airflow may end by itself
 
 
 def main() -> int:
@@ -76,6 +76,7 @@ def environment(port: int = 8080) -> dict[str, str]:
         "CORE__DAGS_FOLDER": ROOT / "orchestration" / "airflow" / "dags",
         "CORE__PLUGINS_FOLDER": home() / "plugins",
         "CORE__LOAD_EXAMPLES": False,
+        "CORE__PARALLELISM": 4,  # else 32 processes wait for work, and the DAG is a chain
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home() / 'airflow.db'}",
         "LOGGING__BASE_LOG_FOLDER": home() / "logs",
@@ -95,7 +96,7 @@ def environment(port: int = 8080) -> dict[str, str]:
 @contextlib.contextmanager
 def turn() -> Iterator[None]:
     """Wait until no other run or server uses Airflow's home; prepare its database; leave no process behind."""
-    home().mkdir(parents=True, exist_ok=True)
+    home().mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home() / "lock").open("w") as lock, contextlib.ExitStack() as stack:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
