@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import psutil
 import requests
@@ -36,7 +36,7 @@ from project import ROOT, GranaryError, check_address, load_env, run_main
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 DAG = "granary"
 PARTS = {
-    "api-server": [],
+    "api-server": [],  # first, because tasks ask it, and there may be some that were interrupted
     "scheduler": ["--skip-serve-logs"],  # else on all addresses; the pages read the files themselves
     "dag-processor": [],
     "triggerer": ["--skip-serve-logs"],
@@ -167,26 +167,32 @@ def serve(arguments: list[str]) -> NoReturn:
     parser.add_argument("--port", type=int, default=8080)
     port = parser.parse_args(arguments).port
     check_address("127.0.0.1", port)
-    with turn(), contextlib.ExitStack() as stack:
-        parts = {}
-        for name, options in PARTS.items():
-            log = stack.enter_context((home() / f"{name}.log").open("w"))
-            parts[name] = start([name, *options], environment(port), log)
+    with turn():
+        parts = {"api-server": start_part("api-server", port)}
         is_ready = False
         while not (ended := [name for name, process in parts.items() if process.poll() is not None]):
-            if not is_ready and (is_ready := answers(port)):
+            health = {} if is_ready else health_at(port)
+            if health and len(parts) == 1:
+                parts |= {name: start_part(name, port) for name in PARTS if name not in parts}
+            elif health and all(part["status"] == "healthy" for part in health.values()):
                 print(f"Airflow is at http://127.0.0.1:{port}, without a login. Ctrl-C stops it.", flush=True)
+                is_ready = True
             time.sleep(1)
         raise GranaryError(f"Airflow's {ended[0]} has ended; its last words are in {home() / ended[0]}.log")
 
 
-def answers(port: int) -> bool:
-    """Tell whether all parts of Airflow are at work."""
+def start_part(name: str, port: int) -> subprocess.Popen:
+    """Start a part of Airflow, with its words in a file."""
+    with (home() / f"{name}.log").open("w") as log:
+        return start([name, *PARTS[name]], environment(port), log)
+
+
+def health_at(port: int) -> dict[str, Any]:
+    """Return what Airflow says of its parts; nothing until it answers."""
     with contextlib.suppress(requests.RequestException, ValueError), requests.Session() as session:
         session.trust_env = False  # no proxy leads to this machine
-        health = session.get(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5).json()
-        return all(part["status"] == "healthy" for part in health.values())
-    return False
+        return session.get(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5).json()
+    return {}
 
 
 if __name__ == "__main__":
