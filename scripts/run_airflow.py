@@ -41,7 +41,6 @@ PARTS = {
     "dag-processor": [],
     "triggerer": ["--skip-serve-logs"],
 }
-PATIENCE = 10  # seconds in which Airflow may end by itself
 
 
 def main() -> int:
@@ -94,8 +93,11 @@ def environment(port: int = 8080) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def turn() -> Iterator[None]:
-    """Wait until no other run or server uses Airflow's home; prepare its database; leave no process behind."""
+def turn(patience: float) -> Iterator[None]:
+    """Wait until no other run or server uses Airflow's home, and prepare its database; leave no process behind.
+
+    patience: seconds that processes have to end by themselves
+    """
     home().mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home() / "lock").open("w") as lock, contextlib.ExitStack() as stack:
         try:
@@ -103,7 +105,7 @@ def turn() -> Iterator[None]:
         except BlockingIOError:
             print(f"waiting until the Airflow that is running in {home()} ends ...", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        stack.callback(stop_children)
+        stack.callback(stop_children, patience)
         with (home() / "migrate.log").open("w+") as log:
             if start(["db", "migrate"], environment(), log).wait():
                 log.seek(0)
@@ -124,15 +126,17 @@ def start(arguments: list[str], variables: dict[str, str], log: TextIO | None = 
     )
 
 
-def stop_children() -> None:
-    """End all processes that were started from here: politely, and after PATIENCE by force."""
+def stop_children(patience: float) -> None:
+    """End all processes that were started from here: politely, and after some seconds by force."""
     processes = psutil.Process().children(recursive=True)  # the server of the warehouse is nobody's child
     for process in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    for process in psutil.wait_procs(processes, timeout=PATIENCE)[1]:
+    left = psutil.wait_procs(processes, timeout=patience)[1]
+    for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(left, timeout=10)
 
 
 # -- A run -------------------------------------------------------------------------------------------------------------
@@ -147,7 +151,7 @@ def run_once(arguments: list[str]) -> int:
         raise GranaryError(f"{date} is no date of a run; write it like 2026-02-03")
     # Airflow's own lines would drown those of the commands.
     quiet = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
-    with turn():
+    with turn(patience=1):  # a task that runs in this way doesn't listen
         return start(["dags", "test", DAG, date], environment() | quiet).wait()
 
 
@@ -167,7 +171,7 @@ def serve(arguments: list[str]) -> NoReturn:
     parser.add_argument("--port", type=int, default=8080)
     port = parser.parse_args(arguments).port
     check_address("127.0.0.1", port)
-    with turn():
+    with turn(patience=10):
         parts = {"api-server": start_part("api-server", port)}
         is_ready = False
         while not (ended := [name for name, process in parts.items() if process.poll() is not None]):
