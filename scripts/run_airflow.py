@@ -105,6 +105,7 @@ def turn(patience: float) -> Iterator[None]:
         except BlockingIOError:
             print(f"waiting until the Airflow that is running in {home()} ends ...", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        end_leftovers()
         stack.callback(stop_children, patience)
         with (home() / "migrate.log").open("w+") as log:
             if start(["db", "migrate"], environment(), log).wait():
@@ -114,9 +115,9 @@ def turn(patience: float) -> Iterator[None]:
 
 
 def start(arguments: list[str], variables: dict[str, str], log: TextIO | None = None) -> subprocess.Popen:
-    """Start Airflow, with its words in `log`; it ends with this process, however that ends."""
+    """Start Airflow, with its words in `log`; it ends with this process, even with a sudden end."""
     tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*tied, str(AIRFLOW), *arguments],
         env=variables,
         stdin=subprocess.DEVNULL,
@@ -124,6 +125,9 @@ def start(arguments: list[str], variables: dict[str, str], log: TextIO | None = 
         stderr=log,
         start_new_session=True,  # Ctrl-C is for this process, which stops the others in order
     )
+    with (home() / "sessions").open("a") as sessions:
+        sessions.write(f"{process.pid}\n")
+    return process
 
 
 def stop_children(patience: float) -> None:
@@ -139,6 +143,18 @@ def stop_children(patience: float) -> None:
     psutil.wait_procs(left, timeout=10)
 
 
+def end_leftovers() -> None:
+    """End what is left of a server that was killed: its scheduler's workers outlive it, and wait for ever."""
+    path = home() / "sessions"
+    sessions = set(path.read_text().split()) if path.exists() else set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            is_airflow = process.name().startswith("airflow")  # numbers of sessions are given out again
+            if is_airflow and str(os.getsid(process.pid)) in sessions:
+                process.kill()
+    path.unlink(missing_ok=True)
+
+
 # -- A run -------------------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +167,7 @@ def run_once(arguments: list[str]) -> int:
         raise GranaryError(f"{date} is no date of a run; write it like 2026-02-03")
     # Airflow's own lines would drown those of the commands.
     quiet = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
-    with turn(patience=1):  # a task that runs in this way doesn't listen
+    with turn(patience=1):  # a task that runs in this way ignores SIGTERM
         return start(["dags", "test", DAG, date], environment() | quiet).wait()
 
 
