@@ -165,8 +165,11 @@ def run_once(arguments: list[str]) -> int:
     date = parser.parse_args(arguments).date
     if not re.fullmatch(r"(19[7-9]|2\d\d)\d-\d\d-\d\d", date) or not is_day(date):
         raise GranaryError(f"{date} is no date of a run; write it like 2026-02-03")
-    # Airflow's own lines would drown those of the commands.
-    quiet = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
+    quiet = {  # Airflow's own lines would drown those of the commands: tracebacks, and each second of a pause
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "task=CRITICAL",
+        "PYTHONWARNINGS": "ignore",
+    }
     with turn(patience=1):  # a task that runs in this way ignores SIGTERM
         return start(["dags", "test", DAG, date], environment() | quiet).wait()
 

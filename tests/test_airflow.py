@@ -250,6 +250,8 @@ def test_a_failed_test_turns_the_run_red(warehouse: Database, report: Path) -> N
     done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
     warehouse.query("update marts.fct_orders set order_total_usd = order_total_usd - 1 where order_id = 'o_00028'")
     assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "marts failed: bin/dbt ended with exit code 1" in done.stdout
     assert "Failure in test order_totals_are_conserved (tests/order_totals_are_conserved.sql)" in done.stdout
     assert done.stdout.count("$ bin/dbt --bar build") == 4  # the marts twice, the second time with all before them
     assert "$ bin/report" not in done.stdout

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowException
@@ -71,6 +72,12 @@ def build(layer: str) -> None:
     run("bin/dbt", "--bar", "build", "--select", *(path for name in layers for path in LAYERS[name]))
 
 
+def say_why(context: dict[str, Any]) -> None:
+    """Print in a line why a task failed, for those who don't see Airflow's own log."""
+    reason = str(context["exception"]).partition("\n")[0].rstrip(":")
+    print(f"{context['ti'].task_id} failed: {reason or type(context['exception']).__name__}", flush=True)
+
+
 @dag(
     schedule="@daily",
     start_date=datetime(1970, 1, 1, tzinfo=timezone.utc),  # a run of an earlier date would do nothing, and succeed
@@ -78,6 +85,9 @@ def build(layer: str) -> None:
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),
     default_args={
+        "owner": "granary",
+        "on_failure_callback": say_why,
+        "on_retry_callback": say_why,
         "retries": 1,
         "retry_delay": timedelta(minutes=1),
         "execution_timeout": timedelta(hours=2),  # waiting for another load or build counts, too
