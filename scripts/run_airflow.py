@@ -85,9 +85,11 @@ def environment(port: int = 8080) -> dict[str, str]:
         "API__BASE_URL": f"http://127.0.0.1:{port}",
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    direct = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"]))
     return (
         inherited
         | {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
+        | {"no_proxy": direct, "NO_PROXY": direct}  # tasks ask the API, which no proxy can reach
         | {"AIRFLOW_HOME": str(home()), "PATH": f"{AIRFLOW.parent}:{os.environ.get('PATH', os.defpath)}"}
     )
 
