@@ -5,7 +5,7 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run lint format test test_browser test_orchestration soak psql reset clean
+.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak psql reset clean
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
@@ -85,6 +85,14 @@ dagster_run: setup ## Load and build everything as one run of Dagster, without i
 	@"$$ROOT/scripts/setup.sh" --dagster
 	@"$$ROOT/bin/dagster" run $(ARGS)
 
+airflow: setup ## Serve Airflow, with the warehouse as a DAG, at http://127.0.0.1:8080 (ARGS="--port 8090")
+	@"$$ROOT/scripts/setup.sh" --airflow
+	@"$$ROOT/bin/airflow" serve $(ARGS)
+
+airflow_run: setup ## Run the DAG once, without a screen (DATE=2026-02-03)
+	@"$$ROOT/scripts/setup.sh" --airflow
+	@"$$ROOT/bin/airflow" run $(DATE)
+
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
 
@@ -110,6 +118,7 @@ test_browser: setup ## Open the docs and the dashboard in Chromium, and see that
 test_orchestration: setup ## Run the warehouse in its orchestrators, and see bad batches and killed runs come out right
 	@"$$ROOT/scripts/setup.sh" --dev
 	@"$$ROOT/scripts/setup.sh" --dagster
+	@"$$ROOT/scripts/setup.sh" --airflow
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m orchestration -n0
 
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
@@ -121,5 +130,5 @@ reset: setup ## Drop the warehouse's schemas and load the initial data again
 
 clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/data_dictionary.html output/quality_report.html
+	@cd "$$ROOT" && rm -rf .venv .venv-airflow dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/data_dictionary.html output/quality_report.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

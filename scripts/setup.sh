@@ -2,7 +2,8 @@
 # Prepares the virtual environment in .venv. Costs nothing when there is nothing to do.
 #
 # usage: scripts/setup.sh [--PART]
-#   --PART    also install requirements/PART.txt, such as --dev (what tests and checks need) or --notebook
+#   --PART       also install requirements/PART.txt, such as --dev (what tests and checks need) or --notebook
+#   --airflow    instead, prepare the environment of Airflow, .venv-airflow
 #
 # PYTHON names the interpreter to use; else the first of python3, python3.13 ... python3.10 that fits.
 set -euo pipefail
@@ -13,6 +14,7 @@ requirements=("$root/requirements.txt")
 case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
     "") ;;
+    --airflow) venv=$root/.venv-airflow requirements=("$root/requirements/airflow.txt") ;;
     *)
         requirements+=("$root/requirements/${1#--}.txt")
         [ -f "${requirements[1]}" ] || { echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1; }
@@ -55,7 +57,7 @@ find_python() {
         "install one, or name it: make PYTHON=/path/to/python3.12"
 }
 
-# A .venv is sound when it was finished for this place (its own programs name the place where it was made) and its
+# An environment is sound when it was finished for this place (its own programs name the place where it was made) and its
 # Python still runs.
 venv_is_sound() {
     [ "$(cat "$venv/granary-root" 2>/dev/null)" = "$root" ] && fits "$venv/bin/python"
@@ -64,7 +66,7 @@ venv_is_sound() {
 create_venv() {
     local python
     python=$(find_python)
-    echo "creating .venv with $("$python" --version)"
+    echo "creating ${venv##*/} with $("$python" --version)"
     rm -rf "$venv"
     "$python" -m venv "$venv" || die "the virtual environment could not be created in $venv"
     echo "$root" >"$venv/granary-root"

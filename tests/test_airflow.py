@@ -1,0 +1,320 @@
+"""Airflow: the DAG builds what `bin/dbt build` builds, is red when it should be, and survives what may happen to it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+import run_airflow
+from conftest import NEUTRAL, ROOT, Database, free_port, run_command, scratch_directory
+from copies import differences
+
+pytestmark = pytest.mark.orchestration
+
+PYTHON = run_airflow.AIRFLOW.with_name("python")
+DATE = "1999-12-31"  # of no report that anybody keeps
+SECOND = "second_"
+MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")
+TASKS = ["ingest", "staging", "intermediate", "marts", "check_mart_quality", "export_report"]
+RUN_TIMEOUT = 900  # seconds: it is half a minute of work, on machines that may be busy
+
+DESCRIBE = """
+import json, granary
+dag = granary.granary()
+print(json.dumps({
+    "order": [[task.task_id, sorted(task.downstream_task_ids)] for task in dag.topological_sort()],
+    "has_limits": all(task.retries and task.execution_timeout for task in dag.tasks) and dag.dagrun_timeout is not None,
+    "runs_at_once": dag.max_active_runs,
+    "layers": granary.LAYERS,
+}))
+"""
+# The other tasks count as done.
+RUN_SOME = """
+import datetime, re, sys, granary
+dag = granary.granary()
+for task in dag.tasks:
+    task.retries, task.retry_delay = int(sys.argv[3]), datetime.timedelta(0)
+date = datetime.datetime.fromisoformat(sys.argv[1]).replace(tzinfo=datetime.timezone.utc) if sys.argv[1] else None
+run = dag.test(logical_date=date, mark_success_pattern=re.compile(f"(?!{sys.argv[2]}$).*"))
+sys.exit(run.state != "success")
+"""
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A home for Airflow, with a space in its path."""
+    with scratch_directory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRANARY_AIRFLOW_HOME", str(directory / "air flow"))
+        done = run_command("bin/airflow", "db", "migrate", env={"GRANARY_AIRFLOW_HOME": str(directory / "air flow")})
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield directory / "air flow"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The initial sample data, and a landing folder to deliver more."""
+    directory = tmp_path_factory.mktemp("landing") / "data"
+    shutil.copytree(ROOT / "data" / "initial", directory / "initial")
+    (directory / "incremental").mkdir()
+    return directory
+
+
+@pytest.fixture(scope="module")
+def warehouse(new_database: Callable[[], Database], home: Path, data: Path) -> Database:
+    """A warehouse into which nothing was ever loaded; what leads Airflow there."""
+    created = new_database()
+    return Database(created.name, created.environment | {"GRANARY_AIRFLOW_HOME": str(home), "GRANARY_DATA": str(data)})
+
+
+@pytest.fixture
+def report() -> Iterator[Path]:
+    """The report of a run as of DATE, which goes with the test."""
+    path = ROOT / "output" / "reports" / f"course_engagement_{DATE}.csv"
+    path.unlink(missing_ok=True)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def start(database: Database, *command: str) -> subprocess.Popen:
+    environment = {**os.environ, **NEUTRAL, **database.environment}
+    return subprocess.Popen(
+        [ROOT / command[0], *command[1:]], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def run_task(database: Database, name: str, *, date: str = DATE, retries: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run one task of the DAG, as if those before it had succeeded."""
+    settings = run_airflow.environment() | database.environment
+    settings |= {"PYTHONPATH": str(ROOT / "orchestration" / "airflow" / "dags")}
+    return run_command(PYTHON, "-c", RUN_SOME, date, name, str(retries), env=settings, timeout=RUN_TIMEOUT)
+
+
+def deliver(data: Path, batches: str) -> None:
+    """Deliver the incremental batches whose names fit."""
+    for path in (ROOT / "data" / "incremental").glob(f"*/*/{batches}.*"):
+        target = data / path.relative_to(ROOT / "data")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+
+
+def assert_as_if_built_in_one(database: Database) -> None:
+    done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env={"GRANARY_SCHEMA_PREFIX": SECOND})
+    assert done.returncode == 0, done.stdout
+    assert differences(database, SECOND) == []
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    """Wait until something is so, while a process runs."""
+    deadline = time.monotonic() + RUN_TIMEOUT
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# -- The DAG -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def described(home: Path) -> dict:
+    settings = run_airflow.environment() | {"PYTHONPATH": str(ROOT / "orchestration" / "airflow" / "dags")}
+    done = run_command(PYTHON, "-c", DESCRIBE, env=settings)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_tasks_are_a_chain_with_limits(described: dict) -> None:
+    assert described["order"] == [[task, TASKS[number : number + 1]] for number, task in enumerate(TASKS, start=1)]
+    assert described["has_limits"]
+    assert described["runs_at_once"] == 1
+
+
+def test_the_layers_are_all_there_is_to_build_and_each_has_its_own(described: dict) -> None:
+    everything = nodes()
+    layers = {name: nodes("--select", *paths) for name, paths in described["layers"].items()}
+    assert len(everything) > 500
+    assert sorted(node for layer in layers.values() for node in layer) == sorted(everything)
+
+
+def nodes(*selection: str) -> list[str]:
+    """What dbt would build."""
+    done = run_command("bin/dbt", "--quiet", "ls", "--output", "json", "--output-keys", "unique_id", *selection)
+    assert done.returncode == 0, done.stdout
+    found = [json.loads(line)["unique_id"] for line in done.stdout.splitlines()]
+    return [name for name in found if not name.startswith(("source.", "exposure.", "metric."))]
+
+
+# -- Runs, on one warehouse, one after the other -----------------------------------------------------------------------
+
+
+def test_an_empty_warehouse_has_nothing_to_report(warehouse: Database, tmp_path: Path) -> None:
+    nothing = Database(warehouse.name, warehouse.environment | {"GRANARY_DATA": str(tmp_path)})
+    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", *MODELS_ONLY)):
+        assert nothing.run(*command).returncode == 0
+    done = run_task(nothing, "check_mart_quality")
+    assert done.returncode == 1
+    assert "marts.course_engagement has no rows, so there is nothing to report" in done.stdout + done.stderr
+
+
+def test_a_run_builds_the_warehouse_and_writes_the_report(warehouse: Database, report: Path, tmp_path: Path) -> None:
+    done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"^dbt build: .* in \d+ s: all passed$", done.stdout, flags=re.MULTILINE)) == 3
+    builds = warehouse.query("select command, status from raw._builds where selection is not null")
+    assert builds == [("build", "passed")] * 3
+    warehouse.run("bin/report", "course_engagement", "--date", DATE, "--output-dir", tmp_path)
+    assert report.read_bytes() == (tmp_path / report.name).read_bytes()
+    assert report.read_text().count("\n") > 30
+    assert_as_if_built_in_one(warehouse)
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended", "said"),
+    [
+        (
+            "update marts.money_reconciliation set difference_usd = 1 where step_number = 1",
+            "update marts.money_reconciliation set difference_usd = 0 where step_number = 1",
+            "Failure in test money_is_reconciled",
+        ),
+        (
+            "update marts.dim_course set course_id = null where course_id = 'k_01'",
+            "update marts.dim_course set course_id = 'k_01' where course_id is null",
+            "Failure in test not_null_dim_course_course_id",
+        ),
+        (
+            "update raw._batches set finished_at = finished_at - interval '8 days' where feed = 'courses'",
+            "update raw._batches set finished_at = finished_at + interval '8 days' where feed = 'courses'",
+            "ERROR STALE freshness of courses.",
+        ),
+    ],
+)
+def test_the_marts_are_looked_at_before_the_report(warehouse: Database, broken: str, mended: str, said: str) -> None:
+    warehouse.query(broken)
+    done = run_task(warehouse, "check_mart_quality")
+    warehouse.query(mended)
+    assert done.returncode == 1
+    assert said in done.stdout
+
+
+def test_a_run_without_a_date_takes_the_day_on_which_it_was_due(warehouse: Database) -> None:
+    reports = ROOT / "output" / "reports"
+    today = f"course_engagement_{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}.csv"
+    existed = (reports / today).exists()
+    done = run_task(warehouse, "export_report", date="")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{reports / today}: " in done.stdout
+    if not existed:
+        (reports / today).unlink()
+
+
+def test_a_load_between_two_tasks_is_caught_up_with(warehouse: Database, data: Path) -> None:
+    deliver(data, "batch_001")
+    assert warehouse.run("bin/ingest").returncode == 0
+    done = run_task(warehouse, "marts", retries=1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Failure in test") > 0, "the layers didn't differ, so the first try should not fail"
+    assert_as_if_built_in_one(warehouse)
+
+
+def test_a_second_run_waits_and_repairs_what_a_killed_one_left(warehouse: Database, data: Path, report: Path) -> None:
+    deliver(data, "batch_00[23]")
+    count = "select count(*) from intermediate.int_tickets__order_versions"
+    before = warehouse.query(count)
+    first = start(warehouse, "bin/airflow", "run", DATE)
+    until(lambda: warehouse.query(count) != before, first)
+    second = start(warehouse, "bin/airflow", "run", DATE)
+    assert second.stdout.readline().startswith("waiting until the Airflow that is running in ")
+    first.kill()  # only this one: what it started must end with it
+    first.communicate(timeout=60)
+    said = second.communicate(timeout=RUN_TIMEOUT)[0]
+    assert second.returncode == 0, said
+    assert report.exists()
+    assert_as_if_built_in_one(warehouse)
+
+
+def test_a_failed_test_turns_the_run_red(warehouse: Database, report: Path) -> None:
+    warehouse.query("update marts.fct_orders set order_total_usd = order_total_usd + 1 where order_id = 'o_00028'")
+    done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
+    warehouse.query("update marts.fct_orders set order_total_usd = order_total_usd - 1 where order_id = 'o_00028'")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "marts failed: bin/dbt ended with exit code 1" in done.stdout
+    assert "Failure in test order_totals_are_conserved (tests/order_totals_are_conserved.sql)" in done.stdout
+    assert done.stdout.count("$ bin/dbt --bar build") == 4  # the marts twice, the second time with all before them
+    assert "$ bin/report" not in done.stdout
+    assert not report.exists()
+
+
+def test_a_bad_batch_turns_the_run_red(warehouse: Database, data: Path, report: Path) -> None:
+    batch = data / "incremental" / "courses" / "enrolments" / "bad.csv"
+    batch.write_text("enrolment_id,user_id,course_id,course_id\nn_9001,u_001,k_01,k_02\n")
+    done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
+    batch.unlink()
+    assert done.returncode == 1
+    assert done.stdout.count("$ bin/ingest") == 2
+    assert "incremental/courses/enrolments/bad.csv" in done.stdout
+    assert "$ bin/dbt" not in done.stdout
+    assert not report.exists()
+
+
+def test_a_replaced_batch_says_what_to_do(warehouse: Database, data: Path) -> None:
+    path = data / "initial" / "tickets" / "events.csv"
+    path.write_text(path.read_text() + "e_99,Later,later\n")
+    assert warehouse.run("bin/ingest", "--replace", "tickets/events/initial").returncode == 0
+    done = run_task(warehouse, "staging")
+    assert done.returncode == 1
+    assert "Rebuild once: bin/dbt build --full-refresh" in done.stdout + done.stderr
+
+
+# -- The server --------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_knows_the_dag_and_leaves_nothing_behind(warehouse: Database) -> None:
+    port = free_port()
+    server = start(warehouse, "bin/airflow", "serve", "--port", str(port))
+    try:
+        assert server.stdout.readline() == f"Airflow is at http://127.0.0.1:{port}, without a login. Ctrl-C stops it.\n"
+        parts = psutil.Process(server.pid).children(recursive=True)
+        address = f"http://127.0.0.1:{port}"
+        token = requests.get(f"{address}/auth/token", timeout=30).json()["access_token"]
+        session = requests.Session()
+        session.headers["Authorization"] = f"Bearer {token}"
+        until(lambda: dags_of(session, address), server)
+        assert dags_of(session, address) == [("granary", True)]
+        assert session.get(f"{address}/api/v2/importErrors", timeout=30).json()["total_entries"] == 0
+        session.close()
+        listening = [c.laddr for part in parts for c in part.net_connections("inet") if c.status == "LISTEN"]
+        assert {(found.ip, found.port) for found in listening} == {("127.0.0.1", port)}
+    finally:
+        server.send_signal(signal.SIGINT)
+        said = server.communicate(timeout=60)[0]
+    assert server.returncode == 130, said
+    assert [part for part in parts if part.is_running()] == []
+
+
+def dags_of(session: requests.Session, address: str) -> list[tuple[str, bool]]:
+    """The DAGs that the server has found, and whether each is paused."""
+    found = session.get(f"{address}/api/v2/dags", timeout=30).json()["dags"]
+    return [(dag["dag_id"], dag["is_paused"]) for dag in found]
+
+
+def test_what_is_wrong_is_said_in_words(warehouse: Database) -> None:
+    for date in ("2026-02-30", "20260203", "yesterday", "1969-12-31"):
+        done = warehouse.run("bin/airflow", "run", date)
+        assert done.returncode == 1
+        assert done.stderr == f"error: {date} is no date of a run; write it like 2026-02-03\n"
+    taken = warehouse.run("bin/airflow", "serve", "--port", "99999")
+    assert taken.stderr == "error: --port 99999 is no port; choose one from 1 to 65535\n"
