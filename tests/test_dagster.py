@@ -94,7 +94,7 @@ def ran(new_warehouse: Callable[[], Warehouse]) -> Warehouse:
     done = warehouse.run()
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     assert re.search(
-        r"^dagster run warehouse: 98 assets, 603 checks, of which 0 did not pass: passed", done.stdout, re.M
+        r"^dagster run warehouse: \d+ assets, \d+ checks, of which 0 did not pass: passed", done.stdout, re.M
     )
     return warehouse
 
@@ -284,7 +284,11 @@ def definitions(ran: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_every_table_is_an_asset_and_every_data_test_is_a_check(definitions: Any, ran: Warehouse) -> None:
     manifest = json.loads((Path(ran.database.environment["DBT_TARGET_PATH"]) / "manifest.json").read_text())
     nodes = list(manifest["nodes"].values())
-    models = {f"{n['config']['schema']}/{n['name']}" for n in nodes if n["resource_type"] in ("model", "seed")}
+    models = {
+        f"{node['config']['schema']}/{node['name']}"
+        for node in nodes
+        if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "ephemeral"
+    }
     tables = {f"{s['source_name']}/{s['name']}" for s in manifest["sources"].values() if s["loader"] == "bin/ingest"}
     graph = definitions.asset_graph
     assets = {key.to_user_string() for key in graph.materializable_asset_keys}
