@@ -67,9 +67,8 @@ def prepare_home() -> None:
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(ROOT / ".dagster"))).resolve()
     os.environ["DAGSTER_HOME"] = str(home)
     home.mkdir(parents=True, exist_ok=True)
-    if (
-        not (home / "dagster.yaml").exists() or home == ROOT / ".dagster"
-    ):  # settings in a home of one's own are one's own
+    is_ours = home == ROOT / ".dagster"  # in a home of one's own, the settings are one's own, too
+    if is_ours or not (home / "dagster.yaml").exists():
         shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
 
 

@@ -188,11 +188,13 @@ def interruptible() -> Iterator[None]:
     """Let Ctrl-C through while a query waits: psycopg2 would only notice it at the query's end.
 
     It closes the connection. With its own wait_select, psycopg2 asks the server to cancel the query, which a server
-    ignores that has not received the query yet.
+    ignores that has not received the query yet. Raises GranaryError if the server ends the wait.
     """
     psycopg2.extensions.set_wait_callback(wait)
     try:
         yield
+    except psycopg2.OperationalError as error:  # a restart, a timeout, or somebody who cancels the query there
+        raise GranaryError(f"the server has ended the wait; try again.\n({str(error).strip()})") from None
     finally:
         psycopg2.extensions.set_wait_callback(None)
 

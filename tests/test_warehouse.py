@@ -294,6 +294,15 @@ def test_a_wait_for_the_lock_ends_whenever_it_is_interrupted(
     assert psycopg2.extensions.get_wait_callback() is None
 
 
+@pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_a_wait_that_the_server_ends_is_said_in_words(database: Database, end: str) -> None:
+    with contextlib.closing(warehouse.connect()) as holder, contextlib.closing(warehouse.connect()) as waiting:
+        warehouse.take_lock(holder, "dbt build")
+        threading.Timer(0.5, database.query, [f"select {end}({waiting.info.backend_pid})"]).start()
+        with pytest.raises(warehouse.GranaryError, match="the server has ended the wait; try again"):
+            warehouse.take_lock(waiting, "load of one file")
+
+
 def test_sessions_are_in_utc(database: Database) -> None:
     database.query("set time zone 'Asia/Tokyo'")
     with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
