@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import importlib.util
 import json
 import os
 from collections import Counter
@@ -26,7 +25,7 @@ import psycopg2
 import yaml
 
 import warehouse
-from project import ROOT, GranaryError, load_env, replacing, run_main
+from project import ROOT, GranaryError, check_packages, load_env, replacing, run_main
 from quality_report import render
 
 SOURCES = ROOT / "dbt" / "models" / "staging" / "shop" / "_shop__sources.yml"
@@ -47,7 +46,7 @@ def main() -> None:
     """Check, write the page, and say what was found."""
     options = parse_arguments()
     load_env()
-    check_requirements()
+    check_packages("quality", "expectations", "great_expectations", "sqlalchemy")
     columns = declared_columns()
     batches = batches_in_use(options.batch)
     results = {
@@ -73,14 +72,6 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", metavar="DIRECTORY", type=Path, default=DIRECTORY, help="where to write the page")
     return parser.parse_args()
-
-
-def check_requirements() -> None:
-    """Raise GranaryError where what this needs isn't installed."""
-    needed = ("great_expectations", "sqlalchemy")
-    if missing := [name for name in needed if not importlib.util.find_spec(name)]:
-        install = "make expectations, or .venv/bin/python -m pip install -r requirements/quality.txt"
-        raise GranaryError(f"this needs {', '.join(missing)}, which isn't installed:  {install}")
 
 
 def declared_columns() -> dict[str, list[dict[str, Any]]]:

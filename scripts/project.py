@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import socket
 import sys
@@ -57,6 +58,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_packages(part: str, target: str, *names: str) -> None:
+    """Raise GranaryError if a package of requirements/PART.txt isn't installed. `target` of make would install it."""
+    if missing := [name for name in names if not importlib.util.find_spec(name)]:
+        install = f"make {target}, or .venv/bin/python -m pip install -r requirements/{part}.txt"
+        raise GranaryError(f"this needs {', '.join(missing)}, which isn't installed:  {install}")
 
 
 def check_address(host: str, port: int) -> None:

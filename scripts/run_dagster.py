@@ -11,7 +11,6 @@ docs/orchestration.md.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from project import ROOT, GranaryError, check_address, load_env, run_main
+from project import ROOT, GranaryError, check_address, check_packages, load_env, run_main
 
 PROJECT = ROOT / "orchestration" / "dagster"
 DEFINITIONS = "granary_dagster.definitions"
@@ -31,9 +30,7 @@ def main() -> NoReturn:
     """Become Dagster's web server, or the run of a job."""
     options = parse_arguments()
     load_env()
-    if not importlib.util.find_spec("dagster_dbt"):
-        install = ".venv/bin/python -m pip install -r requirements/dagster.txt"
-        raise GranaryError(f"Dagster isn't installed:  make dagster, or  {install}")
+    check_packages("dagster", "dagster", "dagster_dbt")
     if options.command == "ui":
         check_address(options.host, options.port)
     prepare_home()

@@ -11,12 +11,11 @@ from variables (STREAMLIT_SERVER_BASE_URL_PATH=granary).
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 from typing import NoReturn
 
-from project import ROOT, GranaryError, check_address, load_env, run_main
+from project import ROOT, check_address, check_packages, load_env, run_main
 
 SERVING = ROOT / "serving"
 SETTINGS = {
@@ -34,9 +33,7 @@ def main() -> NoReturn:
     """Become Streamlit's server."""
     options = parse_arguments()
     load_env()
-    if not importlib.util.find_spec("streamlit"):
-        install = ".venv/bin/python -m pip install -r requirements/dashboard.txt"
-        raise GranaryError(f"the dashboard needs Streamlit, which isn't installed:  make dashboard, or  {install}")
+    check_packages("dashboard", "dashboard", "streamlit")
     check_address(options.host, options.port)
     settings = SETTINGS | {
         "server.address": options.host,

@@ -10,12 +10,11 @@ adds. Whoever asks needs a token: bin/api-token create --name NAME. Ctrl-C stops
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from typing import Any
 
 import warehouse
-from project import ROOT, GranaryError, check_address, load_env, run_main
+from project import ROOT, GranaryError, check_address, check_packages, load_env, run_main
 
 THREADS = 4  # of a worker; each may hold one connection to the database
 
@@ -24,7 +23,7 @@ def main() -> int:
     """Serve until told to stop."""
     options = parse_arguments()
     load_env()
-    check_requirements()
+    check_packages("api", "api", "flask_openapi3", "gunicorn", "sqlalchemy", "pyarrow")
     check_address(options.host, options.port)
     sys.path.insert(0, str(ROOT / "serving"))
     warehouse.ensure_roles()
@@ -43,14 +42,6 @@ def parse_arguments() -> argparse.Namespace:
     if options.workers < 1:
         raise GranaryError(f"--workers {options.workers}: there must be one at least")
     return options
-
-
-def check_requirements() -> None:
-    """Raise GranaryError where what the API needs isn't installed."""
-    needed = ("flask_openapi3", "gunicorn", "sqlalchemy", "pyarrow")
-    if missing := [name for name in needed if not importlib.util.find_spec(name)]:
-        install = "make api, or .venv/bin/python -m pip install -r requirements/api.txt"
-        raise GranaryError(f"bin/api needs {', '.join(missing)}, which isn't installed:  {install}")
 
 
 def serve(options: argparse.Namespace) -> None:
