@@ -95,7 +95,8 @@ def start_command(
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a command as `run_command` would, and don't wait for it. It is gone afterwards, whatever happens.
 
-    Popen's own context manager would wait, without an end, for a command that nobody told to stop.
+    With start_new_session=True, so is what it has started. Popen's own context manager would wait, without an end, for a
+    command that nobody told to stop.
     """
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
     with subprocess.Popen(arguments_of(command, ROOT), env=environment_with(env), **options) as process:
@@ -103,6 +104,9 @@ def start_command(
             yield process
         finally:
             process.kill()
+            if options.get("start_new_session"):
+                with contextlib.suppress(ProcessLookupError):  # all of them have ended
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def arguments_of(command: tuple[str | Path, ...], root: Path) -> list[str]:
