@@ -95,8 +95,8 @@ def start_command(
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a command as `run_command` would, and don't wait for it. It is gone afterwards, whatever happens.
 
-    With start_new_session=True, so is what it has started. Popen's own context manager would wait, without an end, for a
-    command that nobody told to stop.
+    With start_new_session=True, so is what it has started. Popen's own context manager would wait, without an end, for
+    a command that nobody told to stop.
     """
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
     with subprocess.Popen(arguments_of(command, ROOT), env=environment_with(env), **options) as process:
