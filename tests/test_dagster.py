@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import NEUTRAL, ROOT, Database, fetch, free_port
+from coingecko import CoinGecko
+from conftest import MODELS_ONLY, ROOT, Database, fetch, free_port
 from copies import differences
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.filterwarnings("ignore:sqlglotrs is deprecated")]
@@ -39,24 +40,19 @@ class Warehouse:
     @property
     def environment(self) -> dict[str, str]:
         """The variables by which bin/dagster finds all three."""
-        return {"GRANARY_DATA": str(self.data), "DAGSTER_HOME": str(self.home)}
+        places = {"GRANARY_DATA": str(self.data), "DAGSTER_HOME": str(self.home)}
+        return places | {"DBT_EXCLUDE_RESOURCE_TYPES": "unit_test"}  # those are about code, not about runs
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run Dagster without its pages."""
-        return self.database.run("bin/dagster", "run", env=self.environment, timeout=600)
+        return self.database.run("bin/dagster", "run", *arguments, env=self.environment | (env or {}), timeout=600)
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(
+        self, *arguments: str, env: dict[str, str] | None = None, **options: Any
+    ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         """Start Dagster in a session of its own."""
-        environment = {**os.environ, **NEUTRAL, **self.database.environment, **self.environment}
-        command = [str(ROOT / "bin" / "dagster"), *arguments]
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        options = {"stderr": subprocess.STDOUT, "start_new_session": True} | options
+        return self.database.start("bin/dagster", *arguments, env=self.environment | (env or {}), **options)
 
     def deliver(self, name: str, *lines: str) -> Path:
         """Put a CSV file into the data folder."""
@@ -66,8 +62,7 @@ class Warehouse:
 
     def differs_from_plain_build(self) -> list[tuple[str, tuple]]:
         """Build a second copy with bin/dbt, and return the rows of intermediate and marts that are in one copy only."""
-        options = ("--quiet", "build", "--exclude-resource-type", "test", "unit_test")
-        done = self.database.run("bin/dbt", *options, env={"GRANARY_SCHEMA_PREFIX": SECOND})
+        done = self.database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env={"GRANARY_SCHEMA_PREFIX": SECOND})
         assert done.returncode == 0, done.stdout + done.stderr
         return differences(self.database, SECOND)
 
@@ -235,28 +230,39 @@ def test_a_failing_test_of_dbt_turns_the_run_red(ran: Warehouse) -> None:
     assert re.search(r"^failed   build$", done.stdout, re.M)
 
 
+def test_the_market_feed_is_fetched_loaded_and_built(ran: Warehouse) -> None:
+    prices = "select count(*) from marts.fct_asset_prices_daily where asset_id like 'new-coin-%'"
+    with CoinGecko([f"new-coin-{number}" for number in range(60)]) as api:
+        settings = {"COINGECKO_BASE_URL": api.url, "COINGECKO_CALLS_PER_MINUTE": "60000"}
+        done = ran.run("market", env=settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ran.database.query(prices) == [(60 * 30,)]
+
+
 # -- Runs that are killed, or meet -------------------------------------------------------------------------------------
 
 
 def test_a_killed_run_is_made_good_by_the_next_and_two_at_once_take_turns(
     new_warehouse: Callable[[], Warehouse],
 ) -> None:
-    warehouse = new_warehouse()
-    killed = warehouse.start("run")
-    wait_until(
-        killed, lambda: warehouse.database.query("select to_regclass('marts.dim_event') is not null") == [(True,)]
-    )
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=60)
-    assert warehouse.database.query("select to_regclass('marts.load_audit')") == [(None,)], "it was killed too late"
+    warehouse, models_only = new_warehouse(), {"DBT_EXCLUDE_RESOURCE_TYPES": "test unit_test"}
+    with warehouse.start("run", env=models_only) as killed:
+        wait_until(killed, lambda: has_table(warehouse, "marts.dim_event"))
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate(timeout=60)
+    assert not has_table(warehouse, "marts.load_audit"), "it was killed too late"
 
-    runs = [warehouse.start("run") for _ in range(2)]
-    outputs = [run.communicate(timeout=600)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], outputs
+    with warehouse.start("run", env=models_only) as one, warehouse.start("run", env=models_only) as other:
+        outputs = [run.communicate(timeout=600)[0] for run in (one, other)]
+    assert [run.returncode for run in (one, other)] == [0, 0], outputs
     assert sum("waiting for a load or build" in output for output in outputs) >= 1
     assert sum("was killed; this one goes on where it ended" in output for output in outputs) >= 1
     assert warehouse.differs_from_plain_build() == []
     assert warehouse.database.query("select count(*), count(distinct path) from raw._batches") == [(57, 57)]
+
+
+def has_table(warehouse: Warehouse, name: str) -> bool:
+    return warehouse.database.query("select to_regclass(%s) is not null", [name]) == [(True,)]
 
 
 def wait_until(process: subprocess.Popen, happened: Callable[[], bool], seconds: float = 300) -> None:
@@ -338,37 +344,72 @@ def test_the_sensor_asks_for_what_new_files_touch_and_for_nothing_else(definitio
 # -- The pages ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_pages_are_served_to_this_machine_only_and_end_with_all_their_processes(ran: Warehouse) -> None:
-    port = free_port()
-    pages = ran.start("ui", "--port", str(port))
-    try:
-        fetch(f"http://127.0.0.1:{port}/server_info", pages)
-        triggers = (
-            "repositoriesOrError { ... on RepositoryConnection { nodes { schedules { name } sensors { name } } } }"
-        )
-        query = {"query": f"{{ assetNodes {{ id }} {triggers} }}"}
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/graphql", json.dumps(query).encode(), {"Content-Type": "application/json"}
-        )
+@dataclass(frozen=True)
+class Pages:
+    """Dagster's pages, the process that serves them, and what it says."""
+
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    def ask(self, query: str) -> dict[str, Any]:
+        """Return what they answer to a query in GraphQL."""
+        address, headers = f"http://127.0.0.1:{self.port}/graphql", {"Content-Type": "application/json"}
+        request = urllib.request.Request(address, json.dumps({"query": query}).encode(), headers)
         with urllib.request.urlopen(request, timeout=120) as answer:
-            data = json.load(answer)["data"]
-        assert len(data["assetNodes"]) >= 99
-        (code,) = data["repositoriesOrError"]["nodes"]
-        assert {schedule["name"] for schedule in code["schedules"]} == {"daily", "six_hourly"}
-        assert [sensor["name"] for sensor in code["sensors"]] == ["new_files"]
-        processes = [psutil.Process(pages.pid), *psutil.Process(pages.pid).children(recursive=True)]
-        listening = [c.laddr.ip for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-        assert set(listening) == {"127.0.0.1"}
-        os.killpg(pages.pid, signal.SIGINT)  # as Ctrl-C does
-        output = pages.communicate(timeout=120)[0]
-        assert psutil.wait_procs(processes, timeout=60)[1] == []
-        assert pages.returncode == 0, output
-        assert "Traceback" not in output
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pages.pid, signal.SIGKILL)
-        with contextlib.suppress(ValueError):  # its output has been read
-            pages.communicate(timeout=60)
+            return json.load(answer)["data"]
+
+
+@pytest.fixture(scope="module")
+def pages(ran: Warehouse) -> Iterator[Pages]:
+    """The pages of the warehouse that Dagster has built."""
+    port, log = free_port(), ran.home / "pages.log"
+    with log.open("w") as stream, ran.start("ui", "--port", str(port), stdout=stream) as process:
+        fetch(f"http://127.0.0.1:{port}/server_info", process)
+        yield Pages(process, port, log)
+
+
+def test_the_pages_know_what_there_is(pages: Pages) -> None:
+    triggers = "repositoriesOrError { ... on RepositoryConnection { nodes { schedules { name } sensors { name } } } }"
+    data = pages.ask(f"{{ assetNodes {{ id }} {triggers} }}")
+    assert len(data["assetNodes"]) >= 99
+    (code,) = data["repositoriesOrError"]["nodes"]
+    assert {schedule["name"] for schedule in code["schedules"]} == {"daily", "six_hourly"}
+    assert [sensor["name"] for sensor in code["sensors"]] == ["new_files"]
+
+
+def test_the_sensor_starts_a_run_of_what_new_files_touch(ran: Warehouse, pages: Pages) -> None:
+    selector = '{repositoryLocationName: "granary_dagster.definitions", repositoryName: "__repository__"'
+    selector += ', sensorName: "new_files"}'
+    started = pages.ask(f"mutation {{ startSensor(sensorSelector: {selector}) {{ __typename }} }}")
+    assert started == {"startSensor": {"__typename": "Sensor"}}
+    rows = [f"c_9{number:02},Ann,ann-{number}@example.org,DE,2026-02-01" for number in range(9)]
+    path = ran.deliver("shop/customers/batch_009.csv", "customer_id,name,email,country,signup_date", *rows)
+    an_hour_ago = time.time() - 3600
+    os.utime(path, (an_hour_ago, an_hour_ago))
+
+    def runs() -> list[dict[str, Any]]:
+        query = "{ runsOrError { ... on Runs { results { status tags { key value } assetSelection { path } } } } }"
+        found = pages.ask(query)["runsOrError"]["results"]
+        return [run for run in found if {"key": "dagster/sensor_name", "value": "new_files"} in run["tags"]]
+
+    wait_until(pages.process, lambda: [run for run in runs() if run["status"] in ("SUCCESS", "FAILURE")])
+    (run,) = runs()
+    assert run["status"] == "SUCCESS"
+    assert ["tickets", "orders"] not in [asset["path"] for asset in run["assetSelection"]]
+    assert ran.database.query(
+        "select customer_name from marts.customer_lifetime_value where customer_id = 'c_900'"
+    ) == [("Ann",)]
+
+
+def test_the_pages_are_for_this_machine_only_and_end_with_all_their_processes(pages: Pages) -> None:
+    processes = [psutil.Process(pages.process.pid), *psutil.Process(pages.process.pid).children(recursive=True)]
+    listening = [c.laddr.ip for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert set(listening) == {"127.0.0.1"}
+    os.killpg(pages.process.pid, signal.SIGINT)  # as Ctrl-C does
+    assert pages.process.wait(timeout=120) == 0, pages.log.read_text()
+    assert psutil.wait_procs(processes, timeout=60)[1] == []
+    assert "Traceback" not in pages.log.read_text()
 
 
 def test_a_port_that_is_taken_is_named(ran: Warehouse) -> None:

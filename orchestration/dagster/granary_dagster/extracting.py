@@ -9,6 +9,8 @@ from pydantic import Field
 from granary_dagster.resources import Granary, landing_files
 from project import ROOT
 
+FETCHED = {"market": dg.AssetKey(["market", "coingecko"])}  # by feed, what fetches it
+
 
 class Extraction(dg.Config):
     """What to fetch. Days that were missed are fetched by asking for more of them: those that overlap do no harm."""
@@ -19,7 +21,7 @@ class Extraction(dg.Config):
 
 
 @dg.asset(
-    key=["market", "coingecko"],
+    key=FETCHED["market"],
     group_name="extract",
     kinds={"python"},
     description="Payloads and batches of the market feed, fetched from the CoinGecko API by bin/extract.",
