@@ -11,6 +11,7 @@ docs/orchestration.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -26,8 +27,8 @@ DEFINITIONS = "granary_dagster.definitions"
 SUPERSEDED = "ignore:Function `dev_command` is superseded"  # by a command of another package, which does the same
 
 
-def main() -> NoReturn:
-    """Become Dagster's web server, or the run of a job."""
+def main() -> int:
+    """Run a job, and return its exit code; or become Dagster's web server."""
     options = parse_arguments()
     load_env()
     check_packages("dagster", "dagster", "dagster_dbt")
@@ -36,14 +37,36 @@ def main() -> NoReturn:
     prepare_home()
     parse_project()
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (PROJECT, ROOT / "scripts")))
-    if options.command == "run":
-        arguments = ["granary_dagster.headless", options.job]
-    else:
-        os.environ.setdefault("PYTHONWARNINGS", SUPERSEDED)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # `&` ignores it, and by it Dagster stops its parts
-        address = ["--host", options.host, "--port", str(options.port)]
-        arguments = ["dagster", "dev", "--module-name", DEFINITIONS, *address]
-    os.execv(sys.executable, [sys.executable, "-m", *arguments])
+    if options.command == "ui":
+        serve(options.host, options.port)
+    return run_apart([sys.executable, "-m", "granary_dagster.headless", options.job])
+
+
+def run_apart(command: list[str]) -> int:
+    """Run a command in a session of its own, and return its exit code; what ends this process ends the command, too.
+
+    In one session, Ctrl-C would reach the helpers that Dagster starts, which answer with tracebacks.
+    """
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with `&` would ignore it
+    tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    process = subprocess.Popen([*tied, *command], start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+        with contextlib.suppress(ProcessLookupError):  # there was nobody left
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def serve(host: str, port: int) -> NoReturn:
+    """Become Dagster's web server."""
+    os.environ.setdefault("PYTHONWARNINGS", SUPERSEDED)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # `&` ignores it, and by it Dagster stops its parts
+    address = ["--host", host, "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", "--module-name", DEFINITIONS, *address])
 
 
 def parse_arguments() -> argparse.Namespace:

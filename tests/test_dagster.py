@@ -248,7 +248,8 @@ def test_a_killed_run_is_made_good_by_the_next_and_two_at_once_take_turns(
     warehouse, models_only = new_warehouse(), {"DBT_EXCLUDE_RESOURCE_TYPES": "test unit_test"}
     with warehouse.start("run", env=models_only) as killed:
         wait_until(killed, lambda: has_table(warehouse, "marts.dim_event"))
-        os.killpg(killed.pid, signal.SIGKILL)
+        for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
+            process.kill()
         killed.communicate(timeout=60)
     assert not has_table(warehouse, "marts.load_audit"), "it was killed too late"
 
@@ -259,6 +260,18 @@ def test_a_killed_run_is_made_good_by_the_next_and_two_at_once_take_turns(
     assert sum("was killed; this one goes on where it ended" in output for output in outputs) >= 1
     assert warehouse.differs_from_plain_build() == []
     assert warehouse.database.query("select count(*), count(distinct path) from raw._batches") == [(57, 57)]
+
+
+def test_ctrl_c_ends_a_run_and_all_that_it_has_started(ran: Warehouse) -> None:
+    with ran.start("run") as run:
+        assert any("START" in line for line in run.stdout), "dbt never began"
+        processes = psutil.Process(run.pid).children(recursive=True)
+        os.killpg(run.pid, signal.SIGINT)
+        output = run.communicate(timeout=60)[0]
+    assert run.returncode == 130
+    assert re.search(r"^failed   build$\s+^interrupted$", output, re.M), output
+    assert "Traceback" not in output
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
 def has_table(warehouse: Warehouse, name: str) -> bool:

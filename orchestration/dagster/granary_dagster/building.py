@@ -1,6 +1,8 @@
 """Everything after raw: the dbt project, one asset per model and seed, one check per data test."""
 
+import contextlib
 import json
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -80,11 +82,19 @@ def build_assets() -> dg.AssetsDefinition:
     def build(context: dg.AssetExecutionContext, dbt: DbtCliResource, granary: Granary) -> Iterator[Any]:
         specs = {spec.key.to_python_identifier(): spec for spec in context.assets_def.specs}
         # In dbt's own target folder, where the quality report looks for the tests' results.
-        for event in dbt.cli(["build"], context=context, target_path=target_directory()).stream():
-            if isinstance(event, dg.Output):
-                node = manifest["nodes"][specs[event.output_name].metadata["dagster_dbt/unique_id"]]
-                context.add_output_metadata(built(node), output_name=event.output_name)
-            yield event
+        invocation = dbt.cli(["build"], context=context, target_path=target_directory())
+        events = invocation.stream()
+        try:
+            for event in events:
+                if isinstance(event, dg.Output):
+                    node = manifest["nodes"][specs[event.output_name].metadata["dagster_dbt/unique_id"]]
+                    context.add_output_metadata(built(node), output_name=event.output_name)
+                yield event
+        except dg.DagsterExecutionInterruptedError:
+            invocation.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(Exception):
+                list(events)  # dbt's last words: dagster-dbt would complain if nobody took them
+            raise
 
     return build
 

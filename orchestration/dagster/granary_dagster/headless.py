@@ -81,6 +81,8 @@ def reason(event: dg.DagsterEvent) -> str:
     error = data.error
     while error.cause:
         error = error.cause
+    if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+        return "interrupted"
     return error.message.strip()
 
 

@@ -47,9 +47,13 @@ class Granary(dg.ConfigurableResource):
         program = [str(ROOT / command[0]), *command[1:]]
         with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             lines = []
-            for line in process.stdout:
-                lines.append(line.rstrip())
-                print(lines[-1], flush=True)
+            try:
+                for line in process.stdout:
+                    lines.append(line.rstrip())
+                    print(lines[-1], flush=True)
+            except BaseException:  # the run is to end
+                process.terminate()
+                raise
         if process.returncode:
             errors = [line for line in lines if line.startswith("error:")] or lines[-3:]
             raise dg.Failure(f"{' '.join(command[:2])}: exit code {process.returncode}\n" + "\n".join(errors))
