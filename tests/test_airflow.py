@@ -18,7 +18,7 @@ import pytest
 import requests
 
 import run_airflow
-from conftest import MODELS_ONLY, ROOT, Database, free_port, run_command, scratch_directory
+from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory
 from copies import differences
 from warehouse import LOCK_KEY
 
@@ -74,8 +74,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def warehouse(new_database: Callable[[], Database], home: Path, data: Path) -> Database:
-    """A warehouse into which nothing was ever loaded; what leads Airflow there."""
-    created = new_database()
+    """A warehouse with the initial data, and what leads Airflow there."""
+    created = new_build(new_database, "--initial")
     settings = {
         "GRANARY_AIRFLOW_HOME": str(home),
         "GRANARY_DATA": str(data),
@@ -117,7 +117,12 @@ def deliver(data: Path, batches: str) -> None:
 
 
 def assert_as_if_built_in_one(database: Database) -> None:
-    done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env={"GRANARY_SCHEMA_PREFIX": SECOND})
+    """See that a build of everything, in a copy of its own, gives the same rows."""
+    target = (
+        f"{database.environment['DBT_TARGET_PATH']}/{SECOND}"  # else dbt parses all again, here and in the next run
+    )
+    env = {"GRANARY_SCHEMA_PREFIX": SECOND, "DBT_TARGET_PATH": target}
+    done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env=env)
     assert done.returncode == 0, done.stdout
     assert differences(database, SECOND) == []
 
@@ -162,16 +167,17 @@ def test_the_tasks_are_a_chain_with_limits(described: dict) -> None:
     assert described["runs_at_once"] == 1
 
 
-def test_the_layers_are_all_there_is_to_build_and_each_has_its_own(described: dict) -> None:
-    everything = nodes()
-    layers = {name: nodes("--select", *paths) for name, paths in described["layers"].items()}
+def test_the_layers_are_all_there_is_to_build_and_each_has_its_own(described: dict, warehouse: Database) -> None:
+    everything = nodes(warehouse)
+    layers = {name: nodes(warehouse, "--select", *paths) for name, paths in described["layers"].items()}
     assert {name.partition(".")[0] for name in everything} == {"model", "seed", "test", "unit_test"}
     assert sorted(node for layer in layers.values() for node in layer) == sorted(everything)
 
 
-def nodes(*selection: str) -> list[str]:
-    """What dbt would build."""
-    done = run_command("bin/dbt", "--quiet", "ls", "--output", "json", "--output-keys", "unique_id", *selection)
+def nodes(warehouse: Database, *selection: str) -> list[str]:
+    """What dbt would build, unit tests included."""
+    command = ("bin/dbt", "--quiet", "ls", "--output", "json", "--output-keys", "unique_id", *selection)
+    done = warehouse.run(*command, env={"DBT_EXCLUDE_RESOURCE_TYPES": ""})
     assert done.returncode == 0, done.stdout
     found = [json.loads(line)["unique_id"] for line in done.stdout.splitlines()]
     return [name for name in found if not name.startswith(("source.", "exposure.", "metric."))]
@@ -180,21 +186,31 @@ def nodes(*selection: str) -> list[str]:
 # -- Runs, on one warehouse, one after the other -----------------------------------------------------------------------
 
 
-def test_an_empty_warehouse_has_nothing_to_report(warehouse: Database, tmp_path: Path) -> None:
-    nothing = Database(warehouse.name, warehouse.environment | {"GRANARY_DATA": str(tmp_path)})
-    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", *MODELS_ONLY)):
-        assert nothing.run(*command).returncode == 0
-    done = run_tasks(nothing, "check_mart_quality")
-    assert done.returncode == 1
-    assert "marts.course_engagement has no rows, so there is nothing to report" in done.stdout + done.stderr
-
-
-def test_a_run_builds_the_warehouse_and_writes_the_report(warehouse: Database, report: Path, tmp_path: Path) -> None:
-    done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
+def test_a_load_between_two_tasks_is_caught_up_with(warehouse: Database, data: Path) -> None:
+    deliver(data, "batch_001")
+    assert warehouse.run("bin/ingest").returncode == 0
+    done = run_tasks(warehouse, "marts", retries=1)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"^dbt build: .* in \d+ s: all passed$", done.stdout, flags=re.MULTILINE)) == 3
-    builds = warehouse.query("select command, status from raw._builds where selection is not null")
-    assert builds == [("build", "passed")] * 3
+    assert done.stdout.count("Failure in test") > 0, "the layers didn't differ, so the first try should not fail"
+
+
+def test_a_run_waits_for_one_that_is_killed_and_brings_all_up_to_date(
+    warehouse: Database, data: Path, report: Path, tmp_path: Path
+) -> None:
+    deliver(data, "batch_00[23]")
+    count = "select count(*) from intermediate.int_tickets__order_versions"
+    before = warehouse.query(count)
+    with start(warehouse, "bin/airflow", "run", DATE) as first:
+        until(lambda: warehouse.query(count) != before, first)
+        with start(warehouse, "bin/airflow", "run", DATE) as second:
+            assert second.stdout.readline().startswith("waiting until the Airflow that is running in ")
+            processes = psutil.Process(first.pid).children(recursive=True)
+            first.kill()  # only this one: what it started must end with it
+            first.communicate(timeout=60)
+            assert psutil.wait_procs(processes, timeout=10)[1] == []
+            said = second.communicate(timeout=RUN_TIMEOUT)[0]
+    assert second.returncode == 0, said
+    assert len(re.findall(r"^dbt build: .* in \d+ s: all passed$", said, flags=re.MULTILINE)) == 3
     warehouse.run("bin/report", "course_engagement", "--date", DATE, "--output-dir", tmp_path)
     assert report.read_bytes() == (tmp_path / report.name).read_bytes()
     assert report.read_text().count("\n") > 30
@@ -205,28 +221,33 @@ def test_a_run_builds_the_warehouse_and_writes_the_report(warehouse: Database, r
     ("broken", "mended", "said"),
     [
         (
-            "update marts.money_reconciliation set difference_usd = 1 where step_number = 1",
-            "update marts.money_reconciliation set difference_usd = 0 where step_number = 1",
-            "Failure in test money_is_reconciled",
+            "alter table marts.course_engagement rename to kept;create table marts.course_engagement (like marts.kept)",
+            "drop table marts.course_engagement; alter table marts.kept rename to course_engagement",
+            ["marts.course_engagement has no rows, so there is nothing to report"],
         ),
         (
+            "update marts.money_reconciliation set difference_usd = 1 where step_number = 1;"
             "update marts.dim_course set course_id = null where course_id = 'k_01'",
+            "update marts.money_reconciliation set difference_usd = 0 where step_number = 1;"
             "update marts.dim_course set course_id = 'k_01' where course_id is null",
-            "Failure in test not_null_dim_course_course_id",
+            ["Failure in test money_is_reconciled", "Failure in test not_null_dim_course_course_id"],
         ),
         (
             "update raw._batches set finished_at = finished_at - interval '8 days' where feed = 'courses'",
             "update raw._batches set finished_at = finished_at + interval '8 days' where feed = 'courses'",
-            "ERROR STALE freshness of courses.",
+            ["ERROR STALE freshness of courses."],
         ),
     ],
+    ids=["no rows", "tests", "freshness"],
 )
-def test_the_marts_are_looked_at_before_the_report(warehouse: Database, broken: str, mended: str, said: str) -> None:
+def test_the_marts_are_looked_at_before_the_report(
+    warehouse: Database, broken: str, mended: str, said: list[str]
+) -> None:
     warehouse.query(broken)
     done = run_tasks(warehouse, "check_mart_quality")
     warehouse.query(mended)
     assert done.returncode == 1
-    assert said in done.stdout
+    assert [text for text in said if text not in done.stdout] == []
 
 
 def test_a_run_without_a_date_takes_the_day_on_which_it_was_due(warehouse: Database) -> None:
@@ -238,31 +259,6 @@ def test_a_run_without_a_date_takes_the_day_on_which_it_was_due(warehouse: Datab
     assert f"{reports / today}: " in done.stdout
     if not existed:
         (reports / today).unlink()
-
-
-def test_a_load_between_two_tasks_is_caught_up_with(warehouse: Database, data: Path) -> None:
-    deliver(data, "batch_001")
-    assert warehouse.run("bin/ingest").returncode == 0
-    done = run_tasks(warehouse, "marts", retries=1)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Failure in test") > 0, "the layers didn't differ, so the first try should not fail"
-    assert_as_if_built_in_one(warehouse)
-
-
-def test_a_second_run_waits_and_repairs_what_a_killed_one_left(warehouse: Database, data: Path, report: Path) -> None:
-    deliver(data, "batch_00[23]")
-    count = "select count(*) from intermediate.int_tickets__order_versions"
-    before = warehouse.query(count)
-    with start(warehouse, "bin/airflow", "run", DATE) as first:
-        until(lambda: warehouse.query(count) != before, first)
-        with start(warehouse, "bin/airflow", "run", DATE) as second:
-            assert second.stdout.readline().startswith("waiting until the Airflow that is running in ")
-            first.kill()  # only this one: what it started must end with it
-            first.communicate(timeout=60)
-            said = second.communicate(timeout=RUN_TIMEOUT)[0]
-    assert second.returncode == 0, said
-    assert report.exists()
-    assert_as_if_built_in_one(warehouse)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -284,7 +280,7 @@ def test_a_task_has_a_limit_of_time(warehouse: Database) -> None:
     with lock(warehouse):
         done = run_tasks(warehouse, "ingest", timeout=5)
         assert done.returncode == 1
-        assert "ingest failed: Timeout" in done.stdout
+        assert "ingest failed: it took longer than 0:00:05 hours\n" in done.stdout
         assert count_of_waiting(warehouse) == 0
 
 
