@@ -32,12 +32,14 @@ RUN_TIMEOUT = 900  # seconds: it is half a minute of work, on machines that may 
 
 DESCRIBE = """
 import json, granary
+from airflow.dag_processing.bundles.manager import DagBundlesManager
 dag = granary.granary()
 print(json.dumps({
     "order": [[task.task_id, sorted(task.downstream_task_ids)] for task in dag.topological_sort()],
     "has_limits": all(task.retries and task.execution_timeout for task in dag.tasks) and dag.dagrun_timeout is not None,
     "runs_at_once": dag.max_active_runs,
     "layers": granary.LAYERS,
+    "bundles": [bundle.name for bundle in DagBundlesManager().get_all_dag_bundles()],
 }))
 """
 # The other tasks count as done.
@@ -165,6 +167,7 @@ def test_the_tasks_are_a_chain_with_limits(described: dict) -> None:
     assert described["order"] == [[task, TASKS[number : number + 1]] for number, task in enumerate(TASKS, start=1)]
     assert described["has_limits"]
     assert described["runs_at_once"] == 1
+    assert described["bundles"] == ["dags-folder"]  # no examples
 
 
 def test_the_layers_are_all_there_is_to_build_and_each_has_its_own(described: dict, warehouse: Database) -> None:
@@ -197,7 +200,7 @@ def test_a_load_between_two_tasks_is_caught_up_with(warehouse: Database, data: P
 def test_a_run_waits_for_one_that_is_killed_and_brings_all_up_to_date(
     warehouse: Database, data: Path, report: Path, tmp_path: Path
 ) -> None:
-    deliver(data, "batch_00[23]")
+    deliver(data, "batch_*")
     count = "select count(*) from intermediate.int_tickets__order_versions"
     before = warehouse.query(count)
     with start(warehouse, "bin/airflow", "run", DATE) as first:
@@ -297,6 +300,7 @@ def test_a_failed_test_turns_the_run_red(warehouse: Database, report: Path) -> N
 
 def test_a_bad_batch_turns_the_run_red(warehouse: Database, data: Path, report: Path) -> None:
     batch = data / "incremental" / "courses" / "enrolments" / "bad.csv"
+    batch.parent.mkdir(parents=True, exist_ok=True)
     batch.write_text("enrolment_id,user_id,course_id,course_id\nn_9001,u_001,k_01,k_02\n")
     done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
     batch.unlink()
