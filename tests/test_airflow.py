@@ -137,10 +137,14 @@ def lock(database: Database) -> Iterator[None]:
         yield
 
 
-def count_of_waiting(database: Database) -> int:
-    """How many wait for the lock; a session on the server ends a moment after its process."""
-    time.sleep(2)
+def waiting(database: Database) -> int:
+    """How many wait for the lock."""
     return database.query("select count(*) from pg_locks where locktype = 'advisory' and not granted")[0][0]
+
+
+def assert_nobody_waits(database: Database) -> None:
+    time.sleep(2)  # a session on the server ends a moment after its process
+    assert waiting(database) == 0
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen) -> None:
@@ -267,16 +271,14 @@ def test_a_run_without_a_date_takes_the_day_on_which_it_was_due(warehouse: Datab
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_stopped_leaves_nothing_behind(warehouse: Database, number: int, code: int) -> None:
     with lock(warehouse), start(warehouse, "bin/airflow", "run", DATE) as run:
-        said = ""
-        while not said.endswith(") ...\n"):  # the load waits
-            said += run.stdout.readline() or pytest.fail(said)
+        until(lambda: waiting(warehouse), run)
         processes = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(number)
-        said += run.communicate(timeout=30)[0]
+        said = run.communicate(timeout=30)[0]
         assert run.returncode == code
         assert "Traceback" not in said
         assert [process for process in processes if process.is_running()] == []
-        assert count_of_waiting(warehouse) == 0
+        assert_nobody_waits(warehouse)
 
 
 def test_a_task_has_a_limit_of_time(warehouse: Database) -> None:
@@ -284,7 +286,7 @@ def test_a_task_has_a_limit_of_time(warehouse: Database) -> None:
         done = run_tasks(warehouse, "ingest", timeout=5)
         assert done.returncode == 1
         assert "ingest failed: it took longer than 0:00:05 hours\n" in done.stdout
-        assert count_of_waiting(warehouse) == 0
+        assert_nobody_waits(warehouse)
 
 
 def test_a_failed_test_turns_the_run_red(warehouse: Database, report: Path) -> None:
