@@ -268,7 +268,7 @@ def test_a_run_without_a_date_takes_the_day_on_which_it_was_due(warehouse: Datab
         (reports / today).unlink()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_run_that_is_stopped_leaves_nothing_behind(warehouse: Database, number: int, code: int) -> None:
     with lock(warehouse), start(warehouse, "bin/airflow", "run", DATE) as run:
         until(lambda: waiting(warehouse), run)
@@ -277,7 +277,7 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(warehouse: Database, number
         said = run.communicate(timeout=30)[0]
         assert run.returncode == code
         assert "Traceback" not in said
-        assert [process for process in processes if process.is_running()] == []
+        assert psutil.wait_procs(processes, timeout=5)[1] == []
         assert_nobody_waits(warehouse)
 
 
