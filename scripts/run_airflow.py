@@ -162,7 +162,7 @@ def end_leftovers() -> None:
 
 def run_once(arguments: list[str]) -> int:
     """Run the DAG once and return the exit code."""
-    parser = argparse.ArgumentParser("bin/airflow run", add_help=False)
+    parser = argparse.ArgumentParser("bin/airflow run")
     parser.add_argument("date", nargs="?", default=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}")
     date = parser.parse_args(arguments).date
     if not re.fullmatch(r"(19[7-9]|2\d\d)\d-\d\d-\d\d", date) or not is_day(date):
@@ -188,7 +188,7 @@ def is_day(text: str) -> bool:
 
 def serve(arguments: list[str]) -> NoReturn:
     """Run all parts of Airflow until Ctrl-C, or until one of them ends."""
-    parser = argparse.ArgumentParser("bin/airflow serve", add_help=False)
+    parser = argparse.ArgumentParser("bin/airflow serve")
     parser.add_argument("--port", type=int, default=8080)
     port = parser.parse_args(arguments).port
     check_address("127.0.0.1", port)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,26 +18,28 @@ import pytest
 import requests
 
 import run_airflow
-from conftest import NEUTRAL, ROOT, Database, free_port, run_command, scratch_directory
+from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory
 from copies import differences
+from warehouse import LOCK_KEY
 
 pytestmark = pytest.mark.orchestration
 
 PYTHON = run_airflow.AIRFLOW.with_name("python")
 DATE = "1999-12-31"  # of no report that anybody keeps
 SECOND = "second_"
-MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")
 TASKS = ["ingest", "staging", "intermediate", "marts", "check_mart_quality", "export_report"]
 RUN_TIMEOUT = 900  # seconds: it is half a minute of work, on machines that may be busy
 
 DESCRIBE = """
 import json, granary
+from airflow.dag_processing.bundles.manager import DagBundlesManager
 dag = granary.granary()
 print(json.dumps({
     "order": [[task.task_id, sorted(task.downstream_task_ids)] for task in dag.topological_sort()],
     "has_limits": all(task.retries and task.execution_timeout for task in dag.tasks) and dag.dagrun_timeout is not None,
     "runs_at_once": dag.max_active_runs,
     "layers": granary.LAYERS,
+    "bundles": [bundle.name for bundle in DagBundlesManager().get_all_dag_bundles()],
 }))
 """
 # The other tasks count as done.
@@ -46,6 +48,7 @@ import datetime, re, sys, granary
 dag = granary.granary()
 for task in dag.tasks:
     task.retries, task.retry_delay = int(sys.argv[3]), datetime.timedelta(0)
+    task.execution_timeout = datetime.timedelta(seconds=float(sys.argv[4]))
 date = datetime.datetime.fromisoformat(sys.argv[1]).replace(tzinfo=datetime.timezone.utc) if sys.argv[1] else None
 run = dag.test(logical_date=date, mark_success_pattern=re.compile(f"(?!{sys.argv[2]}$).*"))
 sys.exit(run.state != "success")
@@ -73,9 +76,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def warehouse(new_database: Callable[[], Database], home: Path, data: Path) -> Database:
-    """A warehouse into which nothing was ever loaded; what leads Airflow there."""
-    created = new_database()
-    return Database(created.name, created.environment | {"GRANARY_AIRFLOW_HOME": str(home), "GRANARY_DATA": str(data)})
+    """A warehouse with the initial data, and what leads Airflow there."""
+    created = new_build(new_database, "--initial")
+    settings = {
+        "GRANARY_AIRFLOW_HOME": str(home),
+        "GRANARY_DATA": str(data),
+        "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test",  # a quarter of a build, and they see nothing of what is loaded
+    }
+    return Database(created.name, created.environment | settings)
 
 
 @pytest.fixture
@@ -87,19 +95,19 @@ def report() -> Iterator[Path]:
     path.unlink(missing_ok=True)
 
 
-def start(database: Database, *command: str) -> subprocess.Popen:
-    environment = {**os.environ, **NEUTRAL, **database.environment}
-    return subprocess.Popen(
-        [ROOT / command[0], *command[1:]], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+def start(database: Database, *command: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Start a command in a session of its own, as a terminal does."""
+    return database.start(*command, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def run_task(database: Database, name: str, *, date: str = DATE, retries: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run one task of the DAG, as if those before it had succeeded."""
+def run_tasks(
+    database: Database, pattern: str, *, date: str = DATE, retries: int = 0, timeout: float = RUN_TIMEOUT
+) -> subprocess.CompletedProcess[str]:
+    """Run the tasks of the DAG whose names fit, as if the others had succeeded; `timeout`: of each, in seconds."""
     settings = run_airflow.environment() | database.environment
     settings |= {"PYTHONPATH": str(ROOT / "orchestration" / "airflow" / "dags")}
-    return run_command(PYTHON, "-c", RUN_SOME, date, name, str(retries), env=settings, timeout=RUN_TIMEOUT)
+    arguments = (date, pattern, str(retries), str(timeout))
+    return run_command(PYTHON, "-c", RUN_SOME, *arguments, env=settings, timeout=RUN_TIMEOUT)
 
 
 def deliver(data: Path, batches: str) -> None:
@@ -111,9 +119,32 @@ def deliver(data: Path, batches: str) -> None:
 
 
 def assert_as_if_built_in_one(database: Database) -> None:
-    done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env={"GRANARY_SCHEMA_PREFIX": SECOND})
+    """See that a build of everything, in a copy of its own, gives the same rows."""
+    target = (
+        f"{database.environment['DBT_TARGET_PATH']}/{SECOND}"  # else dbt parses all again, here and in the next run
+    )
+    env = {"GRANARY_SCHEMA_PREFIX": SECOND, "DBT_TARGET_PATH": target}
+    done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env=env)
     assert done.returncode == 0, done.stdout
     assert differences(database, SECOND) == []
+
+
+@contextmanager
+def lock(database: Database) -> Iterator[None]:
+    """Hold the lock of loads and builds, so that a task waits."""
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+        yield
+
+
+def waiting(database: Database) -> int:
+    """How many wait for the lock."""
+    return database.query("select count(*) from pg_locks where locktype = 'advisory' and not granted")[0][0]
+
+
+def assert_nobody_waits(database: Database) -> None:
+    time.sleep(2)  # a session on the server ends a moment after its process
+    assert waiting(database) == 0
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen) -> None:
@@ -140,18 +171,20 @@ def test_the_tasks_are_a_chain_with_limits(described: dict) -> None:
     assert described["order"] == [[task, TASKS[number : number + 1]] for number, task in enumerate(TASKS, start=1)]
     assert described["has_limits"]
     assert described["runs_at_once"] == 1
+    assert described["bundles"] == ["dags-folder"]  # no examples
 
 
-def test_the_layers_are_all_there_is_to_build_and_each_has_its_own(described: dict) -> None:
-    everything = nodes()
-    layers = {name: nodes("--select", *paths) for name, paths in described["layers"].items()}
-    assert len(everything) > 500
+def test_the_layers_are_all_there_is_to_build_and_each_has_its_own(described: dict, warehouse: Database) -> None:
+    everything = nodes(warehouse)
+    layers = {name: nodes(warehouse, "--select", *paths) for name, paths in described["layers"].items()}
+    assert {name.partition(".")[0] for name in everything} == {"model", "seed", "test", "unit_test"}
     assert sorted(node for layer in layers.values() for node in layer) == sorted(everything)
 
 
-def nodes(*selection: str) -> list[str]:
-    """What dbt would build."""
-    done = run_command("bin/dbt", "--quiet", "ls", "--output", "json", "--output-keys", "unique_id", *selection)
+def nodes(warehouse: Database, *selection: str) -> list[str]:
+    """What dbt would build, unit tests included."""
+    command = ("bin/dbt", "--quiet", "ls", "--output", "json", "--output-keys", "unique_id", *selection)
+    done = warehouse.run(*command, env={"DBT_EXCLUDE_RESOURCE_TYPES": ""})
     assert done.returncode == 0, done.stdout
     found = [json.loads(line)["unique_id"] for line in done.stdout.splitlines()]
     return [name for name in found if not name.startswith(("source.", "exposure.", "metric."))]
@@ -160,21 +193,31 @@ def nodes(*selection: str) -> list[str]:
 # -- Runs, on one warehouse, one after the other -----------------------------------------------------------------------
 
 
-def test_an_empty_warehouse_has_nothing_to_report(warehouse: Database, tmp_path: Path) -> None:
-    nothing = Database(warehouse.name, warehouse.environment | {"GRANARY_DATA": str(tmp_path)})
-    for command in (("bin/ingest",), ("bin/dbt", "--quiet", "build", *MODELS_ONLY)):
-        assert nothing.run(*command).returncode == 0
-    done = run_task(nothing, "check_mart_quality")
-    assert done.returncode == 1
-    assert "marts.course_engagement has no rows, so there is nothing to report" in done.stdout + done.stderr
-
-
-def test_a_run_builds_the_warehouse_and_writes_the_report(warehouse: Database, report: Path, tmp_path: Path) -> None:
-    done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
+def test_a_load_between_two_tasks_is_caught_up_with(warehouse: Database, data: Path) -> None:
+    deliver(data, "batch_001")
+    assert warehouse.run("bin/ingest").returncode == 0
+    done = run_tasks(warehouse, "marts", retries=1)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"^dbt build: .* in \d+ s: all passed$", done.stdout, flags=re.MULTILINE)) == 3
-    builds = warehouse.query("select command, status from raw._builds where selection is not null")
-    assert builds == [("build", "passed")] * 3
+    assert done.stdout.count("Failure in test") > 0, "the layers didn't differ, so the first try should not fail"
+
+
+def test_a_run_waits_for_one_that_is_killed_and_brings_all_up_to_date(
+    warehouse: Database, data: Path, report: Path, tmp_path: Path
+) -> None:
+    deliver(data, "batch_*")
+    count = "select count(*) from intermediate.int_tickets__order_versions"
+    before = warehouse.query(count)
+    with start(warehouse, "bin/airflow", "run", DATE) as first:
+        until(lambda: warehouse.query(count) != before, first)
+        with start(warehouse, "bin/airflow", "run", DATE) as second:
+            assert second.stdout.readline().startswith("waiting until the Airflow that is running in ")
+            processes = psutil.Process(first.pid).children(recursive=True)
+            first.kill()  # only this one: what it started must end with it
+            first.communicate(timeout=60)
+            assert psutil.wait_procs(processes, timeout=10)[1] == []
+            said = second.communicate(timeout=RUN_TIMEOUT)[0]
+    assert second.returncode == 0, said
+    assert len(re.findall(r"^dbt build: .* in \d+ s: all passed$", said, flags=re.MULTILINE)) == 3
     warehouse.run("bin/report", "course_engagement", "--date", DATE, "--output-dir", tmp_path)
     assert report.read_bytes() == (tmp_path / report.name).read_bytes()
     assert report.read_text().count("\n") > 30
@@ -185,87 +228,89 @@ def test_a_run_builds_the_warehouse_and_writes_the_report(warehouse: Database, r
     ("broken", "mended", "said"),
     [
         (
-            "update marts.money_reconciliation set difference_usd = 1 where step_number = 1",
-            "update marts.money_reconciliation set difference_usd = 0 where step_number = 1",
-            "Failure in test money_is_reconciled",
+            "alter table marts.course_engagement rename to kept;create table marts.course_engagement (like marts.kept)",
+            "drop table marts.course_engagement; alter table marts.kept rename to course_engagement",
+            ["marts.course_engagement has no rows, so there is nothing to report"],
         ),
         (
+            "update marts.money_reconciliation set difference_usd = 1 where step_number = 1;"
             "update marts.dim_course set course_id = null where course_id = 'k_01'",
+            "update marts.money_reconciliation set difference_usd = 0 where step_number = 1;"
             "update marts.dim_course set course_id = 'k_01' where course_id is null",
-            "Failure in test not_null_dim_course_course_id",
+            ["Failure in test money_is_reconciled", "Failure in test not_null_dim_course_course_id"],
         ),
         (
             "update raw._batches set finished_at = finished_at - interval '8 days' where feed = 'courses'",
             "update raw._batches set finished_at = finished_at + interval '8 days' where feed = 'courses'",
-            "ERROR STALE freshness of courses.",
+            ["ERROR STALE freshness of courses."],
         ),
     ],
+    ids=["no rows", "tests", "freshness"],
 )
-def test_the_marts_are_looked_at_before_the_report(warehouse: Database, broken: str, mended: str, said: str) -> None:
+def test_the_marts_are_looked_at_before_the_report(
+    warehouse: Database, broken: str, mended: str, said: list[str]
+) -> None:
     warehouse.query(broken)
-    done = run_task(warehouse, "check_mart_quality")
+    done = run_tasks(warehouse, "check_mart_quality")
     warehouse.query(mended)
     assert done.returncode == 1
-    assert said in done.stdout
+    assert [text for text in said if text not in done.stdout] == []
 
 
 def test_a_run_without_a_date_takes_the_day_on_which_it_was_due(warehouse: Database) -> None:
     reports = ROOT / "output" / "reports"
     today = f"course_engagement_{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}.csv"
     existed = (reports / today).exists()
-    done = run_task(warehouse, "export_report", date="")
+    done = run_tasks(warehouse, "export_report", date="")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{reports / today}: " in done.stdout
     if not existed:
         (reports / today).unlink()
 
 
-def test_a_load_between_two_tasks_is_caught_up_with(warehouse: Database, data: Path) -> None:
-    deliver(data, "batch_001")
-    assert warehouse.run("bin/ingest").returncode == 0
-    done = run_task(warehouse, "marts", retries=1)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Failure in test") > 0, "the layers didn't differ, so the first try should not fail"
-    assert_as_if_built_in_one(warehouse)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_run_that_is_stopped_leaves_nothing_behind(warehouse: Database, number: int, code: int) -> None:
+    with lock(warehouse), start(warehouse, "bin/airflow", "run", DATE) as run:
+        until(lambda: waiting(warehouse), run)
+        processes = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(number)
+        said = run.communicate(timeout=30)[0]
+        assert run.returncode == code
+        assert "Traceback" not in said
+        assert psutil.wait_procs(processes, timeout=5)[1] == []
+        assert_nobody_waits(warehouse)
 
 
-def test_a_second_run_waits_and_repairs_what_a_killed_one_left(warehouse: Database, data: Path, report: Path) -> None:
-    deliver(data, "batch_00[23]")
-    count = "select count(*) from intermediate.int_tickets__order_versions"
-    before = warehouse.query(count)
-    first = start(warehouse, "bin/airflow", "run", DATE)
-    until(lambda: warehouse.query(count) != before, first)
-    second = start(warehouse, "bin/airflow", "run", DATE)
-    assert second.stdout.readline().startswith("waiting until the Airflow that is running in ")
-    first.kill()  # only this one: what it started must end with it
-    first.communicate(timeout=60)
-    said = second.communicate(timeout=RUN_TIMEOUT)[0]
-    assert second.returncode == 0, said
-    assert report.exists()
-    assert_as_if_built_in_one(warehouse)
+def test_a_task_has_a_limit_of_time(warehouse: Database) -> None:
+    with lock(warehouse):
+        done = run_tasks(warehouse, "ingest", timeout=5)
+        assert done.returncode == 1
+        assert "ingest failed: it took longer than 0:00:05 hours\n" in done.stdout
+        assert_nobody_waits(warehouse)
 
 
 def test_a_failed_test_turns_the_run_red(warehouse: Database, report: Path) -> None:
     warehouse.query("update marts.fct_orders set order_total_usd = order_total_usd + 1 where order_id = 'o_00028'")
-    done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
+    done = run_tasks(warehouse, ".*")
     warehouse.query("update marts.fct_orders set order_total_usd = order_total_usd - 1 where order_id = 'o_00028'")
     assert done.returncode == 1
-    assert "Traceback" not in done.stdout + done.stderr
     assert "marts failed: bin/dbt ended with exit code 1" in done.stdout
     assert "Failure in test order_totals_are_conserved (tests/order_totals_are_conserved.sql)" in done.stdout
-    assert done.stdout.count("$ bin/dbt --bar build") == 4  # the marts twice, the second time with all before them
     assert "$ bin/report" not in done.stdout
     assert not report.exists()
 
 
 def test_a_bad_batch_turns_the_run_red(warehouse: Database, data: Path, report: Path) -> None:
     batch = data / "incremental" / "courses" / "enrolments" / "bad.csv"
+    batch.parent.mkdir(parents=True, exist_ok=True)
     batch.write_text("enrolment_id,user_id,course_id,course_id\nn_9001,u_001,k_01,k_02\n")
     done = warehouse.run("bin/airflow", "run", DATE, timeout=RUN_TIMEOUT)
     batch.unlink()
     assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout.count("$ bin/ingest") == 2
     assert "incremental/courses/enrolments/bad.csv" in done.stdout
+    assert "ingest failed: bin/ingest ended with exit code 1" in done.stdout
     assert "$ bin/dbt" not in done.stdout
     assert not report.exists()
 
@@ -274,7 +319,7 @@ def test_a_replaced_batch_says_what_to_do(warehouse: Database, data: Path) -> No
     path = data / "initial" / "tickets" / "events.csv"
     path.write_text(path.read_text() + "e_99,Later,later\n")
     assert warehouse.run("bin/ingest", "--replace", "tickets/events/initial").returncode == 0
-    done = run_task(warehouse, "staging")
+    done = run_tasks(warehouse, "staging")
     assert done.returncode == 1
     assert "Rebuild once: bin/dbt build --full-refresh" in done.stdout + done.stderr
 
@@ -284,8 +329,7 @@ def test_a_replaced_batch_says_what_to_do(warehouse: Database, data: Path) -> No
 
 def test_the_server_knows_the_dag_and_leaves_nothing_behind(warehouse: Database) -> None:
     port = free_port()
-    server = start(warehouse, "bin/airflow", "serve", "--port", str(port))
-    try:
+    with start(warehouse, "bin/airflow", "serve", "--port", str(port)) as server:
         assert server.stdout.readline() == f"Airflow is at http://127.0.0.1:{port}, without a login. Ctrl-C stops it.\n"
         parts = psutil.Process(server.pid).children(recursive=True)
         address = f"http://127.0.0.1:{port}"
@@ -298,7 +342,6 @@ def test_the_server_knows_the_dag_and_leaves_nothing_behind(warehouse: Database)
         session.close()
         listening = [c.laddr for part in parts for c in part.net_connections("inet") if c.status == "LISTEN"]
         assert {(found.ip, found.port) for found in listening} == {("127.0.0.1", port)}
-    finally:
         server.send_signal(signal.SIGINT)
         said = server.communicate(timeout=60)[0]
     assert server.returncode == 130, said

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 
 ROOT = Path(__file__).resolve().parents[3]
 REPORT = "course_engagement"
@@ -60,6 +60,11 @@ def run(*command: str) -> list[str]:
     return lines
 
 
+def ask(question: str) -> list[str]:
+    """Return the rows of a query as text; raise as `run` does."""
+    return run("bin/warehouse", "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", question)
+
+
 def build(layer: str) -> None:
     """Build a layer and run its tests.
 
@@ -74,8 +79,16 @@ def build(layer: str) -> None:
 
 def say_why(context: dict[str, Any]) -> None:
     """Print in a line why a task failed, for those who don't see Airflow's own log."""
-    reason = str(context["exception"]).partition("\n")[0].rstrip(":")
-    print(f"{context['ti'].task_id} failed: {reason or type(context['exception']).__name__}", flush=True)
+    error, limit = context["exception"], context["task"].execution_timeout
+    reason = f"it took longer than {limit} hours" if isinstance(error, AirflowTaskTimeout) else str(error)
+    first_line = reason.partition("\n")[0].rstrip(":") or type(error).__name__
+    print(f"{context['ti'].task_id} failed: {first_line}", flush=True)
+
+
+def say_why_and_when(context: dict[str, Any]) -> None:
+    """Print also when the task is tried again."""
+    say_why(context)
+    print(f"{context['ti'].task_id} is tried again in {context['task'].retry_delay.seconds} seconds", flush=True)
 
 
 @dag(
@@ -87,7 +100,7 @@ def say_why(context: dict[str, Any]) -> None:
     default_args={
         "owner": "granary",
         "on_failure_callback": say_why,
-        "on_retry_callback": say_why,
+        "on_retry_callback": say_why_and_when,
         "retries": 1,
         "retry_delay": timedelta(minutes=1),
         "execution_timeout": timedelta(hours=2),  # waiting for another load or build counts, too
@@ -121,12 +134,10 @@ def granary() -> None:
     @task
     def check_mart_quality() -> None:
         """Look at the marts once more: the report has rows, keys have values, sums agree, and no feed is overdue."""
-        row_counts = dict(line.split()[:2] for line in run("bin/report", "--list") if len(line.split()) > 1)
-        if row_counts.get(REPORT) in (None, "0"):
+        if ask(f"select count(*) from marts.{REPORT}") == ["0"]:
             raise AirflowException(f"marts.{REPORT} has no rows, so there is nothing to report")
         run("bin/dbt", "--bar", "test", "--select", "path:models/marts,test_name:not_null", "path:tests")
-        delivered = run("bin/warehouse", "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", DELIVERED)
-        run("bin/dbt", "--quiet", "source", "freshness", "--select", *delivered)
+        run("bin/dbt", "--quiet", "source", "freshness", "--select", *ask(DELIVERED))
 
     @task
     def export_report() -> None:
