@@ -119,7 +119,7 @@ test_orchestration: setup ## Run the warehouse in its orchestrators, and see bad
 	@"$$ROOT/scripts/setup.sh" --dev
 	@"$$ROOT/scripts/setup.sh" --dagster
 	@"$$ROOT/scripts/setup.sh" --airflow
-	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m orchestration -n0
+	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m orchestration
 
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev

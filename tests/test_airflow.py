@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -120,10 +120,10 @@ def deliver(data: Path, batches: str) -> None:
 
 def assert_as_if_built_in_one(database: Database) -> None:
     """See that a build of everything, in a copy of its own, gives the same rows."""
-    target = (
-        f"{database.environment['DBT_TARGET_PATH']}/{SECOND}"  # else dbt parses all again, here and in the next run
-    )
-    env = {"GRANARY_SCHEMA_PREFIX": SECOND, "DBT_TARGET_PATH": target}
+    target = Path(
+        database.environment["DBT_TARGET_PATH"], SECOND
+    )  # else dbt parses all again, here and in the next run
+    env = {"GRANARY_SCHEMA_PREFIX": SECOND, "DBT_TARGET_PATH": str(target)}
     done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env=env)
     assert done.returncode == 0, done.stdout
     assert differences(database, SECOND) == []
@@ -340,12 +340,18 @@ def test_the_server_knows_the_dag_and_leaves_nothing_behind(warehouse: Database)
         assert dags_of(session, address) == [("granary", True)]
         assert session.get(f"{address}/api/v2/importErrors", timeout=30).json()["total_entries"] == 0
         session.close()
-        listening = [c.laddr for part in parts for c in part.net_connections("inet") if c.status == "LISTEN"]
-        assert {(found.ip, found.port) for found in listening} == {("127.0.0.1", port)}
+        assert {address for part in parts for address in listening(part)} == {("127.0.0.1", port)}
         server.send_signal(signal.SIGINT)
         said = server.communicate(timeout=60)[0]
     assert server.returncode == 130, said
     assert [part for part in parts if part.is_running()] == []
+
+
+def listening(process: psutil.Process) -> list[tuple[str, int]]:
+    """Where a process listens, if it is still there."""
+    with suppress(psutil.NoSuchProcess):
+        return [tuple(c.laddr) for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    return []
 
 
 def dags_of(session: requests.Session, address: str) -> list[tuple[str, bool]]:
