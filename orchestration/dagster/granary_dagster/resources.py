@@ -1,6 +1,7 @@
 """What a run can be told: which warehouse, which data folder; and how commands are run."""
 
 import contextlib
+import functools
 import os
 import re
 import subprocess
@@ -62,6 +63,7 @@ class Granary(dg.ConfigurableResource):
 # -- The data folder ---------------------------------------------------------------------------------------------------
 
 
+@functools.cache  # as the assets, which are made of them once, too
 def entities() -> dict[tuple[str, str], landing.Entity]:
     """Return the declared entities: see landing.declared_entities."""
     return landing.declared_entities(ROOT / "dbt" / "models")
