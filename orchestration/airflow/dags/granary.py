@@ -27,7 +27,7 @@ LAYERS = {
 }
 
 # A feed that was never delivered is not late.
-DELIVERED = "select distinct concat('source:', feed, '.', entity) from raw._batches where status = 'loaded'"
+DELIVERED = "select distinct concat('source:', feed, '.', entity) from raw._batches where status = 'loaded' order by 1"
 
 
 def run(*command: str) -> list[str]:
