@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any, NoReturn
 
 import requests
@@ -207,7 +208,7 @@ def print_results(command: str, results: list[Any], seconds: float) -> None:
     """Print where to look for what failed, and one line about everything that ran."""
     for result in results:
         if result.status in ("fail", "warn"):  # of tests; for errors, dbt says so itself
-            print(f"{result.status}  {result.node.name}: its SQL is in dbt/{result.node.compiled_path}")
+            print(f"{result.status}  {result.node.name}: its SQL is in {Path('dbt', result.node.compiled_path)}")
     kinds = Counter(result.node.resource_type.replace("_", " ") for result in results)
     ends = Counter(
         ENDS.get(str(result.status), str(result.status))

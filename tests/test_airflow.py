@@ -290,12 +290,17 @@ def test_a_task_has_a_limit_of_time(warehouse: Database) -> None:
 
 
 def test_a_failed_test_turns_the_run_red(warehouse: Database, report: Path) -> None:
-    warehouse.query("update marts.fct_orders set order_total_usd = order_total_usd + 1 where order_id = 'o_00028'")
+    add = "update marts.fct_orders set order_total_usd = order_total_usd + %s"
+    one = "where order_id = (select min(order_id) from marts.fct_orders)"
+    warehouse.query(f"{add} {one}", [1])
     done = run_tasks(warehouse, ".*")
-    warehouse.query("update marts.fct_orders set order_total_usd = order_total_usd - 1 where order_id = 'o_00028'")
+    warehouse.query(f"{add} {one}", [-1])
     assert done.returncode == 1
     assert "marts failed: bin/dbt ended with exit code 1" in done.stdout
     assert "Failure in test order_totals_are_conserved (tests/order_totals_are_conserved.sql)" in done.stdout
+    sql = Path(warehouse.environment["DBT_TARGET_PATH"], "compiled/granary/tests/order_totals_are_conserved.sql")
+    assert f"fail  order_totals_are_conserved: its SQL is in {sql}\n" in done.stdout
+    assert sql.exists()
     assert "$ bin/report" not in done.stdout
     assert not report.exists()
 
