@@ -109,6 +109,15 @@ def start_command(
                     os.killpg(process.pid, signal.SIGKILL)
 
 
+def wait_until(happened: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 300) -> None:
+    """Wait until something has happened, or fail: after some seconds, and when the process that should do it ends."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert process is None or process.poll() is None, process.communicate(timeout=60)
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
 def arguments_of(command: tuple[str | Path, ...], root: Path) -> list[str]:
     program = str(root / command[0]) if "/" in str(command[0]) else str(command[0])
     return [program, *map(str, command[1:])]

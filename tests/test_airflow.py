@@ -18,7 +18,7 @@ import pytest
 import requests
 
 import run_airflow
-from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory
+from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory, wait_until
 from copies import differences
 from warehouse import LOCK_KEY
 
@@ -147,15 +147,6 @@ def assert_nobody_waits(database: Database) -> None:
     assert waiting(database) == 0
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    """Wait until something is so, while a process runs."""
-    deadline = time.monotonic() + RUN_TIMEOUT
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 # -- The DAG -----------------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +199,7 @@ def test_a_run_waits_for_one_that_is_killed_and_brings_all_up_to_date(
     count = "select count(*) from intermediate.int_tickets__order_versions"
     before = warehouse.query(count)
     with start(warehouse, "bin/airflow", "run", DATE) as first:
-        until(lambda: warehouse.query(count) != before, first)
+        wait_until(lambda: warehouse.query(count) != before, first, RUN_TIMEOUT)
         with start(warehouse, "bin/airflow", "run", DATE) as second:
             assert second.stdout.readline().startswith("waiting until the Airflow that is running in ")
             processes = psutil.Process(first.pid).children(recursive=True)
@@ -271,7 +262,7 @@ def test_a_run_without_a_date_takes_the_day_on_which_it_was_due(warehouse: Datab
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_run_that_is_stopped_leaves_nothing_behind(warehouse: Database, number: int, code: int) -> None:
     with lock(warehouse), start(warehouse, "bin/airflow", "run", DATE) as run:
-        until(lambda: waiting(warehouse), run)
+        wait_until(lambda: waiting(warehouse), run, RUN_TIMEOUT)
         processes = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(number)
         said = run.communicate(timeout=30)[0]
@@ -341,7 +332,7 @@ def test_the_server_knows_the_dag_and_leaves_nothing_behind(warehouse: Database)
         token = requests.get(f"{address}/auth/token", timeout=30).json()["access_token"]
         session = requests.Session()
         session.headers["Authorization"] = f"Bearer {token}"
-        until(lambda: dags_of(session, address), server)
+        wait_until(lambda: dags_of(session, address), server, RUN_TIMEOUT)
         assert dags_of(session, address) == [("granary", True)]
         assert session.get(f"{address}/api/v2/importErrors", timeout=30).json()["total_entries"] == 0
         session.close()

@@ -13,7 +13,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ from werkzeug.test import TestResponse
 
 from api import app as api_app
 from api.endpoints import ENDPOINTS, Endpoint
-from conftest import MODELS_ONLY, Database, free_port
+from conftest import MODELS_ONLY, Database, free_port, wait_until
 
 BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 NAMES = list(BY_NAME)
@@ -783,10 +782,7 @@ def serving(database: Database, *arguments: str) -> Iterator[tuple[str, subproce
     """Run bin/api on a free port; give the address of /api/v1 and the process."""
     port = free_port()
     with database.start("bin/api", "--port", port, *arguments) as process:
-        deadline = time.monotonic() + 60
-        while fetch(f"http://127.0.0.1:{port}/api/v1/health")[0] != 200:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: fetch(f"http://127.0.0.1:{port}/api/v1/health")[0] == 200, process)
         yield f"http://127.0.0.1:{port}/api/v1", process
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=30)[1]
@@ -809,10 +805,7 @@ def fetch(address: str, token: str = "") -> tuple[int, str]:
 def test_a_rate_holds_across_workers(built: Database) -> None:
     token = make_token(built, "across workers", rate="30/day")
     with serving(built, "--workers", "2") as (address, process):
-        deadline = time.monotonic() + 30
-        while len(psutil.Process(process.pid).children()) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: len(psutil.Process(process.pid).children()) == 2, process)
         with concurrent.futures.ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda _: fetch(f"{address}/daily_sales?limit=1", token)[0], range(60)))
     assert sorted(answers) == [200] * 30 + [429] * 30

@@ -7,13 +7,12 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 import warehouse
-from conftest import ROOT, Database, run_command
+from conftest import ROOT, Database, run_command, wait_until
 
 COMMANDS = sorted(path.relative_to(ROOT) for path in (ROOT / "bin").iterdir())
 INTERRUPTED = "interrupted: the models that were being built are as they were before"
@@ -145,16 +144,11 @@ def test_a_build_can_be_interrupted(database: Database, project: Path) -> None:
     running = "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep(60)::text%'"
     running += " and pid <> pg_backend_pid()"
     with database.start(*command) as build:
-        while database.query(running) == [(0,)]:
-            assert build.poll() is None
-            time.sleep(0.1)
+        wait_until(lambda: database.query(running) != [(0,)], build)
         build.send_signal(signal.SIGINT)
         assert build.communicate(timeout=20) == ("", f"\n{INTERRUPTED}\n")
     assert build.returncode == 130
-    deadline = time.monotonic() + 10
-    while database.query(running) != [(0,)]:  # the server has noticed, too
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: database.query(running) == [(0,)], seconds=10)  # the server has noticed, too
 
 
 def test_the_stand_ins_help_where_the_hub_can_not_be_reached() -> None:

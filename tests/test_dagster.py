@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from coingecko import CoinGecko
-from conftest import MODELS_ONLY, ROOT, Database, fetch, free_port
+from conftest import MODELS_ONLY, ROOT, Database, fetch, free_port, wait_until
 from copies import differences
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.filterwarnings("ignore:sqlglotrs is deprecated")]
@@ -247,7 +247,7 @@ def test_a_killed_run_is_made_good_by_the_next_and_two_at_once_take_turns(
 ) -> None:
     warehouse, models_only = new_warehouse(), {"DBT_EXCLUDE_RESOURCE_TYPES": "test unit_test"}
     with warehouse.start("run", env=models_only) as killed:
-        wait_until(killed, lambda: has_table(warehouse, "marts.dim_event"))
+        wait_until(lambda: has_table(warehouse, "marts.dim_event"), killed)
         for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
             process.kill()
         killed.communicate(timeout=60)
@@ -276,15 +276,6 @@ def test_ctrl_c_ends_a_run_and_all_that_it_has_started(ran: Warehouse) -> None:
 
 def has_table(warehouse: Warehouse, name: str) -> bool:
     return warehouse.database.query("select to_regclass(%s) is not null", [name]) == [(True,)]
-
-
-def wait_until(process: subprocess.Popen, happened: Callable[[], bool], seconds: float = 300) -> None:
-    """Wait until something has happened while a process runs."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert process.poll() is None, process.communicate(timeout=60)[0]
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.1)
 
 
 # -- The definitions ---------------------------------------------------------------------------------------------------
@@ -406,7 +397,7 @@ def test_the_sensor_starts_a_run_of_what_new_files_touch(ran: Warehouse, pages: 
         found = pages.ask(query)["runsOrError"]["results"]
         return [run for run in found if {"key": "dagster/sensor_name", "value": "new_files"} in run["tags"]]
 
-    wait_until(pages.process, lambda: [run for run in runs() if run["status"] in ("SUCCESS", "FAILURE")])
+    wait_until(lambda: [run for run in runs() if run["status"] in ("SUCCESS", "FAILURE")], pages.process)
     (run,) = runs()
     assert run["status"] == "SUCCESS"
     assert ["tickets", "orders"] not in [asset["path"] for asset in run["assetSelection"]]

@@ -25,7 +25,7 @@ import pytest
 import extract_coingecko
 import landing
 from coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
-from conftest import ROOT, Database, run_command, start_command
+from conftest import ROOT, Database, run_command, start_command, wait_until
 
 KEY = "CG-secret0123456789"
 HEADERS = {
@@ -321,7 +321,7 @@ def test_a_later_run_overwrites_nothing(feed: Feed) -> None:
 def test_two_runs_at_once_are_refused(api: CoinGecko, feed: Feed) -> None:
     api.tell(MARKETS, Answer(delay=60))
     with feed.start("--coins", "bitcoin") as first:
-        wait_for(api, MARKETS)
+        wait_until(lambda: api.asked(MARKETS))
         second = feed.run("--coins", "bitcoin")
         assert second.returncode == 1
         assert second.stderr.startswith("error: another bin/extract is writing to ")
@@ -542,7 +542,7 @@ def test_no_network_is_one_line(run_without_network: tuple[Feed, subprocess.Pope
 def test_an_interrupted_run_keeps_what_it_has(api: CoinGecko, feed: Feed) -> None:
     api.tell(chart_path("ethereum"), Answer(delay=60))
     with feed.start("--coins", "bitcoin,ethereum,solana") as run:
-        wait_for(api, chart_path("ethereum"))
+        wait_until(lambda: api.asked(chart_path("ethereum")))
         run.send_signal(signal.SIGINT)
         output, errors = run.communicate(timeout=20)
     assert run.returncode == 130
@@ -693,11 +693,3 @@ def test_payloads_go_to_another_folder_as_well(tmp_path: Path, feed: Feed) -> No
     files = {str(file.relative_to(second)): file.read_bytes() for file in second.rglob("*") if file.is_file()}
     assert files == {str(file.relative_to(first)): file.read_bytes() for file in first.rglob("*") if file.is_file()}
     assert files
-
-
-def wait_for(api: CoinGecko, path: str) -> None:
-    """Return when a request for the path has arrived."""
-    deadline = time.monotonic() + 20
-    while not api.asked(path):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

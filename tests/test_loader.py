@@ -9,7 +9,6 @@ import itertools
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import ingest
 import landing
 import project as project_module
 import raw_tables
-from conftest import Database
+from conftest import Database, wait_until
 
 SOURCES = """
 sources:
@@ -739,11 +738,3 @@ def test_no_file_at_all_brings_the_loader_down(
     loaded = project.query("select sum(rows_loaded), (select count(*) from raw.shop__orders) from raw._batches")[0]
     assert (loaded[0] or 0) == loaded[1]
     shutil.rmtree(project.data / ORDERS)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)

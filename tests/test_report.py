@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import signal
-import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 from psycopg2 import sql
 
 import report
-from conftest import ROOT, Database, run_command
+from conftest import ROOT, Database, run_command, wait_until
 from project import GranaryError
 
 FORMATS = ["csv", "json", "parquet"]
@@ -202,9 +201,7 @@ def test_a_report_that_meets_a_build_has_all_rows(hard: Database, tmp_path: Path
         cursor.execute("create table marts.new as select * from marts.hard")
         cursor.execute("alter table marts.hard rename to old")
         with hard.start("bin/report", "hard", "--output-dir", tmp_path) as reader:
-            while hard.query(waiting) == [(0,)]:
-                assert reader.poll() is None, reader.stderr.read()
-                time.sleep(0.05)
+            wait_until(lambda: hard.query(waiting) != [(0,)], reader)
             cursor.execute("alter table marts.new rename to hard")
             build.commit()
             said = reader.communicate(timeout=60)[0]
@@ -324,9 +321,7 @@ def test_an_interrupted_report_leaves_nothing(
 ) -> None:
     hard.query("insert into marts.hard (id, day) select number, '2026-01-01' from generate_series(1, 200000) as number")
     with hard.start("bin/report", "hard", "--format", form, "--output-dir", tmp_path) as writer:
-        while not list(tmp_path.iterdir()):
-            assert writer.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: list(tmp_path.iterdir()), writer)
         writer.send_signal(sign)
         assert writer.communicate(timeout=60) == ("", "")
     assert writer.returncode == code
