@@ -109,7 +109,7 @@ def start_command(
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_until(happened: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 300) -> None:
+def wait_until(happened: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 600) -> None:
     """Wait until something has happened, or fail: after some seconds, and when the process that should do it ends."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -253,7 +253,7 @@ def free_port() -> int:
 
 def fetch(address: str, server: subprocess.Popen) -> bytes:
     """Return what an address answers, as soon as it does."""
-    for _ in range(300):
+    for _ in range(1500):
         assert server.poll() is None, server.communicate()
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=10) as answer:
             return answer.read()
