@@ -9,11 +9,11 @@ export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_L
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
-	@"$$ROOT/bin/dbt" --bar build || { code=$$?; "$$ROOT/scripts/in_venv.sh" quality_report.py; exit $$code; }
+	@"$$ROOT/bin/dbt" --bar build || { code=$$?; "$$ROOT/scripts/in_venv.sh" granary.reports.quality; exit $$code; }
 	@"$$ROOT/bin/dbt" --bar docs generate --static
-	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
-	@"$$ROOT/scripts/in_venv.sh" quality_report.py
-	@"$$ROOT/scripts/in_venv.sh" summary.py
+	@"$$ROOT/scripts/in_venv.sh" granary.reports.data_dictionary
+	@"$$ROOT/scripts/in_venv.sh" granary.reports.quality
+	@"$$ROOT/scripts/in_venv.sh" granary.reports.summary
 
 help: ## List the targets
 	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-21s %s\n", $$1, $$2}'
@@ -38,7 +38,7 @@ load: ingest ## The same as ingest
 
 market: extract ## Fetch, load and build the market feed
 	@"$$ROOT/bin/ingest" market
-	@"$$ROOT/bin/dbt" --bar build --select tag:market
+	@"$$ROOT/bin/dbt" --bar build --select group:market tag:ledger
 
 dbt_deps: setup ## Fetch the dbt packages again
 	@"$$ROOT/bin/dbt" deps
@@ -51,19 +51,19 @@ dbt_test: setup ## Run dbt's data tests and unit tests
 
 docs: setup ## Write dbt's docs and the data dictionary, each as one page
 	@"$$ROOT/bin/dbt" --bar docs generate --static
-	@"$$ROOT/scripts/in_venv.sh" data_dictionary.py
+	@"$$ROOT/scripts/in_venv.sh" granary.reports.data_dictionary
 	@echo "docs: $$ROOT/dbt/target/static_index.html"
 
 report: setup ## Write the quality report: tests, freshness, rows, money and rejects on one page
-	@"$$ROOT/scripts/in_venv.sh" quality_report.py
+	@"$$ROOT/scripts/in_venv.sh" granary.reports.quality
 
 expectations: setup ## Check the shop's raw tables with Great Expectations (ARGS="--batch 58")
 	@"$$ROOT/scripts/setup.sh" --quality
-	@code=0; "$$ROOT/scripts/in_venv.sh" check_raw.py $(ARGS) || code=$$?; \
-		[ ! -f "$$ROOT/output/quality_report.html" ] || "$$ROOT/scripts/in_venv.sh" quality_report.py || code=$$?; exit $$code
+	@code=0; "$$ROOT/scripts/in_venv.sh" granary.reports.expectations $(ARGS) || code=$$?; \
+		[ ! -f "$$ROOT/output/quality_report.html" ] || "$$ROOT/scripts/in_venv.sh" granary.reports.quality || code=$$?; exit $$code
 
 summary: setup ## Show rows per feed and the last weeks of sales
-	@"$$ROOT/scripts/in_venv.sh" summary.py
+	@"$$ROOT/scripts/in_venv.sh" granary.reports.summary
 
 notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in JupyterLab
 	@"$$ROOT/scripts/setup.sh" --notebook

@@ -116,7 +116,7 @@ def content(database: Database, rows: int) -> int:
 
 def ingest(database: Database, data: Path) -> tuple[float, int]:
     """Load the file with bin/ingest; return the seconds, and the bytes of memory it had at its peak."""
-    return run([sys.executable, "scripts/ingest.py", "--data-dir", str(data), NAME], database)
+    return run(["bin/ingest", "--data-dir", str(data), NAME], database)
 
 
 def copy(database: Database, path: Path) -> float:

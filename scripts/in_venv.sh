@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a program of this project's virtual environment.
+# Runs a module or a program of this project's virtual environment.
 #
-# usage: scripts/in_venv.sh <script.py in scripts/ | program of the environment> [argument ...]
+# usage: scripts/in_venv.sh <module, such as granary.loader.ingest or ruff> [argument ...]
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 
@@ -12,8 +12,6 @@ if ! [ -x "$root/.venv/bin/python" ]; then
     exit 1
 fi
 unset PYTHONHOME PYTHONPATH # another Python's, if set
+export PYTHONSAFEPATH=1     # files in the directory of the caller are no modules (Python 3.10 doesn't know this)
 
-case $1 in
-    *.py) exec "$root/.venv/bin/python" "$root/scripts/$1" "${@:2}" ;;
-    *) exec "$root/.venv/bin/python" -m "$1" "${@:2}" ;;
-esac
+exec "$root/.venv/bin/python" -m "$1" "${@:2}"

@@ -19,7 +19,7 @@ if [ -z "${1:-}" ] && [[ $where != *"embedded"* ]]; then
     [[ ${answer:-} == [yY]* ]] || { echo "nothing was changed" && exit 1; }
 fi
 
-# The number is LOCK_KEY of scripts/warehouse.py: a load or a build that is running comes to its end first.
+# The number is LOCK_KEY of scripts/granary/server/lock.py: a load or a build that is running comes to its end first.
 "$root/bin/warehouse" psql --no-psqlrc --quiet --tuples-only --set ON_ERROR_STOP=1 <<'SQL'
 set client_min_messages = warning;
 \set prefix `printf %s "${GRANARY_SCHEMA_PREFIX:-}"`

@@ -72,6 +72,13 @@ create_venv() {
     echo "$root" >"$venv/granary-root"
 }
 
+# The one place that says where the project's own packages are: every Python of the environment reads it.
+write_path() {
+    local packages
+    packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    printf '%s\n' "$root/scripts" "$root/serving" "$root/orchestration/airflow" "$root/orchestration/dagster" >"$packages/granary.pth"
+}
+
 # Each file has a stamp, written last, so that an interrupted set-up is done again: the hash of all requirements, because
 # files include others.
 stamp() {
@@ -98,6 +105,7 @@ exec 9<"$root"
 if ! venv_is_sound; then
     create_venv
 fi
+[ -f "$venv/granary-path" ] || { write_path && touch "$venv/granary-path"; }
 for file in "${requirements[@]}"; do
     is_installed "$file" || install_requirements "$file"
 done

@@ -16,10 +16,10 @@ import psutil
 import pytest
 import requests
 
-import run_airflow
 from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory, wait_until
 from copies import differences
-from warehouse import LOCK_KEY
+from granary.server.lock import LOCK_KEY
+from granary_airflow import run as run_airflow
 
 pytestmark = pytest.mark.orchestration
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import warehouse
 from conftest import ROOT, Database, run_command, wait_until
+from granary.server.connection import connect
+from granary.server.lock import take_lock
 
 COMMANDS = sorted(path.relative_to(ROOT) for path in (ROOT / "bin").iterdir())
 INTERRUPTED = "interrupted: the models that were being built are as they were before"
@@ -115,8 +116,8 @@ def test_dbt_keeps_its_exit_code_and_its_words(database: Database, project: Path
 
 def test_dbt_waits_for_a_load_that_is_running(database: Database, project: Path) -> None:
     command = ("bin/dbt", "--bar", "run", "--project-dir", project, "--select", "good")
-    with contextlib.closing(warehouse.connect()) as loader:
-        warehouse.take_lock(loader, "load of a file")
+    with contextlib.closing(connect()) as loader:
+        take_lock(loader, "load of a file")
         with database.start(*command) as build:
             said = build.stderr.readline()
             assert said.startswith("waiting for a load or build that is running (pid ")
@@ -129,8 +130,8 @@ def test_dbt_waits_for_a_load_that_is_running(database: Database, project: Path)
 
 
 def test_a_wait_can_be_interrupted(database: Database, project: Path) -> None:
-    with contextlib.closing(warehouse.connect()) as loader:
-        warehouse.take_lock(loader, "load of a file")
+    with contextlib.closing(connect()) as loader:
+        take_lock(loader, "load of a file")
         with database.start("bin/dbt", "run", "--project-dir", project) as build:
             build.stderr.readline()
             build.send_signal(signal.SIGINT)

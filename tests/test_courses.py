@@ -51,7 +51,16 @@ def warehouse(new_database: Callable[[], Database]) -> Database:
 def build(database: Database, *arguments: str | Path) -> Database:
     for command in (
         ("bin/ingest", *arguments),
-        ("bin/dbt", "--quiet", "build", "--select", "tag:courses", "--exclude-resource-type", "unit_test"),
+        (
+            "bin/dbt",
+            "--quiet",
+            "build",
+            "--select",
+            "group:courses",
+            "tag:ledger",
+            "--exclude-resource-type",
+            "unit_test",
+        ),
     ):
         done = database.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -21,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 from conftest import ROOT, Database, fetch, free_port, run_command
 from dashboard import queries, shared
 from dashboard.app import PAGES
-from project import GranaryError
+from granary.project import GranaryError
 
 # What each table of a page shows at first: some of its columns, in the order of its rows.
 TABLES = {

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import data_dictionary
 from conftest import ROOT, Database, run_command
+from granary.reports import data_dictionary
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_the_page_is_written_below_the_root(manifest: dict[str, Any], clone: Pat
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "manifest.json").write_text(json.dumps(manifest))
     environment = {"DBT_TARGET_PATH": str(tmp_path / "target")}
-    done = run_command("scripts/in_venv.sh", "data_dictionary.py", root=clone, env=environment, cwd="/")
+    done = run_command("scripts/in_venv.sh", "granary.reports.data_dictionary", root=clone, env=environment, cwd="/")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"data dictionary: {clone}/output/data_dictionary.html\n"
     assert [path.name for path in (clone / "output").iterdir()] == ["data_dictionary.html"]
@@ -192,12 +192,12 @@ def test_the_page_is_written_below_the_root(manifest: dict[str, Any], clone: Pat
 
 def test_a_missing_or_damaged_manifest_is_said_with_the_way_out(clone: Path) -> None:
     manifest = clone / "dbt" / "target" / "manifest.json"
-    done = run_command("scripts/in_venv.sh", "data_dictionary.py", root=clone)
+    done = run_command("scripts/in_venv.sh", "granary.reports.data_dictionary", root=clone)
     assert done.returncode == 1
     assert done.stderr == f"error: {manifest} isn't there: dbt writes it. Run this first:  make docs\n"
     manifest.parent.mkdir(parents=True)
     manifest.write_text("{")
-    done = run_command("scripts/in_venv.sh", "data_dictionary.py", root=clone)
+    done = run_command("scripts/in_venv.sh", "granary.reports.data_dictionary", root=clone)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {manifest} can't be read (")
     assert done.stderr.endswith("). Let dbt write it again:  make docs\n")
@@ -205,8 +205,8 @@ def test_a_missing_or_damaged_manifest_is_said_with_the_way_out(clone: Path) -> 
 
 
 def test_help_explains_and_an_unknown_argument_is_refused() -> None:
-    done = run_command("scripts/in_venv.sh", "data_dictionary.py", "--help")
+    done = run_command("scripts/in_venv.sh", "granary.reports.data_dictionary", "--help")
     assert done.stdout == f"{data_dictionary.__doc__.strip()}\n"
-    done = run_command("scripts/in_venv.sh", "data_dictionary.py", "--no-such-thing")
+    done = run_command("scripts/in_venv.sh", "granary.reports.data_dictionary", "--no-such-thing")
     assert done.returncode == 1
     assert done.stderr.startswith("error: unknown argument --no-such-thing")

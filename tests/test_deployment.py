@@ -21,8 +21,8 @@ import pytest
 import yaml
 from psycopg2 import sql
 
-import embedded_server
 from conftest import NEUTRAL, ROOT, fetch, free_port, run_command, scratch_directory
+from granary.server import embedded as embedded_server
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]

@@ -71,7 +71,7 @@ def test_a_newcomer_finds_a_column_in_the_data_dictionary(
     page: Any, target: tuple[Path, Database], tmp_path: Path
 ) -> None:
     folder, database = target
-    done = database.run("scripts/in_venv.sh", "data_dictionary.py", env={"DBT_TARGET_PATH": str(folder)})
+    done = database.run("scripts/in_venv.sh", "granary.reports.data_dictionary", env={"DBT_TARGET_PATH": str(folder)})
     assert done.returncode == 0, done.stdout + done.stderr
     page.goto((ROOT / "output" / "data_dictionary.html").as_uri())
     page.get_by_placeholder("Search").fill("net_sales_7d_avg_usd")

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-import check_raw
 from conftest import ROOT, Database
-from project import GranaryError
+from granary.project import GranaryError
+from granary.reports import expectations as check_raw
 from test_quality_report import EVIL, Page
 
-CHECK = ("scripts/in_venv.sh", "check_raw.py")
+CHECK = ("scripts/in_venv.sh", "granary.reports.expectations")
 COLUMNS = (
     "order_id",
     "customer_id",
@@ -46,8 +46,7 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 sys.argv = sys.argv[1:]
-sys.path[0] = os.path.dirname(sys.argv[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
@@ -211,7 +210,7 @@ def test_the_report_links_to_the_results_and_says_when_they_are_old(
     loaded: Database, sample: tuple[Path, dict[str, Any]], built: None, tmp_path: Path
 ) -> None:
     def report(directory: Path) -> Page:
-        done = loaded.run("scripts/in_venv.sh", "quality_report.py", "--output", directory / "page.html")
+        done = loaded.run("scripts/in_venv.sh", "granary.reports.quality", "--output", directory / "page.html")
         assert done.returncode == 0, done.stderr
         return Page((directory / "page.html").read_text())
 
@@ -235,7 +234,7 @@ def test_the_report_links_to_the_results_and_says_when_they_are_old(
     (stale / "expectations" / "results.json").write_text(json.dumps(results))
     assert "! 1 batch came later: make expectations looks again." in report(stale).text("expectations")
     (stale / "expectations" / "results.json").write_text("[")
-    done = loaded.run("scripts/in_venv.sh", "quality_report.py", "--output", stale / "page.html")
+    done = loaded.run("scripts/in_venv.sh", "granary.reports.quality", "--output", stale / "page.html")
     assert done.returncode == 1 and done.stderr.endswith("). Run this again:  make expectations\n")
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pytest
 
-import extract_coingecko
-import landing
 from coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
 from conftest import ROOT, Database, run_command, start_command, wait_until
+from granary.feeds.market import extract as extract_coingecko
+from granary.loader import landing
 
 KEY = "CG-secret0123456789"
 HEADERS = {
@@ -262,7 +262,7 @@ def test_parquet_stands_beside_each_payload(feed: Feed) -> None:
 def test_it_works_without_the_optional_packages(tmp_path: Path, feed: Feed) -> None:
     for name in ("pyarrow", "fsspec", "s3fs"):
         (tmp_path / f"{name}.py").write_text("raise ImportError(f'No module named {__name__}')")
-    command = [sys.executable, "scripts/extract_coingecko.py", "--data-dir", feed.data, "--coins", "bitcoin"]
+    command = [sys.executable, "-m", "granary.feeds.market.extract", "--data-dir", feed.data, "--coins", "bitcoin"]
     settings = feed.settings | {"PYTHONPATH": str(tmp_path)}
     done = run_command(*command, env=settings, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")

@@ -234,7 +234,8 @@ def test_the_committed_data_is_what_the_generator_writes(feed, tmp_path):
 
 @each_feed
 def test_another_process_with_another_hash_seed_writes_the_same_bytes(feed, tmp_path):
-    command = [sys.executable, ROOT / "scripts/generate_data.py", "--feed", feed, "--scale", "3", "--seed", "11"]
+    script = ROOT / "benchmarks/generator/generate_data.py"
+    command = [sys.executable, script, "--feed", feed, "--scale", "3", "--seed", "11"]
     for seed in ("0", "1"):
         subprocess.run([*command, "--out", tmp_path / seed], check=True, env={**os.environ, "PYTHONHASHSEED": seed})
     assert contents(tmp_path / "0", feed) == contents(tmp_path / "1", feed) != {}

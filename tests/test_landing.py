@@ -1,4 +1,4 @@
-"""scripts/landing.py: declarations, discovery, headers, and which lines can be rows."""
+"""granary.loader.landing: declarations, discovery, headers, and which lines can be rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import landing
-from project import ROOT, GranaryError
+from granary.loader import landing
+from granary.project import ROOT, GranaryError
 
 ORDERS = landing.Entity("tickets", "orders", "tickets__orders", ("order_id", "note"))
 SOURCES = """

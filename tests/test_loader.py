@@ -16,11 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import ingest
-import landing
-import project as project_module
-import raw_tables
 from conftest import Database, wait_until
+from granary import project as project_module
+from granary.loader import ingest, landing, raw_tables
 
 SOURCES = """
 sources:
@@ -62,7 +60,8 @@ class Project:
 
     def start(self, *arguments: str | Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         """Start the loader as a process of its own."""
-        return self.database.start(sys.executable, self.root / "scripts/ingest.py", *arguments)
+        command = (sys.executable, "-m", "granary.loader.ingest", *arguments)
+        return self.database.start(*command, env={"PYTHONPATH": str(self.root / "scripts")})
 
     def rows(self, columns: str = "id, note", table: str = "shop__orders") -> list[tuple]:
         """Return (line, columns) of every row in use, in the order of the row ids."""

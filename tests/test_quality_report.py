@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-import quality_report
 from conftest import ROOT, Database
+from granary.reports import quality as quality_report
 
 EVIL = "<script>alert('rejected')</script>"
 
@@ -92,7 +92,7 @@ def built(
 
 
 def report(database: Database, path: Path, environment: dict[str, str]) -> Page:
-    done = database.run("scripts/in_venv.sh", "quality_report.py", "--output", path, env=environment)
+    done = database.run("scripts/in_venv.sh", "granary.reports.quality", "--output", path, env=environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout == f"quality report: {path}\n"
     return Page(path.read_text())
@@ -350,7 +350,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(
     built: tuple[Database, dict[str, str]], new_database: Callable[[], Database], tmp_path: Path
 ) -> None:
     database, environment = built
-    command = ("scripts/in_venv.sh", "quality_report.py", "--output", tmp_path / "page.html")
+    command = ("scripts/in_venv.sh", "granary.reports.quality", "--output", tmp_path / "page.html")
     target = tmp_path / "target"
     done = database.run(*command, env={"DBT_TARGET_PATH": str(target)})
     path = target / "manifest.json"
@@ -371,10 +371,10 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(
 
 def test_it_explains_itself(built: tuple[Database, dict[str, str]], tmp_path: Path) -> None:
     database, environment = built
-    done = database.run("scripts/in_venv.sh", "quality_report.py", "--help")
+    done = database.run("scripts/in_venv.sh", "granary.reports.quality", "--help")
     assert done.returncode == 0 and done.stdout.startswith("Write the quality report")
     (tmp_path / "file").touch()
     place = tmp_path / "file" / "page.html"
-    done = database.run("scripts/in_venv.sh", "quality_report.py", "--output", place, env=environment)
+    done = database.run("scripts/in_venv.sh", "granary.reports.quality", "--output", place, env=environment)
     assert done.returncode == 1
     assert done.stderr == f"error: can't write {place}: File exists; name another one with --output\n"

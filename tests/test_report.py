@@ -16,9 +16,9 @@ import pyarrow.parquet
 import pytest
 from psycopg2 import sql
 
-import report
 from conftest import ROOT, Database, run_command, wait_until
-from project import GranaryError
+from granary.project import GranaryError
+from granary.reports import export as report
 
 FORMATS = ["csv", "json", "parquet"]
 

@@ -17,10 +17,11 @@ from types import SimpleNamespace
 import psycopg2
 import pytest
 
-import embedded_server
-import project
-import warehouse
 from conftest import Database, run_command, start_command
+from granary import project
+from granary.server import embedded
+from granary.server.connection import check_server, connect, environment, explain
+from granary.server.lock import take_lock
 
 OLD_SERVERS = sorted(Path("/usr/lib/postgresql").glob("1[0-5]/bin/pg_ctl"))
 
@@ -109,7 +110,7 @@ def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
     deep.parent.mkdir(parents=True)
     try:
         assert command(deep, "psql", "-Atc", "select 1").stdout == "1\n"
-        socket = embedded_server.socket_directory(deep)
+        socket = embedded.socket_directory(deep)
         assert socket.stat().st_mode & 0o777 == 0o700
     finally:
         assert command(deep, "stop").stdout == "stopped\n"
@@ -119,7 +120,7 @@ def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
 def test_a_short_socket_directory_of_somebody_else_is_refused(scratch: Path) -> None:
     deep = scratch.joinpath(*["a long name"] * 9)
     deep.parent.mkdir(parents=True)
-    socket = embedded_server.socket_directory(deep)
+    socket = embedded.socket_directory(deep)
     socket.mkdir()
     socket.chmod(0o777)
     try:
@@ -199,7 +200,7 @@ def test_a_login_that_fails_is_explained(database: Database, settings: dict[str,
 def test_a_wrong_password_is_explained() -> None:
     parameters = {"host": "db", "port": "5432", "user": "granary", "dbname": "granary"}
     message = 'connection to server at "db" failed: FATAL:  password authentication failed for user "granary"'
-    assert "check PGUSER and PGPASSWORD" in warehouse.explain(message, parameters)
+    assert "check PGUSER and PGPASSWORD" in explain(message, parameters)
 
 
 def test_start_and_stop_leave_a_server_of_the_users_own_alone(database: Database) -> None:
@@ -226,8 +227,8 @@ def test_an_unfit_server_is_refused(number: int, server_version: str, server_enc
         info=SimpleNamespace(host="db", dbname="sales"),
         close=lambda: None,
     )
-    with pytest.raises(warehouse.GranaryError, match=expected) if expected else contextlib.nullcontext():
-        warehouse.check_server(connection)
+    with pytest.raises(project.GranaryError, match=expected) if expected else contextlib.nullcontext():
+        check_server(connection)
 
 
 @pytest.mark.skipif(not OLD_SERVERS, reason="no PostgreSQL older than 16 is installed")
@@ -257,27 +258,27 @@ def test_an_old_server_is_refused_for_real(scratch: Path) -> None:
 
 
 def test_the_lock_is_held_by_one_at_a_time(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
-    with contextlib.closing(warehouse.connect()) as first, contextlib.closing(warehouse.connect()) as second:
+    with contextlib.closing(connect()) as first, contextlib.closing(connect()) as second:
         pid = first.info.backend_pid
-        held = warehouse.take_lock(first, "dbt build")
+        held = take_lock(first, "dbt build")
         release = threading.Timer(0.5, held.close)
         release.start()
         started = time.monotonic()
         with second:
-            warehouse.take_lock(second, "load of one file", transaction=True)
+            take_lock(second, "load of one file", transaction=True)
             assert time.monotonic() - started > 0.4
             release.join()
-        with warehouse.take_lock(first, "the next build"):  # the transaction's end gave it back
+        with take_lock(first, "the next build"):  # the transaction's end gave it back
             pass
     waiting = f"waiting for a load or build that is running (pid {pid}, granary: dbt build) ...\n"
     assert capfd.readouterr().err == waiting
 
 
 def test_a_closed_connection_gives_the_lock_back(database: Database) -> None:
-    first = warehouse.connect()
-    warehouse.take_lock(first, "dbt build")
+    first = connect()
+    take_lock(first, "dbt build")
     first.close()
-    with contextlib.closing(warehouse.connect()) as second, warehouse.take_lock(second, "another build"):
+    with contextlib.closing(connect()) as second, take_lock(second, "another build"):
         assert psycopg2.extensions.get_wait_callback() is None
 
 
@@ -286,26 +287,26 @@ def test_a_wait_for_the_lock_ends_whenever_it_is_interrupted(
 ) -> None:
     """Some moments fall between the sending of the query and its arrival, when a server would ignore a cancellation."""
     monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=5s")  # a wait that goes on becomes an error
-    with contextlib.closing(warehouse.connect()) as holder, warehouse.take_lock(holder, "dbt build"):
+    with contextlib.closing(connect()) as holder, take_lock(holder, "dbt build"):
         for microseconds in range(0, 4000, 40):
-            with contextlib.closing(warehouse.connect()) as waiting, pytest.raises(KeyboardInterrupt):
+            with contextlib.closing(connect()) as waiting, pytest.raises(KeyboardInterrupt):
                 threading.Timer(microseconds / 1_000_000, os.kill, [os.getpid(), signal.SIGINT]).start()
-                warehouse.take_lock(waiting, "load of one file")
+                take_lock(waiting, "load of one file")
     assert psycopg2.extensions.get_wait_callback() is None
 
 
 @pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend"])
 def test_a_wait_that_the_server_ends_is_said_in_words(database: Database, end: str) -> None:
-    with contextlib.closing(warehouse.connect()) as holder, contextlib.closing(warehouse.connect()) as waiting:
-        warehouse.take_lock(holder, "dbt build")
+    with contextlib.closing(connect()) as holder, contextlib.closing(connect()) as waiting:
+        take_lock(holder, "dbt build")
         threading.Timer(0.5, database.query, [f"select {end}({waiting.info.backend_pid})"]).start()
-        with pytest.raises(warehouse.GranaryError, match="the server has ended the wait; try again"):
-            warehouse.take_lock(waiting, "load of one file")
+        with pytest.raises(project.GranaryError, match="the server has ended the wait; try again"):
+            take_lock(waiting, "load of one file")
 
 
 def test_sessions_are_in_utc(database: Database) -> None:
     database.query("set time zone 'Asia/Tokyo'")
-    with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
+    with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
         cursor.execute("show timezone")
         assert cursor.fetchone() == ("UTC",)
 
@@ -318,6 +319,6 @@ def test_variables_that_are_set_win_over_env_file(
     monkeypatch.setenv("PGHOST", "from-environment")
     monkeypatch.setenv("GRANARY_TRIAL", "")
     monkeypatch.delenv("GRANARY_TRIAL")
-    values = warehouse.environment()
+    values = environment()
     assert values["PGHOST"] == "from-environment"
     assert os.environ["GRANARY_TRIAL"] == "from-file"

@@ -13,9 +13,10 @@ import sqlalchemy
 from psycopg2 import sql
 from sqlalchemy import Connection, Engine, text
 
-import report
-import warehouse
-from project import GranaryError
+from granary.project import GranaryError
+from granary.reports import export as report
+from granary.server.connection import connect, environment
+from granary.server.roles import API_ROLE
 
 from .endpoints import Endpoint
 
@@ -88,12 +89,12 @@ class Build:
 
 def create_engine(pool_size: int) -> Engine:
     """Return an engine that connects as the API's role when first used, and replaces connections that have died."""
-    values = warehouse.environment()
+    values = environment()
     parameters = {
         "host": values["PGHOST"],
         "port": values["PGPORT"],
         "dbname": values["PGDATABASE"],
-        "user": warehouse.API_ROLE,
+        "user": API_ROLE,
         "application_name": "granary api",
         "connect_timeout": 5,
         "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT}",
@@ -116,7 +117,7 @@ def check_connection(engine: Engine) -> None:
         engine.connect().close()
     except sqlalchemy.exc.OperationalError as error:
         raise GranaryError(
-            f"the API can't connect as {warehouse.API_ROLE}: set GRANARY_API_PASSWORD, then run bin/warehouse roles.\n"
+            f"the API can't connect as {API_ROLE}: set GRANARY_API_PASSWORD, then run bin/warehouse roles.\n"
             f"({str(error.orig).strip()})"
         ) from None
     finally:
@@ -126,7 +127,7 @@ def check_connection(engine: Engine) -> None:
 def columns_of(endpoints: list[Endpoint]) -> dict[str, dict[str, Column]]:
     """Return the columns of each endpoint, by its name, as the marts have them."""
     found = {}
-    with contextlib.closing(warehouse.connect()) as connection:
+    with contextlib.closing(connect()) as connection:
         built = report.marts_in(connection)
         for endpoint in endpoints:
             report.check_mart(endpoint.mart, built)

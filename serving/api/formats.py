@@ -12,7 +12,7 @@ import pyarrow.parquet
 import sqlalchemy
 from sqlalchemy import ColumnElement
 
-import report
+from granary.reports import export as report
 
 from .database import Column
 

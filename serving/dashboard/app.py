@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import courses, health, market, shop, tickets
 from dashboard.queries import open_marts
-from project import GranaryError
+from granary.project import GranaryError
 
 ICON = Path(__file__).with_name("icon.svg")  # a named icon would be fetched from the network
 PAGES = {

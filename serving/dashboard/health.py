@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import queries, shared
 from dashboard.queries import Marts
-from report import prefix
+from granary.reports.export import prefix
 
 BUILDS = 20
 MEANINGS = {"row": "row: the whole row is left out", "value": "value: only this value is, and is null"}

@@ -13,9 +13,9 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from project import GranaryError
-from report import schema
-from warehouse import connect
+from granary.project import GranaryError
+from granary.reports.export import schema
+from granary.server.connection import connect
 
 TIMEOUT_S = 30
 BUILD = "bin/ingest, then bin/dbt build"

@@ -11,9 +11,9 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 from psycopg2 import sql
 
+from granary.project import ROOT, GranaryError, target_directory
 from granary_dagster import resources
 from granary_dagster.resources import Granary, key_of
-from project import ROOT, GranaryError, target_directory
 
 BIN_DBT = str(ROOT / "bin" / "dbt")  # knows the server, the packages and the lock
 

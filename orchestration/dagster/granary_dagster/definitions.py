@@ -2,12 +2,12 @@
 
 import dagster as dg
 
+from granary.project import load_env
 from granary_dagster import triggers
 from granary_dagster.building import build_assets, dbt_resource
 from granary_dagster.extracting import extract_market
 from granary_dagster.loading import load_assets
 from granary_dagster.resources import Granary
-from project import load_env
 
 load_env()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from granary.project import ROOT
 from granary_dagster.resources import Granary, landing_files
-from project import ROOT
 
 FETCHED = {"market": dg.AssetKey(["market", "coingecko"])}  # by feed, what fetches it
 

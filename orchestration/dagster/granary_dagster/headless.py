@@ -7,8 +7,8 @@ import sys
 import dagster as dg
 import psutil
 
+from granary.project import run_main
 from granary_dagster.definitions import defs
-from project import run_main
 
 PROCESS = "granary/process"  # tag of a run: where it is
 SETTINGS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # what matters is said below

@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-import raw_tables
+from granary.loader import raw_tables
+from granary.loader.landing import Entity
 from granary_dagster import resources
 from granary_dagster.extracting import FETCHED
 from granary_dagster.rehearsal import CHECKS, Batch, Limits, judge, rehearse
 from granary_dagster.resources import Granary, key_of
-from landing import Entity
 
 
 def load_assets() -> list[dg.AssetsDefinition]:

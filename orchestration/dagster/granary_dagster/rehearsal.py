@@ -15,10 +15,9 @@ import psycopg2
 from psycopg2 import sql
 from pydantic import Field
 
-import ingest
-import raw_tables
-from landing import Entity, LandingFile
-from project import GranaryError
+from granary.loader import ingest, raw_tables
+from granary.loader.landing import Entity, LandingFile
+from granary.project import GranaryError
 
 CHECKS = {
     "row_count": "A batch has about as many rows as the batches before it.",

@@ -12,9 +12,9 @@ import dagster as dg
 from psycopg2 import sql
 from pydantic import Field
 
-import landing
-import warehouse
-from project import ROOT, load_env
+from granary.loader import landing
+from granary.project import ROOT, load_env
+from granary.server.connection import connect, environment
 
 UNSET = "empty: as in the environment, or in .env"
 
@@ -40,7 +40,7 @@ class Granary(dg.ConfigurableResource):
             "GRANARY_DATA": self.data_dir,
         }
         os.environ.update({name: value for name, value in given.items() if value})
-        os.environ.update(warehouse.environment())
+        os.environ.update(environment())
 
     def run(self, context: dg.AssetExecutionContext, *command: str) -> None:
         """Run a command of bin/ and show its lines as they come; raise dg.Failure with its last words if it fails."""
@@ -86,7 +86,7 @@ def landing_files() -> list[landing.LandingFile]:
 @contextlib.contextmanager
 def reading() -> Iterator[Any]:
     """Give a cursor that only reads."""
-    with contextlib.closing(warehouse.connect()) as connection, connection.cursor() as cursor:
+    with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
         connection.set_session(readonly=True)
         yield cursor
 

@@ -8,9 +8,9 @@ import time
 import dagster as dg
 import psycopg2
 
+from granary.loader.landing import LandingFile
 from granary_dagster import resources
 from granary_dagster.resources import key_of
-from landing import LandingFile
 
 SETTLED = 15  # seconds since the last change of a file: a shorter time may mean that it is still being written
 

@@ -1,0 +1,1 @@
+"""Runs Airflow with the DAG in ../dags."""

@@ -1,0 +1,1 @@
+"""Granary: the loader, the server, dbt, and the reports. Started by the commands in bin/."""

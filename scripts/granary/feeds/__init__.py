@@ -1,0 +1,1 @@
+"""Python that belongs to one feed: a folder per feed, removed with it."""

@@ -1,0 +1,1 @@
+"""Files to raw tables. Data flows one way: ingest -> landing -> lines -> raw_tables."""

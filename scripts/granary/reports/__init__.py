@@ -1,0 +1,1 @@
+"""What people read: the quality report, marts as files, the summary."""

@@ -1,0 +1,310 @@
+"""Write marts to files, one each: output/reports/<mart>_<date>.<format> in the project.
+
+    bin/report fct_weekly_sales
+    bin/report fct_orders dim_event --format parquet
+    bin/report --list
+
+A report holds all rows of its mart, in the order of its grain: the same rows give the same bytes. All marts of one call
+are read at the same moment. The date is only part of the name and filters nothing. A report of the same name is
+replaced once the new one is complete.
+
+  csv      with a header; null is empty, and empty text is ""
+  json     an array with one object per line; numbers keep all their digits
+  parquet  numbers are decimals of the mart's precision (needs requirements/extract.txt)
+
+With GRANARY_SCHEMA_PREFIX, the marts are those of the second copy, and the names of their files begin with the prefix.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import difflib
+import os
+import re
+import shutil
+import signal
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psycopg2
+from psycopg2 import sql
+
+from granary.project import ROOT, GranaryError, load_env, replacing, run_main
+from granary.reports.summary import print_table
+from granary.server.connection import connect
+
+try:
+    import pyarrow
+    import pyarrow.parquet
+except ImportError:  # it is optional: requirements/extract.txt
+    pyarrow = None
+
+REPORTS = ROOT / "output" / "reports"
+ROW_GROUP = 20_000  # rows of a Parquet file that are in memory at once
+
+# dbt's tables of the moment (__dbt_tmp, __dbt_backup) are no marts.
+MARTS = r"""
+    select pg_class.relname, obj_description(pg_class.oid, 'pg_class')
+    from pg_class
+    inner join pg_namespace on pg_namespace.oid = pg_class.relnamespace
+    where pg_namespace.nspname = %s and pg_class.relkind in ('r', 'p', 'v', 'm')
+        and pg_class.relname not like '%%\_\_dbt\_%%'
+    order by pg_class.relname
+"""
+COLUMNS = """
+    select attname, format_type(atttypid, atttypmod), attcollation <> 0
+    from pg_attribute
+    where attrelid = %s::regclass and attnum > 0 and not attisdropped
+    order by attnum
+"""
+# Of several unique indexes, the one with the fewest columns; among those, the one whose columns come first.
+GRAIN = """
+    select array(
+        select attname
+        from unnest(indkey::smallint[]) with ordinality as keys (attnum, place)
+        inner join pg_attribute on pg_attribute.attrelid = indrelid and pg_attribute.attnum = keys.attnum
+        order by keys.place
+    )
+    from pg_index
+    where indrelid = %s::regclass and indisunique and indpred is null and indexprs is null
+    order by indnkeyatts, indkey::smallint[]
+    limit 1
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a mart, with its type as PostgreSQL spells it."""
+
+    name: str
+    type: str
+    is_collated: bool
+
+    def expression(self, *, as_text: bool = False) -> sql.Composed:
+        """Return the column for a query."""
+        text = "cast(mart.{0} as text) as {0}" if as_text else "mart.{0}"
+        return sql.SQL(text).format(sql.Identifier(self.name))
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart as it stands in the database."""
+
+    table: sql.Identifier
+    columns: list[Column]
+    grain: list[Column]
+
+    def select(self, *expressions: sql.Composable) -> sql.Composed:
+        """Return a query of all rows in the order of the grain; text by code points, whatever the server's language."""
+        code_points, as_is = sql.SQL(' collate "C"'), sql.SQL("")
+        order = [column.expression() + (code_points if column.is_collated else as_is) for column in self.grain]
+        comma = sql.SQL(", ")
+        query = sql.SQL("select {} from {} as mart order by {}")
+        return query.format(comma.join(expressions), self.table, comma.join(order))
+
+
+def main() -> int:
+    """Write the reports that the command line names, or list the marts."""
+    options = parse_arguments()
+    load_env()
+    sys.stdout.reconfigure(errors="replace")  # for terminals that know no lines
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes away what is unfinished, as Ctrl-C does
+    try:
+        with contextlib.closing(connect()) as connection:
+            connection.set_client_encoding("UTF8")
+            built = marts_in(connection)
+            if options.list:
+                list_marts(connection, built)
+                return 0
+            for name in options.marts:
+                check_mart(name, built)
+            open_snapshot(connection, options.marts)
+            for name in options.marts:
+                write_report(connection, name, options)
+    except psycopg2.Error as error:
+        raise GranaryError(f"the marts can't be read: {str(error).strip()}") from None
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("bin/report", description=__doc__, formatter_class=as_written)
+    parser.add_argument("marts", metavar="MART", nargs="*", help="a table of the schema marts")
+    date_help = "the date in the file's name; it filters nothing (default: today, in UTC)"
+    parser.add_argument("--date", metavar="YYYY-MM-DD", help=date_help)
+    parser.add_argument("--format", choices=WRITERS, default="csv", help="default: csv")
+    parser.add_argument("--list", action="store_true", help="list the marts, with their rows and what a row is")
+    parser.add_argument("--output-dir", metavar="D", type=Path, default=REPORTS, help="default: output/reports")
+    options = parser.parse_args()
+    if bool(options.marts) == options.list:
+        raise GranaryError("name the marts to report, or --list to see which there are; see bin/report --help")
+    options.marts = list(dict.fromkeys(options.marts))
+    options.date = day(options.date) if options.date else datetime.datetime.now(datetime.timezone.utc).date()
+    if options.format == "parquet" and not pyarrow:
+        install = ".venv/bin/python -m pip install -r requirements/extract.txt"
+        raise GranaryError(f"--format parquet needs pyarrow, which isn't installed:  {install}")
+    return options
+
+
+def day(text: str) -> datetime.date:
+    """Return the date that a text of the form YYYY-MM-DD names."""
+    with contextlib.suppress(ValueError):
+        found = datetime.date.fromisoformat(text)
+        if found.isoformat() == text:  # newer Pythons read other forms as well
+            return found
+    raise GranaryError(f"--date {text} is no date; write it like 2026-02-03")
+
+
+# -- The marts ---------------------------------------------------------------------------------------------------------
+
+
+def schema() -> str:
+    """Return the name of the marts' schema."""
+    return prefix() + "marts"
+
+
+def prefix() -> str:
+    """Return what the names of the schemas begin with."""
+    return os.environ.get("GRANARY_SCHEMA_PREFIX") or ""
+
+
+def marts_in(connection: Any) -> dict[str, str]:
+    """Return the marts that are built, each with its description."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(MARTS, [schema()])
+        built = {name: description or "" for name, description in cursor}
+    if not built:
+        raise GranaryError(f"nothing is built in the schema {schema()} yet: bin/dbt build")
+    return built
+
+
+def check_mart(name: str, built: dict[str, Any]) -> None:
+    """Raise GranaryError if a mart isn't built, or is none."""
+    if name in built:
+        return
+    declared = {path.stem for path in (ROOT / "dbt" / "models" / "marts").rglob("*.sql")}
+    if name in declared:
+        raise GranaryError(f"{name} isn't built yet: bin/dbt build --select +{name}")
+    close = difflib.get_close_matches(name, sorted(declared.union(built)))
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    raise GranaryError(f"there is no mart {name}; {meant}bin/report --list shows all of them")
+
+
+def list_marts(connection: Any, built: dict[str, str]) -> None:
+    """Print each mart with its number of rows and the first sentence of its description, cut to fit a terminal."""
+    rows, room = [], shutil.get_terminal_size().columns - 40 if sys.stdout.isatty() else sys.maxsize
+    with connection, connection.cursor() as cursor:
+        for name, description in built.items():
+            cursor.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema(), name)))
+            sentence = " ".join(description.split()).partition(". ")[0].removesuffix(".")
+            rows.append([name, cursor.fetchone()[0], textwrap.shorten(sentence, max(room, 20), placeholder=" ...")])
+    print_table(["mart", "rows", "what it holds"], rows)
+
+
+def open_snapshot(connection: Any, names: list[str]) -> None:
+    """Begin the transaction in which everything is read.
+
+    A build puts a new table in the place of the old one. To a snapshot from before, the new one is empty: so the tables
+    are held fast first, and seen afterwards.
+    """
+    connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+    tables = sql.SQL(", ").join(sql.Identifier(schema(), name) for name in names)
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("lock table {} in access share mode").format(tables))
+        cursor.execute("set local datestyle = 'ISO'")
+
+
+def describe(connection: Any, name: str) -> Mart:
+    """Return a mart with its columns and its grain: the columns of a unique index; all of them where there is none."""
+    table = sql.Identifier(schema(), name)
+    with connection.cursor() as cursor:
+        cursor.execute(COLUMNS, [table.as_string(cursor)])
+        columns = {row[0]: Column(*row) for row in cursor}
+        cursor.execute(GRAIN, [table.as_string(cursor)])
+        (grain,) = cursor.fetchone() or [columns]
+    return Mart(table, list(columns.values()), [columns[column] for column in grain])
+
+
+# -- The files ---------------------------------------------------------------------------------------------------------
+
+
+def write_report(connection: Any, name: str, options: argparse.Namespace) -> None:
+    """Write the report of one mart and say so."""
+    path = options.output_dir.absolute() / f"{prefix()}{name}_{options.date}.{options.format}"
+    try:
+        with replacing(path) as file:
+            count = WRITERS[options.format](connection, describe(connection, name), file)
+        size = path.stat().st_size
+    except OSError as error:
+        reason = "a folder on the way is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise GranaryError(f"can't write {path}: {reason}; name another directory with --output-dir") from None
+    print(f"{path}: {count:,} {'row' if count == 1 else 'rows'}, {size:,} bytes", flush=True)
+
+
+def write_csv(connection: Any, mart: Mart, file: BinaryIO) -> int:
+    """Write a mart as CSV; return the number of rows. PostgreSQL's own t and f become true and false."""
+    expressions = [column.expression(as_text=column.type == "boolean") for column in mart.columns]
+    with connection.cursor() as cursor:
+        cursor.copy_expert(sql.SQL("copy ({}) to stdout (format csv, header)").format(mart.select(*expressions)), file)
+        return cursor.rowcount
+
+
+def write_json(connection: Any, mart: Mart, file: BinaryIO) -> int:
+    """Write a mart as a JSON array; return the number of rows. PostgreSQL writes the objects, so numbers are exact."""
+    count = 0
+    with connection.cursor("report") as cursor:
+        cursor.execute(mart.select(sql.SQL("row_to_json(mart.*)::text")))
+        file.write(b"[")
+        for count, (line,) in enumerate(cursor, start=1):
+            file.write(b",\n" if count > 1 else b"\n")
+            file.write(line.encode())
+        file.write(b"\n]\n")
+    return count
+
+
+def write_parquet(connection: Any, mart: Mart, file: BinaryIO) -> int:
+    """Write a mart as Parquet, one row group after the other; return the number of rows."""
+    arrow_schema = pyarrow.schema([(column.name, arrow_type(column)) for column in mart.columns])
+    expressions = [
+        column.expression(as_text=pyarrow.types.is_string(kind))
+        for column, kind in zip(mart.columns, arrow_schema.types, strict=True)
+    ]
+    count = 0
+    with connection.cursor("report") as cursor, pyarrow.parquet.ParquetWriter(file, arrow_schema) as writer:
+        cursor.execute(mart.select(*expressions))
+        while rows := cursor.fetchmany(ROW_GROUP):
+            values = zip(*rows, strict=True)
+            arrays = [pyarrow.array(v, kind) for v, kind in zip(values, arrow_schema.types, strict=True)]
+            writer.write_table(pyarrow.table(arrays, schema=arrow_schema))
+            count += len(rows)
+    return count
+
+
+def arrow_type(column: Column) -> Any:
+    """Return the type of a column in Parquet: text where Parquet has none that holds each value exactly."""
+    if numeric := re.fullmatch(r"numeric\((\d+),(\d+)\)", column.type):
+        precision, scale = map(int, numeric.groups())
+        return pyarrow.decimal128(precision, scale) if precision <= 38 else pyarrow.string()
+    return {
+        "boolean": pyarrow.bool_(),
+        "smallint": pyarrow.int16(),
+        "integer": pyarrow.int32(),
+        "bigint": pyarrow.int64(),
+        "real": pyarrow.float32(),
+        "double precision": pyarrow.float64(),
+        "date": pyarrow.date32(),
+        "timestamp without time zone": pyarrow.timestamp("us"),
+        "timestamp with time zone": pyarrow.timestamp("us", tz="UTC"),
+    }.get(column.type, pyarrow.string())
+
+
+WRITERS = {"csv": write_csv, "json": write_json, "parquet": write_parquet}
+
+if __name__ == "__main__":
+    run_main(main)

