@@ -24,6 +24,7 @@ import pytest
 
 from coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
 from conftest import ROOT, Database, run_command, start_command, wait_until
+from granary import declared
 from granary.feeds.market import extract as extract_coingecko
 from granary.loader import landing
 
@@ -288,7 +289,7 @@ def test_the_batches_load(tmp_path: Path, database: Database, feed: Feed) -> Non
     (models / "sources.yml").write_text(json.dumps(source))  # JSON is YAML
     assert feed.run("--top", "4", "--days", "3").returncode == 0
     (feed.data / "incremental/market/coin_price_history/.2026-02-03T101500Z.csv.partial").write_text("half a fi")
-    for file in landing.discover(feed.data, landing.declared_entities(models)):
+    for file in landing.discover(feed.data, declared.entities(models)):
         assert landing.read_header(file) == (HEADERS[file.entity.name].split(","), 1)
     command = [sys.executable, tmp_path / "scripts" / "ingest.py", "--data-dir", feed.data, "--strict", "market"]
     done = database.run(*command)

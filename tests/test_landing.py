@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from granary import declared
 from granary.loader import landing
 from granary.project import ROOT, GranaryError
+from granary.text import snake_case
 
 ORDERS = landing.Entity("tickets", "orders", "tickets__orders", ("order_id", "note"))
 SOURCES = """
@@ -43,7 +45,7 @@ def landing_file(path: Path) -> landing.LandingFile:
 
 
 def test_the_project_declares_its_feeds():
-    entities = landing.declared_entities(ROOT / "dbt" / "models")
+    entities = declared.entities(ROOT / "dbt" / "models")
     assert entities["tickets", "orders"].columns == (
         *("order_id", "account_id", "showtime_id", "created_at", "total_amount"),
     )
@@ -54,20 +56,20 @@ def test_the_project_declares_its_feeds():
     ("change", "message"),
     [
         (("identifier: tickets__orders", "identifier: orders"), "needs `identifier: tickets__orders`"),
-        (("{name: note}", "{name: Note}"), "orders needs columns, each with a name of its own, in snake_case"),
-        (("{name: note}", "{name: order_id}"), "orders needs columns, each with a name of its own"),
+        (("{name: note}", "{name: Note}"), "orders needs columns with distinct names in snake_case"),
+        (("{name: note}", "{name: order_id}"), "orders needs columns with distinct names"),
         (("[{name: order_id}, {name: note}]", "[]"), "orders needs columns"),
-        (("tables:", "tables: 3 #"), "no valid declaration of sources"),
+        (("tables:", "tables: 3 #"), "not a valid declaration of sources"),
         (
             ("    tables:\n      - name: orders", "    tables:\n      - nam: orders"),
-            "no valid declaration of sources: KeyError('name')",
+            "not a valid declaration of sources: KeyError('name')",
         ),
     ],
 )
 def test_a_declaration_that_could_not_work_is_refused(tmp_path: Path, change: tuple[str, str], message: str):
     (tmp_path / "s.yml").write_text(SOURCES.replace(*change))
     with pytest.raises(GranaryError, match=r"s\.yml") as caught:
-        landing.declared_entities(tmp_path)
+        declared.entities(tmp_path)
     assert message in str(caught.value)
 
 
@@ -83,7 +85,7 @@ def test_files_are_found_in_the_order_of_loading_and_strangers_are_named(tmp_pat
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "incremental/tickets/orders/gone.csv").symlink_to("nowhere.csv")
-    files = landing.discover(tmp_path, landing.declared_entities(tmp_path))
+    files = landing.discover(tmp_path, declared.entities(tmp_path))
     good = [(file.label, file.format) for file in files if file.entity]
     assert good == [("tickets/orders/initial", ".csv"), ("tickets/orders/b9", ".csv"), ("tickets/orders/b10", ".jsonl")]
     assert {file.relative for file in files if not file.entity} == {
@@ -111,12 +113,12 @@ def test_files_are_found_in_the_order_of_loading_and_strangers_are_named(tmp_pat
     ],
 )
 def test_names_become_snake_case(name: str, column: str):
-    assert landing.snake_case(name) == column
+    assert snake_case(name) == column
 
 
 @given(st.text())
 def test_snake_case_changes_nothing_the_second_time(name: str):
-    assert landing.snake_case(landing.snake_case(name)) == landing.snake_case(name)
+    assert snake_case(snake_case(name)) == snake_case(name)
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import Database, wait_until
+from granary import declared
 from granary import project as project_module
 from granary.loader import ingest, landing, raw_tables
 
@@ -231,7 +232,7 @@ def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(proj
     """A sequence with a cache gives each session ids of its own in advance, which must not be mixed into a batch."""
     load()
     contents = (b"id,note\n" + b"%d,a\n" % number * 3 for number in itertools.count())
-    entity = landing.declared_entities(project.root / "dbt/models")["shop", "orders"]
+    entity = declared.entities(project.root / "dbt/models")["shop", "orders"]
     with raw_tables.transaction("one") as cursor:
         cursor.execute("select nextval('raw._row_ids')")  # 999 more are held here now
         cursor.connection.commit()
@@ -639,7 +640,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(project: Project, load,
 def trial(project: Project, load) -> Iterator[Callable[[bytes], tuple]]:
     """Give a function that copies CSV bytes both ways, and returns the rows (or None: not fit for COPY) of each."""
     load()
-    entity = landing.declared_entities(project.root / "dbt/models")["shop", "orders"]
+    entity = declared.entities(project.root / "dbt/models")["shop", "orders"]
     names = list(entity.columns)
     with raw_tables.transaction("trial", keep=False) as cursor:
 

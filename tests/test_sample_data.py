@@ -7,7 +7,7 @@ import pytest
 
 from conftest import Database
 from generate_data import FEEDS, planted_rows
-from granary.loader.landing import snake_case
+from granary.text import snake_case
 
 
 @pytest.fixture(scope="module")

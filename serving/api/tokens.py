@@ -25,8 +25,8 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 
-from granary.loader.landing import declared_entities
-from granary.project import ROOT, GranaryError, load_env, run_main
+from granary import declared
+from granary.project import GranaryError, load_env, run_main
 from granary.reports.summary import print_table
 from granary.server.connection import connect
 from granary.server.roles import ensure_roles
@@ -99,10 +99,10 @@ def read_rate(text: str) -> tuple[int, int]:
 
 def read_feeds(text: str | None) -> list[str]:
     """Return the feeds of a list with commas; without one, all that the dbt sources declare."""
-    declared = sorted({entity.feed for entity in declared_entities(ROOT / "dbt" / "models").values()})
-    given = sorted({name.strip() for name in text.split(",")}) if text is not None else declared
-    if unknown := [name for name in given if name not in declared]:
-        raise GranaryError(f"--feeds: there is no feed {', '.join(map(repr, unknown))}, but {', '.join(declared)}")
+    known = declared.feeds()
+    given = sorted({name.strip() for name in text.split(",")}) if text is not None else known
+    if unknown := [name for name in given if name not in known]:
+        raise GranaryError(f"--feeds: there is no feed {', '.join(map(repr, unknown))}, but {', '.join(known)}")
     return given
 
 

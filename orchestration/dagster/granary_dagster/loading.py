@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from granary.declared import Entity
 from granary.loader import raw_tables
-from granary.loader.landing import Entity
 from granary_dagster import resources
 from granary_dagster.extracting import FETCHED
 from granary_dagster.rehearsal import CHECKS, Batch, Limits, judge, rehearse

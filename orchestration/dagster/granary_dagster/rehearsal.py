@@ -15,8 +15,9 @@ import psycopg2
 from psycopg2 import sql
 from pydantic import Field
 
+from granary.declared import Entity
 from granary.loader import ingest, raw_tables
-from granary.loader.landing import Entity, LandingFile
+from granary.loader.landing import LandingFile
 from granary.project import GranaryError
 
 CHECKS = {

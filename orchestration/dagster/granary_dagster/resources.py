@@ -12,6 +12,7 @@ import dagster as dg
 from psycopg2 import sql
 from pydantic import Field
 
+from granary import declared
 from granary.loader import landing
 from granary.project import ROOT, load_env
 from granary.server.connection import connect, environment
@@ -64,12 +65,12 @@ class Granary(dg.ConfigurableResource):
 
 
 @functools.cache  # as the assets, which are made of them once, too
-def entities() -> dict[tuple[str, str], landing.Entity]:
-    """Return the declared entities: see landing.declared_entities."""
-    return landing.declared_entities(ROOT / "dbt" / "models")
+def entities() -> dict[tuple[str, str], declared.Entity]:
+    """Return the declared entities: see declared.entities."""
+    return declared.entities()
 
 
-def key_of(entity: landing.Entity) -> dg.AssetKey:
+def key_of(entity: declared.Entity) -> dg.AssetKey:
     """Return the key by which dagster-dbt knows the dbt source that an entity's table is."""
     return dg.AssetKey([entity.feed, entity.name])
 

@@ -21,17 +21,18 @@ from typing import Any
 
 import psycopg2
 
-from granary import project
+from granary import declared, project
 from granary.loader import landing, raw_tables
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError
+from granary.text import counted
 
 
 def main() -> int:
     """Load what the command line names; return 1 if a file failed, else 0."""
     options = parse_arguments()
     project.load_env()
-    entities = landing.declared_entities(project.ROOT / "dbt" / "models")
+    entities = declared.entities()
     root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
     files = landing.select(landing.discover(root, entities), options.names, options.initial)
     if not options.dry_run:
@@ -124,11 +125,6 @@ def copy_as_it_is(cursor: Any, file: LandingFile, batch: dict[str, Any], columns
     cursor.execute("rollback to savepoint untouched")
     raw_tables.stage(cursor, file, batch)
     return False
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number with its noun, as people write it."""
-    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 if __name__ == "__main__":

@@ -16,22 +16,21 @@ import io
 import itertools
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tqdm
-import yaml
 
+from granary.declared import LONGEST_NAME, Entity
 from granary.project import GranaryError
+from granary.text import snake_case
 
 BLOCK = 1 << 16  # bytes: larger ones make COPY wait
 LIMIT = 8 << 20  # bytes: a longer line, record or JSON element counts as damaged, so that memory stays bounded
 DEEPEST = 1000  # levels of nested JSON: PostgreSQL's stack is limited
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
 PROGRESS_FROM = 16 << 20  # bytes: smaller files are loaded before a bar could be read
-LONGEST_NAME = 63  # bytes, PostgreSQL's limit
 
 FILE = r"{}/(?P<feed>[^/]+)/(?P<entity>[^/]+?){}(?P<format>\.csv|\.json|\.jsonl)(?:\.gz)?"
 INITIAL = re.compile(FILE.format("initial", ""), re.IGNORECASE)
@@ -46,15 +45,6 @@ csv.field_size_limit(LIMIT)
 Record = tuple[int, bytes, list[str], str | None]  # line number, text, fields of CSV, what is wrong
 
 
-class Entity(NamedTuple):
-    """A table that the dbt sources declare, and so a folder of landing files. `table` is its name in schema raw."""
-
-    feed: str
-    name: str
-    table: str
-    columns: tuple[str, ...]
-
-
 class LandingFile(NamedTuple):
     """A file below the data root. Without an entity, it is none that can be loaded."""
 
@@ -66,25 +56,6 @@ class LandingFile(NamedTuple):
 
 
 # -- Which files there are ---------------------------------------------------------------------------------------------
-
-
-def declared_entities(models: Path) -> dict[tuple[str, str], Entity]:
-    """Return the tables of all dbt sources whose `loader` is bin/ingest, by (feed, entity), in declared order."""
-    entities = {}
-    for path in sorted(models.rglob("*.y*ml")):
-        text = path.read_text("utf-8")
-        try:
-            sources = yaml.safe_load(text)["sources"] if "bin/ingest" in text else []
-            for source, table in ((s, t) for s in sources if s.get("loader") == "bin/ingest" for t in s["tables"]):
-                feed, name, columns = source["name"], table["name"], [column["name"] for column in table["columns"]]
-                entities[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns))
-                if table.get("identifier") != f"{feed}__{name}" or len(table["identifier"].encode()) > LONGEST_NAME:
-                    raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
-                if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
-                    raise GranaryError(f"{path}: {name} needs columns, each with a name of its own, in snake_case")
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-            raise GranaryError(f"{path}: this is no valid declaration of sources: {error!r}") from None
-    return entities
 
 
 def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[LandingFile]:
@@ -200,13 +171,6 @@ def columns_of(file: LandingFile, names: Iterable[str]) -> list[str]:
         there = f"no column {', '.join(missing)} (there is {', '.join(columns) or 'no row'})"
         raise GranaryError(f"{where}: {there}; add it to the file, or change the dbt source {file.entity.feed}")
     return list(columns)
-
-
-def snake_case(name: str) -> str:
-    """Return a name as a column is called: `Order ID`, `orderId` and `ORDER-ID` are all order_id."""
-    name = unicodedata.normalize("NFKC", name)
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 # -- CSV, as it is -----------------------------------------------------------------------------------------------------

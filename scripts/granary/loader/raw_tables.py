@@ -15,8 +15,9 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from granary.declared import Entity
 from granary.loader import landing
-from granary.loader.landing import Entity, LandingFile
+from granary.loader.landing import LandingFile
 from granary.project import GranaryError
 from granary.server.connection import connect
 from granary.server.lock import take_lock
