@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='course_id',
     indexes=[
         {'columns': ['course_id'], 'unique': true},

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='enrolment_id',
     indexes=[
         {'columns': ['enrolment_id'], 'unique': true},

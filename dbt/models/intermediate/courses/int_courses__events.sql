@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='course_event_id',
     indexes=[
         {'columns': ['course_event_id'], 'unique': true},

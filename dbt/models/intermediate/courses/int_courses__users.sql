@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='user_id',
     indexes=[
         {'columns': ['user_id'], 'unique': true},

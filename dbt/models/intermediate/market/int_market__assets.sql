@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='asset_id',
     indexes=[
         {'columns': ['asset_id'], 'unique': true},

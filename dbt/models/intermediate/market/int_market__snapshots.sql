@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key=['asset_id', 'snapshot_at'],
     indexes=[
         {'columns': ['asset_id', 'snapshot_at'], 'unique': true},

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='_batch_id',
     indexes=[{'columns': ['_batch_id']}],
 ) }}

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key=['order_id', 'product_id', 'is_return'],
     indexes=[
         {'columns': ['_row_id'], 'unique': true},

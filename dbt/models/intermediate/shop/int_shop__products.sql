@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='product_id',
     indexes=[
         {'columns': ['product_id'], 'unique': true},

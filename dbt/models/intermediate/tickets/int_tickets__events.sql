@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='event_id',
     indexes=[
         {'columns': ['event_id'], 'unique': true},

@@ -1,5 +1,6 @@
 -- Parsed once, and looked up by both ends: see int_identity__latest_merges.
 {{ config(
+    materialized='incremental',
     unique_key='_row_id',
     indexes=[
         {'columns': ['_row_id'], 'unique': true},

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='order_id',
     indexes=[
         {'columns': ['_row_id'], 'unique': true},

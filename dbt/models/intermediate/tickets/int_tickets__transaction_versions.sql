@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='transaction_id',
     indexes=[
         {'columns': ['_row_id'], 'unique': true},

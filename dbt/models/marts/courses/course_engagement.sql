@@ -1,6 +1,5 @@
 -- Rebuilt in full: a user, an enrolment or the seed of event types may change any course.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['course_id'], 'unique': true}],
 ) }}
 

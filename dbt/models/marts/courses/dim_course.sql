@@ -1,6 +1,5 @@
 -- Rebuilt in full: courses are few, and one may be known from an enrolment or an event before it arrives itself.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['course_id'], 'unique': true}],
 ) }}
 

@@ -1,6 +1,5 @@
 -- The seed is applied here and not in the fact, so that a new type needs no rebuild of the events.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['event_type'], 'unique': true}],
 ) }}
 

@@ -1,6 +1,5 @@
 -- Rebuilt in full: a user may be known from an enrolment or an event before they arrive themselves.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['user_id'], 'unique': true}],
 ) }}
 

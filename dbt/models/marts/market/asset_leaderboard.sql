@@ -1,5 +1,4 @@
 {{ config(
-    materialized='table',
     indexes=[
         {'columns': ['asset_id'], 'unique': true},
         {'columns': ['leaderboard_rank'], 'unique': true},

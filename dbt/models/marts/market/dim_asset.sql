@@ -1,6 +1,5 @@
 -- Rebuilt in full: assets are few, and one may be known from its prices before a snapshot names it.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['asset_id'], 'unique': true}],
 ) }}
 

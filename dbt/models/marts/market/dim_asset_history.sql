@@ -1,6 +1,5 @@
 -- Rebuilt in full from all snapshots: a late snapshot may split a range, and other bounds of the segments move them all.
 {{ config(
-    materialized='table',
     indexes=[
         {'columns': ['asset_id', 'valid_from'], 'unique': true},
         {'columns': ['market_segment']},

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key=['asset_id', 'price_date'],
     indexes=[
         {'columns': ['asset_id', 'price_date'], 'unique': true},

@@ -1,5 +1,4 @@
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['market_segment'], 'unique': true}],
 ) }}
 

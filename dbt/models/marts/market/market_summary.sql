@@ -1,5 +1,4 @@
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['snapshot_at'], 'unique': true}],
 ) }}
 

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='rejection_id',
     indexes=[
         {'columns': ['rejection_id'], 'unique': true},

@@ -1,6 +1,5 @@
 -- Rebuilt in full: with each new day of sales, every customer's last order is longer ago.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['customer_id'], 'unique': true}],
 ) }}
 

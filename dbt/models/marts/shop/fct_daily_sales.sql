@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='sales_date',
     indexes=[{'columns': ['sales_date'], 'unique': true}],
     post_hook="delete from {{ this }} where sales_date not in (select sales_date from {{ ref('int_shop__sales_days') }})",

@@ -1,6 +1,5 @@
 -- Rebuilt in full: a sale changes the rank and the share of every other product.
 {{ config(
-    materialized='table',
     indexes=[
         {'columns': ['product_id'], 'unique': true},
         {'columns': ['revenue_rank'], 'unique': true},

@@ -1,6 +1,5 @@
 -- Rebuilt in full: an override may change any day.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['merge_date'], 'unique': true}],
 ) }}
 

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='account_id',
     indexes=[
         {'columns': ['account_id'], 'unique': true},

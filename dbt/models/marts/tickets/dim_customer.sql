@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='customer_id',
     indexes=[
         {'columns': ['customer_id'], 'unique': true},

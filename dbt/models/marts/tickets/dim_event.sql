@@ -1,6 +1,5 @@
 -- Rebuilt in full: events are few, and one may be known from its showtimes before it arrives itself.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['event_id'], 'unique': true}],
 ) }}
 

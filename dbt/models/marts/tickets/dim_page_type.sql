@@ -1,6 +1,5 @@
 -- The seed is applied here and not in the fact, so that a new spelling needs no rebuild of the page views.
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['page_type'], 'unique': true}],
 ) }}
 

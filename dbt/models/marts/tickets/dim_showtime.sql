@@ -1,6 +1,5 @@
 -- Rebuilt in full: showtimes are few beside the facts.
 {{ config(
-    materialized='table',
     indexes=[
         {'columns': ['showtime_id'], 'unique': true},
         {'columns': ['event_id']},

@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key='page_id',
     indexes=[
         {'columns': ['page_id'], 'unique': true},

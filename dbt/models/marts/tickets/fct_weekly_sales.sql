@@ -1,4 +1,5 @@
 {{ config(
+    materialized='incremental',
     unique_key=['sales_week', 'event_id'],
     indexes=[
         {'columns': ['sales_week', 'event_id'], 'unique': true},

@@ -1,5 +1,4 @@
 {{ config(
-    materialized='table',
     indexes=[{'columns': ['customer_id_count'], 'unique': true}],
 ) }}
 

@@ -1,0 +1,71 @@
+{#-
+    Stops a run in which a table can't be brought up to date by its new batches alone:
+      - the model has no unique_key, and would get each row once more;
+      - the table was built before it had a watermark, by an earlier version of the project;
+      - it counts a batch that was replaced since (bin/ingest --replace). What a batch brought is spread over tables that
+        only look at new ones, so they must be built from nothing once.
+-#}
+{% macro refuse_unsafe_increments() %}
+    {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {%- set incremental_models = {} -%}
+        {%- for model in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+                if model.config.materialized == 'incremental' -%}
+            {%- if not model.config.unique_key -%}
+                {{ exceptions.raise_compiler_error(
+                    model.original_file_path ~ ": an incremental model without unique_key, so each build would add its rows"
+                    ~ " once more. Name the columns of its grain in unique_key, or make it a table"
+                ) }}
+            {%- endif -%}
+            {%- set relation = adapter.get_relation(model.database, model.schema, model.alias) -%}
+            {%- if relation is not none and relation.is_table and not flags.FULL_REFRESH -%}
+                {%- do incremental_models.update({model.name: model}) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- if incremental_models -%}
+            {%- set known = run_query("select model from " ~ watermarks()).columns[0].values() -%}
+            {%- for name in incremental_models if name not in known -%}
+                {{ exceptions.raise_compiler_error(
+                    name ~ " was built by an earlier version of the project. Rebuild once: bin/dbt build --full-refresh"
+                ) }}
+            {%- endfor -%}
+            {%- set replaced -%}
+                select
+                    watermarks.model,
+                    batches.feed,
+                    batches.entity,
+                    batches.batch_id,
+                    batches.replaced_by_batch_id
+                from {{ watermarks() }} as watermarks
+                inner join raw._batches as batches
+                    on
+                        watermarks.loaded_batch_id >= batches.batch_id
+                        and watermarks.batch_id < batches.replaced_by_batch_id
+                where
+                    batches.status = 'replaced'
+                    and batches.rows_loaded > 0
+                order by batches.batch_id
+            {%- endset -%}
+            {%- for batch in run_query(replaced).rows if batch.model in incremental_models
+                    and reads_source(incremental_models[batch.model], batch.feed, batch.entity) -%}
+                {{ exceptions.raise_compiler_error(
+                    "Batch " ~ batch.batch_id ~ " was replaced by batch " ~ batch.replaced_by_batch_id ~ " after "
+                    ~ batch.model ~ " was built from it. Rebuild once: bin/dbt build --full-refresh"
+                ) }}
+            {%- endfor -%}
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- Whether a model reads a landing table, itself or through other models. -#}
+{% macro reads_source(model, feed, entity) %}
+    {%- for id in model.depends_on.nodes -%}
+        {%- set source = graph.sources.get(id) -%}
+        {%- if source and source.source_name == feed and source.name == entity -%}
+            {{ return(true) }}
+        {%- elif id.startswith('model.') and reads_source(graph.nodes[id], feed, entity) -%}
+            {{ return(true) }}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(false) }}
+{% endmacro %}
