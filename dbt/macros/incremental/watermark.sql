@@ -27,7 +27,7 @@
 {#- On the start of a run: the table is there. -#}
 {% macro create_watermarks() %}
     {%- if execute and flags.WHICH in ('run', 'build') %}
-    create schema if not exists {{ watermarks().without_identifier() }};
+    create schema if not exists {{ adapter.quote(watermarks().schema) }};
     create table if not exists {{ watermarks() }} (
         model text primary key, batch_id bigint not null, loaded_batch_id bigint not null
     )

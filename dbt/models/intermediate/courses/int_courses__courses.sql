@@ -16,38 +16,10 @@ new_courses as (
 
 ),
 
--- The latest batch wins, then the latest row: `_row_id` is unique, so the order is total. A new row is always later than
--- what is here already, so what is here need not be looked at.
-ranked as (
-
-    select
-        *,
-        row_number() over (partition by course_id order by _batch_id desc, _row_id desc) as version_rank
-    from new_courses
-
-),
-
+-- The latest batch wins, then the latest row. What is here already is older than any new row.
 current_versions as (
 
-    select
-        -- ids
-        course_id,
-
-        -- text
-        course_title,
-        category_name,
-        course_level,
-        publisher,
-
-        -- timestamps
-        course_created_at,
-
-        -- provenance
-        _batch_id,
-        _row_id
-
-    from ranked
-    where version_rank = 1
+    {{ dbt_utils.deduplicate('new_courses', 'course_id', '_batch_id desc, _row_id desc') }}
 
 )
 

@@ -54,45 +54,12 @@ competing as (
 
 ),
 
--- The latest state wins, whatever the order of arrival; one without a time loses against any other. Of equals, the latest
--- batch wins, then the latest row: `_row_id` is unique, so the order is total.
-ranked as (
-
-    select
-        *,
-        row_number() over (
-            partition by user_id
-            order by user_updated_at desc nulls last, _batch_id desc, _row_id desc
-        ) as state_rank
-    from competing
-
-),
-
+-- The latest state wins, whatever the order of arrival; one without a time loses against any other.
 latest_states as (
 
-    select
-        -- ids
-        user_id,
-
-        -- text
-        full_name,
-        email,
-        state,
-
-        -- booleans
-        is_gov_employee,
-        is_deleted,
-
-        -- timestamps
-        signup_date,
-        user_updated_at,
-
-        -- provenance
-        _batch_id,
-        _row_id
-
-    from ranked
-    where state_rank = 1
+    {{ dbt_utils.deduplicate(
+        'competing', 'user_id', 'user_updated_at desc nulls last, _batch_id desc, _row_id desc'
+    ) }}
 
 )
 

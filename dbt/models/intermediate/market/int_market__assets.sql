@@ -47,35 +47,10 @@ competing as (
 ),
 
 -- The latest snapshot wins, whenever it was delivered. Of the same snapshot, a correction may stand beside what was here.
-ranked as (
+latest_snapshots as (
 
-    select
-        *,
-        row_number() over (partition by asset_id order by snapshot_at desc, _batch_id desc, _row_id desc) as snapshot_rank
-    from competing
-
-),
-
-current_versions as (
-
-    select
-        -- ids
-        asset_id,
-
-        -- text
-        symbol,
-        asset_name,
-
-        -- timestamps
-        snapshot_at,
-
-        -- provenance
-        _batch_id,
-        _row_id
-
-    from ranked
-    where snapshot_rank = 1
+    {{ dbt_utils.deduplicate('competing', 'asset_id', 'snapshot_at desc, _batch_id desc, _row_id desc') }}
 
 )
 
-select * from current_versions
+select * from latest_snapshots

@@ -19,18 +19,14 @@ new_prices as (
 
 ),
 
--- The latest batch wins, then the latest row: `_row_id` is unique, so the order is total. A new row is always later than
--- what is here already, so what is here need not be looked at.
-ranked as (
+-- The latest batch wins, then the latest row. What is here already is older than any new row.
+current_versions as (
 
-    select
-        *,
-        row_number() over (partition by asset_id, price_date order by _batch_id desc, _row_id desc) as version_rank
-    from new_prices
+    {{ dbt_utils.deduplicate('new_prices', 'asset_id, price_date', '_batch_id desc, _row_id desc') }}
 
 ),
 
-current_versions as (
+final as (
 
     select
         -- ids
@@ -48,9 +44,8 @@ current_versions as (
         _batch_id,
         _row_id
 
-    from ranked
-    where version_rank = 1
+    from current_versions
 
 )
 
-select * from current_versions
+select * from final

@@ -54,7 +54,8 @@ all_versions as (
         _row_id
     from {{ this }}
     where
-        (order_id, product_id, is_return) in (
+        _batch_id <= {{ watermark() }}
+        and (order_id, product_id, is_return) in (
             select
                 new_lines.order_id,
                 new_lines.product_id,

@@ -44,7 +44,9 @@ all_versions as (
         _batch_id,
         _row_id
     from {{ this }}
-    where order_id in (select new_orders.order_id from new_orders)
+    where
+        _batch_id <= {{ watermark() }}
+        and order_id in (select new_orders.order_id from new_orders)
 
     {% endif %}
 

@@ -16,39 +16,10 @@ new_pages as (
 
 ),
 
--- The latest batch wins, then the latest row: `_row_id` is unique, so the order is total. A new row is always later than
--- what is here already, so what is here need not be looked at.
-ranked as (
-
-    select
-        *,
-        row_number() over (partition by page_id order by _batch_id desc, _row_id desc) as version_rank
-    from new_pages
-
-),
-
+-- The latest batch wins, then the latest row. What is here already is older than any new row.
 current_versions as (
 
-    select
-        -- ids
-        page_id,
-        account_id,
-        customer_id,
-        event_id,
-        showtime_id,
-
-        -- text
-        page_type,
-
-        -- timestamps
-        viewed_at,
-
-        -- provenance
-        _batch_id,
-        _row_id
-
-    from ranked
-    where version_rank = 1
+    {{ dbt_utils.deduplicate('new_pages', 'page_id', '_batch_id desc, _row_id desc') }}
 
 )
 

@@ -1,8 +1,4 @@
 -- Rebuilt in full: a user, an enrolment or the seed of event types may change any course.
-{{ config(
-    indexes=[{'columns': ['course_id'], 'unique': true}],
-) }}
-
 with
 
 courses as (

@@ -1,8 +1,4 @@
 -- Rebuilt in full: courses are few, and one may be known from an enrolment or an event before it arrives itself.
-{{ config(
-    indexes=[{'columns': ['course_id'], 'unique': true}],
-) }}
-
 with
 
 courses as (

@@ -1,8 +1,4 @@
 -- The seed is applied here and not in the fact, so that a new type needs no rebuild of the events.
-{{ config(
-    indexes=[{'columns': ['event_type'], 'unique': true}],
-) }}
-
 with
 
 mapped_types as (

@@ -1,8 +1,4 @@
 -- Rebuilt in full: a user may be known from an enrolment or an event before they arrive themselves.
-{{ config(
-    indexes=[{'columns': ['user_id'], 'unique': true}],
-) }}
-
 with
 
 users as (

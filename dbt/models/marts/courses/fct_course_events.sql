@@ -2,10 +2,8 @@
     materialized='incremental',
     unique_key='course_event_id',
     indexes=[
-        {'columns': ['course_event_id'], 'unique': true},
         {'columns': ['course_id', 'user_id']},
         {'columns': ['event_type']},
-        {'columns': ['_batch_id']},
     ],
 ) }}
 

@@ -1,11 +1,7 @@
 {{ config(
     materialized='incremental',
     unique_key='enrolment_id',
-    indexes=[
-        {'columns': ['enrolment_id'], 'unique': true},
-        {'columns': ['course_id', 'user_id']},
-        {'columns': ['_batch_id']},
-    ],
+    indexes=[{'columns': ['course_id', 'user_id']}],
 ) }}
 
 with

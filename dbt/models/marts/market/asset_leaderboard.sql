@@ -1,8 +1,5 @@
 {{ config(
-    indexes=[
-        {'columns': ['asset_id'], 'unique': true},
-        {'columns': ['leaderboard_rank'], 'unique': true},
-    ],
+    indexes=[{'columns': ['leaderboard_rank'], 'unique': true}],
 ) }}
 
 with

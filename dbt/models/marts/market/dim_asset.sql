@@ -1,8 +1,4 @@
 -- Rebuilt in full: assets are few, and one may be known from its prices before a snapshot names it.
-{{ config(
-    indexes=[{'columns': ['asset_id'], 'unique': true}],
-) }}
-
 with
 
 assets as (

@@ -1,9 +1,6 @@
 -- Rebuilt in full from all snapshots: a late snapshot may split a range, and other bounds of the segments move them all.
 {{ config(
-    indexes=[
-        {'columns': ['asset_id', 'valid_from'], 'unique': true},
-        {'columns': ['market_segment']},
-    ],
+    indexes=[{'columns': ['market_segment']}],
 ) }}
 
 with

@@ -1,14 +1,8 @@
 {{ config(
     materialized='incremental',
     unique_key=['asset_id', 'price_date'],
-    indexes=[
-        {'columns': ['asset_id', 'price_date'], 'unique': true},
-        {'columns': ['price_date']},
-        {'columns': ['_window_batch_id']},
-    ],
+    indexes=[{'columns': ['price_date']}],
 ) }}
-
-{%- set taken_in = watermark('_window_batch_id') %}
 
 with
 
@@ -22,7 +16,7 @@ numbered as (
     where
         daily_prices.asset_id in (
             select changed.asset_id from {{ ref('int_market__daily_prices') }} as changed
-            where changed._batch_id > {{ taken_in }}
+            where changed._batch_id > {{ watermark() }}
         )
     {% endif %}
 
@@ -36,7 +30,7 @@ first_changes as (
         asset_id,
         min(day_number) as day_number
     from numbered
-    where _batch_id > {{ taken_in }}
+    where _batch_id > {{ watermark() }}
     group by asset_id
 
 ),
@@ -75,7 +69,7 @@ averages as (
         case when count(*) over seven_days = 7 then avg(close_price_usd) over seven_days end as sma_7d_close,
         case when count(daily_return_pct) over thirty_days = 30 then stddev_samp(daily_return_pct) over thirty_days end
             as volatility_30d_pct,
-        max(_batch_id) over what_it_depends_on as _window_batch_id
+        max(_batch_id) over what_it_depends_on as changed_batch_id
     from returns
     window
         seven_days as (partition by asset_id order by price_date rows between 6 preceding and current row),
@@ -103,13 +97,12 @@ final as (
 
         -- provenance
         _batch_id,
-        _row_id,
-        _window_batch_id
+        _row_id
 
     from averages
     {% if is_incremental() %}
     -- Just the days with a new price among those that they depend on.
-    where _window_batch_id > {{ taken_in }}
+    where changed_batch_id > {{ watermark() }}
     {% endif %}
 
 )

@@ -1,7 +1,3 @@
-{{ config(
-    indexes=[{'columns': ['market_segment'], 'unique': true}],
-) }}
-
 with
 
 latest_snapshot as (

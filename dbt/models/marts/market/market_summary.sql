@@ -1,7 +1,3 @@
-{{ config(
-    indexes=[{'columns': ['snapshot_at'], 'unique': true}],
-) }}
-
 with
 
 latest_snapshot as (
@@ -25,6 +21,8 @@ final as (
         max(snapshot_at) as snapshot_at
 
     from latest_snapshot
+    -- Before the first snapshot there is nothing to sum up.
+    having count(*) > 0
 
 )
 

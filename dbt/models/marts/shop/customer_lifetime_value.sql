@@ -1,8 +1,4 @@
 -- Rebuilt in full: with each new day of sales, every customer's last order is longer ago.
-{{ config(
-    indexes=[{'columns': ['customer_id'], 'unique': true}],
-) }}
-
 with
 
 customers as (

@@ -1,7 +1,6 @@
 {{ config(
     materialized='incremental',
     unique_key='sales_date',
-    indexes=[{'columns': ['sales_date'], 'unique': true}],
     post_hook="delete from {{ this }} where sales_date not in (select sales_date from {{ ref('int_shop__sales_days') }})",
 ) }}
 
@@ -24,7 +23,7 @@ sales_days as (
 {% if is_incremental() %}
 
 -- Each day that a version of a new line names: the one that it enters, and the one that it leaves.
-touched_days as (
+changed_days as (
 
     select distinct versions.order_date as sales_date
     from {{ ref('int_shop__order_line_versions') }} as new_versions
@@ -37,18 +36,18 @@ touched_days as (
 
 ),
 
--- The days that became, or ceased to be, days between the first and the last are touched as well.
+-- The days that became, or ceased to be, days between the first and the last have changed as well.
 timeline as (
 
     select
         coalesce(sales_days.sales_date, known.sales_date) as sales_date,
         sales_days.sales_date is not null as is_sales_day,
-        sales_days.sales_date is null or known.sales_date is null or touched_days.sales_date is not null as is_touched
+        sales_days.sales_date is null or known.sales_date is null or changed_days.sales_date is not null as is_changed
     from sales_days
     full outer join {{ this }} as known
         on sales_days.sales_date = known.sales_date
-    left join touched_days
-        on coalesce(sales_days.sales_date, known.sales_date) = touched_days.sales_date
+    left join changed_days
+        on coalesce(sales_days.sales_date, known.sales_date) = changed_days.sales_date
 
 ),
 
@@ -58,9 +57,9 @@ days as (
     select
         sales_date,
         is_sales_day,
-        {{ dbt.bool_or('is_touched') }} over (
+        {{ dbt.bool_or('is_changed') }} over (
             order by sales_date rows between 6 preceding and current row
-        ) as is_affected
+        ) as is_changed_by_week
     from timeline
 
 ),
@@ -72,7 +71,7 @@ days as (
     select
         sales_date,
         true as is_sales_day,
-        true as is_affected
+        true as is_changed_by_week
     from sales_days
 
 ),
@@ -84,7 +83,7 @@ reach as (
 
     select
         *,
-        {{ dbt.bool_or('is_affected') }} over (
+        {{ dbt.bool_or('is_changed_by_week') }} over (
             order by sales_date rows between current row and 6 following
         ) as is_needed
     from days
@@ -104,21 +103,20 @@ sums as (
 
     select
         needed_days.sales_date,
-        needed_days.is_affected,
+        needed_days.is_changed_by_week,
         count(distinct case when lines.units > 0 then lines.order_id end) as order_count,
         count(distinct case when lines.units > 0 then lines.customer_id end) as customer_count,
         coalesce(sum(lines.units), 0) as units,
         coalesce(sum(lines.gross_sales_usd), 0) as gross_sales_usd,
         coalesce(sum(lines.discount_usd), 0) as discount_usd,
         coalesce(sum(lines.returns_usd), 0) as returns_usd,
-        coalesce(sum(lines.net_sales_usd), 0) as net_sales_usd,
-        max(lines._batch_id) as _batch_id
+        coalesce(sum(lines.net_sales_usd), 0) as net_sales_usd
     from needed_days
     left join lines
         on needed_days.sales_date = lines.order_date
     group by
         needed_days.sales_date,
-        needed_days.is_affected
+        needed_days.is_changed_by_week
 
 ),
 
@@ -147,13 +145,10 @@ final as (
         cast(returns_usd as numeric(38, 2)) as returns_usd,
         cast(net_sales_usd as numeric(38, 2)) as net_sales_usd,
         {{ ratio('gross_sales_usd - discount_usd', 'order_count', 2) }} as average_order_usd,
-        cast(round(net_sales_7d_avg_usd, 2) as numeric(38, 2)) as net_sales_7d_avg_usd,
-
-        -- provenance
-        _batch_id
+        cast(round(net_sales_7d_avg_usd, 2) as numeric(38, 2)) as net_sales_7d_avg_usd
 
     from averages
-    where is_affected
+    where is_changed_by_week
 
 )
 

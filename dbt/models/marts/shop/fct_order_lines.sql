@@ -2,11 +2,9 @@
     materialized='incremental',
     unique_key=['order_id', 'product_id', 'is_return'],
     indexes=[
-        {'columns': ['order_id', 'product_id', 'is_return'], 'unique': true},
         {'columns': ['order_date']},
         {'columns': ['customer_id']},
         {'columns': ['product_id']},
-        {'columns': ['_batch_id']},
     ],
 ) }}
 

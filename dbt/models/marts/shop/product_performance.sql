@@ -1,9 +1,6 @@
 -- Rebuilt in full: a sale changes the rank and the share of every other product.
 {{ config(
-    indexes=[
-        {'columns': ['product_id'], 'unique': true},
-        {'columns': ['revenue_rank'], 'unique': true},
-    ],
+    indexes=[{'columns': ['revenue_rank'], 'unique': true}],
 ) }}
 
 with

@@ -1,8 +1,4 @@
 -- Rebuilt in full: an override may change any day.
-{{ config(
-    indexes=[{'columns': ['merge_date'], 'unique': true}],
-) }}
-
 with
 
 delivered_merges as (

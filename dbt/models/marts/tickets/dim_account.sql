@@ -1,10 +1,6 @@
 {{ config(
     materialized='incremental',
     unique_key='account_id',
-    indexes=[
-        {'columns': ['account_id'], 'unique': true},
-        {'columns': ['_batch_id']},
-    ],
 ) }}
 
 with

@@ -2,11 +2,8 @@
     materialized='incremental',
     unique_key='customer_id',
     indexes=[
-        {'columns': ['customer_id'], 'unique': true},
         {'columns': ['customer_id_count']},
         {'columns': ['has_ignored_merge']},
-        {'columns': ['_batch_id']},
-        {'columns': ['_merges_batch_id']},
     ],
     post_hook='delete from {{ this }} where customer_id_count = 0',
 ) }}
@@ -21,17 +18,11 @@ canonical_customers as (
 
 {% if is_incremental() %}
 
--- Customers seen in new page views, and everyone in a group that may have changed: whom it is named after now, and whom it
--- was named after then. A merge that is no longer ignored can split a group: the part has a name that is not here yet.
-affected_customers as (
+-- New customers, and everyone in a group that may have changed: whom it is named after now, and whom it was named after
+-- then. A merge that is no longer ignored can split a group: the part has a name that is not here yet.
+changed_customers as (
 
-    select new_sightings.canonical_customer_id as customer_id
-    from {{ ref('int_identity__canonical_customers') }} as new_sightings
-    where new_sightings._batch_id > {{ watermark() }}
-
-    union
-
-    {{ customers_touched_since(ref('int_identity__canonical_customers'), watermark('_merges_batch_id')) }}
+    {{ changed_customers(ref('int_identity__canonical_customers')) }}
 
     union
 
@@ -50,7 +41,7 @@ affected_customers as (
 
 {% else %}
 
-affected_customers as (
+changed_customers as (
 
     select distinct canonical_customers.canonical_customer_id as customer_id
     from canonical_customers
@@ -64,7 +55,7 @@ final as (
 
     select
         -- ids
-        affected_customers.customer_id,
+        changed_customers.customer_id,
 
         -- numerics
         count(canonical_customers.customer_id) as customer_id_count,
@@ -73,16 +64,12 @@ final as (
         coalesce({{ dbt.bool_or('canonical_customers.has_ignored_merge') }}, false) as has_ignored_merge,
 
         -- timestamps
-        max(canonical_customers.absorbed_at) as last_absorbed_at,
+        max(canonical_customers.absorbed_at) as last_absorbed_at
 
-        -- provenance
-        max(canonical_customers._batch_id) as _batch_id,
-        max(canonical_customers._merges_batch_id) as _merges_batch_id
-
-    from affected_customers
+    from changed_customers
     left join canonical_customers
-        on affected_customers.customer_id = canonical_customers.canonical_customer_id
-    group by affected_customers.customer_id
+        on changed_customers.customer_id = canonical_customers.canonical_customer_id
+    group by changed_customers.customer_id
 
 )
 

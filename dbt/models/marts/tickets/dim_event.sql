@@ -1,8 +1,4 @@
 -- Rebuilt in full: events are few, and one may be known from its showtimes before it arrives itself.
-{{ config(
-    indexes=[{'columns': ['event_id'], 'unique': true}],
-) }}
-
 with
 
 events as (

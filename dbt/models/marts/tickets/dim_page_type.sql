@@ -1,8 +1,4 @@
 -- The seed is applied here and not in the fact, so that a new spelling needs no rebuild of the page views.
-{{ config(
-    indexes=[{'columns': ['page_type'], 'unique': true}],
-) }}
-
 with
 
 page_types as (

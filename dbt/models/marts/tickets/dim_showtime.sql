@@ -1,9 +1,6 @@
 -- Rebuilt in full: showtimes are few beside the facts.
 {{ config(
-    indexes=[
-        {'columns': ['showtime_id'], 'unique': true},
-        {'columns': ['event_id']},
-    ],
+    indexes=[{'columns': ['event_id']}],
 ) }}
 
 with

@@ -2,12 +2,9 @@
     materialized='incremental',
     unique_key='order_id',
     indexes=[
-        {'columns': ['order_id'], 'unique': true},
         {'columns': ['sales_week', 'event_id']},
         {'columns': ['account_id']},
-        {'columns': ['_batch_id']},
-        {'columns': ['_showtime_batch_id']},
-        {'columns': ['_transactions_batch_id']},
+        {'columns': ['_changed_batch_id']},
     ],
 ) }}
 
@@ -33,11 +30,32 @@ transaction_versions as (
 
 {% if is_incremental() %}
 
-affected_orders as (
+-- Orders that a new batch brought, or whose showtime it brought, or which it gave a transaction or took one from.
+changed_orders as (
 
-    {{ orders_touched_since(
-        watermark('_batch_id'), watermark('_showtime_batch_id'), watermark('_transactions_batch_id')
-    ) }}
+    select order_id
+    from order_versions
+    where _batch_id > {{ watermark() }}
+
+    union
+
+    -- An order that has left a showtime is delivered again itself.
+    select order_versions.order_id
+    from showtime_versions
+    inner join order_versions
+        on showtime_versions.showtime_id = order_versions.showtime_id
+    where
+        showtime_versions._batch_id > {{ watermark() }}
+        and order_versions.is_current
+
+    union
+
+    -- All versions of a transaction: a correction may have taken it from one order and given it to another.
+    select transaction_versions.order_id
+    from transaction_versions as changed
+    inner join transaction_versions
+        on changed.transaction_id = transaction_versions.transaction_id
+    where changed._batch_id > {{ watermark() }}
 
 ),
 
@@ -48,8 +66,8 @@ current_orders as (
     select order_versions.*
     from order_versions
     {% if is_incremental() %}
-    inner join affected_orders
-        on order_versions.order_id = affected_orders.order_id
+    inner join changed_orders
+        on order_versions.order_id = changed_orders.order_id
     {% endif %}
     where order_versions.is_current
 
@@ -66,14 +84,14 @@ transactions_by_order as (
 
     select
         transaction_versions.order_id,
-        sum(transaction_versions.amount_usd) as collected_usd,
-        max(transaction_versions._batch_id) as _transactions_batch_id
+        sum(case when transaction_versions.is_current then transaction_versions.amount_usd end) as collected_usd,
+        -- The order that a transaction was taken from has changed as well.
+        max(coalesce(transaction_versions.superseded_by_batch_id, transaction_versions._batch_id)) as _changed_batch_id
     from transaction_versions
     {% if is_incremental() %}
-    inner join affected_orders
-        on transaction_versions.order_id = affected_orders.order_id
+    inner join changed_orders
+        on transaction_versions.order_id = changed_orders.order_id
     {% endif %}
-    where transaction_versions.is_current
     group by transaction_versions.order_id
 
 ),
@@ -99,8 +117,9 @@ final as (
         -- provenance
         current_orders._batch_id,
         current_orders._row_id,
-        current_showtimes._batch_id as _showtime_batch_id,
-        transactions_by_order._transactions_batch_id
+        greatest(
+            current_orders._batch_id, current_showtimes._batch_id, transactions_by_order._changed_batch_id
+        ) as _changed_batch_id
 
     from current_orders
     left join current_showtimes

@@ -2,12 +2,9 @@
     materialized='incremental',
     unique_key='page_id',
     indexes=[
-        {'columns': ['page_id'], 'unique': true},
         {'columns': ['customer_id', 'canonical_customer_id']},
         {'columns': ['canonical_customer_id', 'viewed_at']},
         {'columns': ['has_ignored_merge']},
-        {'columns': ['_batch_id']},
-        {'columns': ['_merges_batch_id']},
     ],
 ) }}
 
@@ -27,14 +24,14 @@ canonical_customers as (
 
 {% if is_incremental() %}
 
-touched_customers as (
+changed_customers as (
 
-    {{ customers_touched_since(ref('int_identity__canonical_customers'), watermark('_merges_batch_id')) }}
+    {{ changed_customers(ref('int_identity__canonical_customers')) }}
 
 ),
 
 -- Merges re-key history: besides the new page views, all those that are here of customers whose group may have changed.
-affected_pages as (
+changed_pages as (
 
     select new_pages.page_id
     from {{ ref('int_tickets__pages') }} as new_pages
@@ -43,9 +40,9 @@ affected_pages as (
     union
 
     select page_views.page_id
-    from touched_customers
+    from changed_customers
     inner join {{ this }} as page_views
-        on touched_customers.customer_id = page_views.customer_id
+        on changed_customers.customer_id = page_views.customer_id
 
 ),
 
@@ -73,13 +70,12 @@ final as (
 
         -- provenance
         pages._batch_id,
-        pages._row_id,
-        canonical_customers._merges_batch_id
+        pages._row_id
 
     from pages
     {% if is_incremental() %}
-    inner join affected_pages
-        on pages.page_id = affected_pages.page_id
+    inner join changed_pages
+        on pages.page_id = changed_pages.page_id
     {% endif %}
     left join canonical_customers
         on pages.customer_id = canonical_customers.customer_id

@@ -1,11 +1,7 @@
 {{ config(
     materialized='incremental',
     unique_key='transaction_id',
-    indexes=[
-        {'columns': ['transaction_id'], 'unique': true},
-        {'columns': ['order_id']},
-        {'columns': ['_batch_id']},
-    ],
+    indexes=[{'columns': ['order_id']}],
 ) }}
 
 with

@@ -1,7 +1,3 @@
-{{ config(
-    indexes=[{'columns': ['customer_id_count'], 'unique': true}],
-) }}
-
 with
 
 customers as (

@@ -5,18 +5,17 @@
         {'columns': ['customer_id'], 'unique': true},
         {'columns': ['canonical_customer_id']},
         {'columns': ['has_ignored_merge']},
-        {'columns': ['_merges_batch_id']},
-        {'columns': ['_batch_id']},
+        {'columns': ['_changed_batch_id']},
     ],
 ) }}
 
 with
 
-new_sightings as (
+sightings as (
 
     select
         customer_id,
-        max(_batch_id) as _batch_id
+        min(_batch_id) as _batch_id
     from {{ ref('stg_tickets__pages') }}
     where
         customer_id is not null
@@ -34,40 +33,39 @@ resolved as (
 {% if is_incremental() %}
 
 -- Merges and overrides change who a customer is without a new page view.
-affected as (
+changed_customers as (
 
-    select new_sightings.customer_id
-    from new_sightings
+    select customer_id from sightings
 
     union
 
-    {{ customers_touched_since(ref('int_identity__resolved_customers'), watermark('_merges_batch_id')) }}
+    {{ changed_customers(ref('int_identity__resolved_customers')) }}
 
 ),
 
-sightings as (
+first_sightings as (
 
     select
-        affected.customer_id,
-        coalesce(new_sightings._batch_id, known._batch_id) as _batch_id
-    from affected
-    left join new_sightings
-        on affected.customer_id = new_sightings.customer_id
+        changed_customers.customer_id,
+        coalesce(known._batch_id, sightings._batch_id) as _batch_id
+    from changed_customers
+    left join sightings
+        on changed_customers.customer_id = sightings.customer_id
     left join {{ this }} as known
-        on affected.customer_id = known.customer_id
+        on changed_customers.customer_id = known.customer_id
 
 ),
 
 {% else %}
 
-sightings as (
+first_sightings as (
 
     select
-        coalesce(new_sightings.customer_id, resolved.customer_id) as customer_id,
-        new_sightings._batch_id
-    from new_sightings
+        coalesce(sightings.customer_id, resolved.customer_id) as customer_id,
+        sightings._batch_id
+    from sightings
     full outer join resolved
-        on new_sightings.customer_id = resolved.customer_id
+        on sightings.customer_id = resolved.customer_id
 
 ),
 
@@ -77,8 +75,8 @@ final as (
 
     select
         -- ids
-        sightings.customer_id,
-        coalesce(resolved.canonical_customer_id, sightings.customer_id) as canonical_customer_id,
+        first_sightings.customer_id,
+        coalesce(resolved.canonical_customer_id, first_sightings.customer_id) as canonical_customer_id,
         resolved.absorbed_by_customer_id,
 
         -- booleans
@@ -90,12 +88,12 @@ final as (
         -- provenance
         resolved.merge_batch_id,
         resolved.merge_row_id,
-        resolved._merges_batch_id,
-        sightings._batch_id
+        first_sightings._batch_id,
+        greatest(first_sightings._batch_id, resolved._changed_batch_id) as _changed_batch_id
 
-    from sightings
+    from first_sightings
     left join resolved
-        on sightings.customer_id = resolved.customer_id
+        on first_sightings.customer_id = resolved.customer_id
 
 )
 

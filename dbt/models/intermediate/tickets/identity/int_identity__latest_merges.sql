@@ -5,7 +5,7 @@
         {'columns': ['customer_id'], 'unique': true},
         {'columns': ['absorbed_by_customer_id']},
         {'columns': ['has_ignored_merge']},
-        {'columns': ['_merges_batch_id']},
+        {'columns': ['_changed_batch_id']},
     ],
     post_hook='analyze {{ this }}',
 ) }}
@@ -23,11 +23,11 @@ overrides as (
 
 -- Customers of whose merges another one may win now: they have a new merge, or one is ignored, or one was ignored when this
 -- table was built last. An override comes and goes without a batch; `has_ignored_merge` is what is left of it.
-reconsidered as (
+with_changed_merges as (
 
     select new_merges.from_customer_id as customer_id
     from {{ ref('int_tickets__identity_merges') }} as new_merges
-    where new_merges._batch_id > {{ watermark('_merges_batch_id') }}
+    where new_merges._batch_id > {{ watermark() }}
 
     union
 
@@ -42,46 +42,46 @@ reconsidered as (
 
 ),
 
-affected as (
+changed_customers as (
 
-    select reconsidered.customer_id
-    from reconsidered
+    select with_changed_merges.customer_id
+    from with_changed_merges
 
     union
 
     select delivered.to_customer_id as customer_id
-    from reconsidered
+    from with_changed_merges
     inner join {{ ref('int_tickets__identity_merges') }} as delivered
-        on reconsidered.customer_id = delivered.from_customer_id
+        on with_changed_merges.customer_id = delivered.from_customer_id
 
 ),
 
 -- What is said of a customer depends on their own merges, and on all merges of those who ever merged with them.
-needed as (
+needed_customers as (
 
-    select affected.customer_id
-    from affected
+    select changed_customers.customer_id
+    from changed_customers
 
     union
 
     select delivered.from_customer_id as customer_id
-    from affected
+    from changed_customers
     inner join {{ ref('int_tickets__identity_merges') }} as delivered
-        on affected.customer_id = delivered.to_customer_id
+        on changed_customers.customer_id = delivered.to_customer_id
 
 ),
 
 {% endif %}
 
-considered as (
+needed_merges as (
 
     select
         delivered.*,
         overrides.from_customer_id is not null as is_ignored
     from {{ ref('int_tickets__identity_merges') }} as delivered
     {% if is_incremental() %}
-    inner join needed
-        on delivered.from_customer_id = needed.customer_id
+    inner join needed_customers
+        on delivered.from_customer_id = needed_customers.customer_id
     {% endif %}
     left join overrides
         on
@@ -101,62 +101,62 @@ ranked as (
             partition by from_customer_id
             order by merged_at desc, {{ binary_order('to_customer_id') }} desc, _batch_id desc, _row_id desc
         ) as decision_rank
-    from considered
+    from needed_merges
     where
         not is_ignored
         and from_customer_id <> to_customer_id
 
 ),
 
-news as (
+absorbed as (
 
     select
         from_customer_id,
         {{ dbt.bool_or('is_ignored') }} as has_ignored_merge,
-        max(_batch_id) as _merges_batch_id
-    from considered
+        max(_batch_id) as _changed_batch_id
+    from needed_merges
     group by from_customer_id
 
 ),
 
--- A merge is news for everyone with whom its customer ever merged: for the group that the customer enters, and for the one
--- that they leave.
-concerned as (
+-- A merge changes everyone with whom its customer ever merged: the group that the customer enters, and the one that they
+-- leave.
+merged as (
 
     select
         from_customer_id as customer_id,
         has_ignored_merge,
-        _merges_batch_id
-    from news
+        _changed_batch_id
+    from absorbed
 
     union all
 
     select
-        considered.to_customer_id as customer_id,
-        news.has_ignored_merge,
-        news._merges_batch_id
-    from considered
-    inner join news
-        on considered.from_customer_id = news.from_customer_id
+        needed_merges.to_customer_id as customer_id,
+        absorbed.has_ignored_merge,
+        absorbed._changed_batch_id
+    from needed_merges
+    inner join absorbed
+        on needed_merges.from_customer_id = absorbed.from_customer_id
 
 ),
 
 customers as (
 
     select
-        concerned.customer_id,
-        {{ dbt.bool_or('concerned.has_ignored_merge') }} as has_ignored_merge,
-        max(concerned._merges_batch_id) as _merges_batch_id
-    from concerned
+        merged.customer_id,
+        {{ dbt.bool_or('merged.has_ignored_merge') }} as has_ignored_merge,
+        max(merged._changed_batch_id) as _changed_batch_id
+    from merged
     {% if is_incremental() %}
-    inner join affected
-        on concerned.customer_id = affected.customer_id
+    inner join changed_customers
+        on merged.customer_id = changed_customers.customer_id
     {% endif %}
-    group by concerned.customer_id
+    group by merged.customer_id
 
 ),
 
--- Customers of whom no merge counts are here as well: they exist, and a watermark must know their merges.
+-- Customers of whom no merge counts are here as well: they exist, and other merges may change them.
 final as (
 
     select
@@ -173,7 +173,7 @@ final as (
         -- provenance
         latest._batch_id as merge_batch_id,
         latest._row_id as merge_row_id,
-        customers._merges_batch_id
+        customers._changed_batch_id
 
     from customers
     left join ranked as latest

@@ -5,7 +5,7 @@
         {'columns': ['customer_id'], 'unique': true},
         {'columns': ['canonical_customer_id']},
         {'columns': ['has_ignored_merge']},
-        {'columns': ['_merges_batch_id']},
+        {'columns': ['_changed_batch_id']},
     ],
     post_hook='analyze {{ this }}',
 ) }}
@@ -18,25 +18,25 @@ with recursive
 {% if is_incremental() %}
 
 -- Everyone who may point to somebody else than before, and everyone whom they point to now or pointed to then.
-touched as (
+changed_customers as (
 
-    {{ customers_touched_since(ref('int_identity__latest_merges'), watermark('_merges_batch_id')) }}
+    {{ changed_customers(ref('int_identity__latest_merges')) }}
 
 ),
 
 -- All that was connected with them. A group is what pointers connect, so whoever is in a group with them now either was so
--- before or has a pointer that changed: the groups to be walked again lie wholly among these.
-walked as (
+-- before or has a pointer that changed: the groups to resolve again lie wholly among these.
+connected as (
 
-    select touched.customer_id
-    from touched
+    select changed_customers.customer_id
+    from changed_customers
 
     union
 
     select members.customer_id
-    from touched
+    from changed_customers
     inner join {{ this }} as known
-        on touched.customer_id = known.customer_id
+        on changed_customers.customer_id = known.customer_id
     inner join {{ this }} as members
         on known.canonical_customer_id = members.canonical_customer_id
 
@@ -49,8 +49,8 @@ pointers as (
     select latest.*
     from {{ ref('int_identity__latest_merges') }} as latest
     {% if is_incremental() %}
-    inner join walked
-        on latest.customer_id = walked.customer_id
+    inner join connected
+        on latest.customer_id = connected.customer_id
     {% endif %}
 
 ),
@@ -158,7 +158,7 @@ groups as (
     select
         resolved.canonical_customer_id,
         {{ dbt.bool_or('pointers.has_ignored_merge') }} as has_ignored_merge,
-        max(pointers._merges_batch_id) as _merges_batch_id
+        max(pointers._changed_batch_id) as _changed_batch_id
     from resolved
     inner join pointers
         on resolved.customer_id = pointers.customer_id
@@ -183,7 +183,7 @@ final as (
         -- provenance
         pointers.merge_batch_id,
         pointers.merge_row_id,
-        groups._merges_batch_id
+        groups._changed_batch_id
 
     from resolved
     inner join groups
