@@ -77,7 +77,7 @@ def test_a_killed_build_is_made_good_by_the_next_one(built: Database, data: Path
     assert differences(built, SECOND) == []
 
 
-def test_a_build_without_news_changes_nothing(built: Database) -> None:
+def test_a_build_without_new_batches_changes_nothing(built: Database) -> None:
     succeeds(built, *BUILD, prefix=SECOND)
     succeeds(built, *BUILD)
     assert differences(built, SECOND) == []

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg2
 import pytest
 import yaml
+from psycopg2 import sql
 
 from conftest import ROOT, Database
 
@@ -61,7 +64,7 @@ def test_each_incremental_model_has_a_unit_test_of_the_first_run_and_of_a_later_
             assert {f"test__{model['name']}__first_run", f"test__{model['name']}__later_run"} <= names
 
 
-def test_each_mart_has_a_contract_and_a_unique_index(built: tuple[Database, dict]) -> None:
+def test_each_mart_has_a_contract_and_a_unique_key(built: tuple[Database, dict]) -> None:
     database, manifest = built
     for model in models(manifest):
         if model["schema"] == "marts":
@@ -69,6 +72,70 @@ def test_each_mart_has_a_contract_and_a_unique_index(built: tuple[Database, dict
         if model["schema"] == "marts" and model["config"]["materialized"] != "view":
             unique = "select count(*) from pg_index where indrelid = %s::regclass and indisunique"
             assert database.query(unique, [f"marts.{model['name']}"])[0][0] >= 1, model["name"]
+
+
+def test_the_database_refuses_a_null_and_a_double_in_each_mart(built: tuple[Database, dict]) -> None:
+    database, manifest = built
+    constrained = [model for model in models(manifest) if model.get("constraints")]
+    assert len(constrained) > 20
+    for mart in constrained:
+        (key,) = [constraint["columns"] for constraint in mart["constraints"] if constraint["type"] == "primary_key"]
+        required = [column["name"] for column in mart["columns"].values() if column["constraints"]]
+        row = {
+            column["name"]: "2026-01-01" if column["data_type"] in ("date", "timestamp") else "0"
+            for column in mart["columns"].values()
+        }
+        for name in (*key, *required):
+            with pytest.raises(psycopg2.errors.NotNullViolation, match=f'"{name}" of relation "{mart["name"]}"'):
+                plant(database, mart["name"], row | {name: None})
+        with pytest.raises(psycopg2.errors.UniqueViolation, match=re.escape(f"({', '.join(key)})=")):
+            plant(database, mart["name"], row, row)
+
+
+def plant(database: Database, mart: str, *rows: dict[str, str | None]) -> None:
+    """Insert rows into a mart: all of them, or none."""
+    values = sql.SQL(", ").join(sql.Literal(tuple(row.values())) for row in rows)
+    columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
+    database.query(sql.SQL("insert into marts.{} ({}) values {}").format(sql.Identifier(mart), columns, values))
+
+
+def test_no_data_test_repeats_what_the_database_refuses(built: tuple[Database, dict]) -> None:
+    _, manifest = built
+    refused = set()
+    for model in models(manifest):
+        key = [column for constraint in model.get("constraints", []) for column in constraint["columns"]]
+        required = [column["name"] for column in model["columns"].values() if column["constraints"]]
+        refused |= {("not_null", model["unique_id"], column) for column in key + required}
+        refused |= {("unique", model["unique_id"], column) for column in key if len(key) == 1}
+    for test in manifest["nodes"].values():
+        if test["resource_type"] == "test" and test.get("test_metadata"):
+            asked = (test["test_metadata"]["name"], test["attached_node"], test["column_name"])
+            assert asked not in refused, test["name"]
+
+
+def test_incremental_models_have_a_key(built: tuple[Database, dict]) -> None:
+    _, manifest = built
+    for model in models(manifest):
+        if model["config"]["materialized"] == "incremental":
+            assert model["config"]["unique_key"], model["name"]
+
+
+def test_a_run_refuses_an_incremental_model_without_a_key(built: tuple[Database, dict], tmp_path: Path) -> None:
+    shutil.copytree(DBT, tmp_path / "dbt", ignore=shutil.ignore_patterns("target", "logs"))
+    own = "{{ config(materialized='incremental') }} select 1 as one"
+    (tmp_path / "dbt" / "models" / "intermediate" / "int_own.sql").write_text(own)
+    target = {"DBT_TARGET_PATH": str(tmp_path / "target")}
+    refused = built[0].run("bin/dbt", "run", "--project-dir", tmp_path / "dbt", "--select", "int_own", env=target)
+    assert refused.returncode != 0
+    assert "models/intermediate/int_own.sql: an incremental model without unique_key" in refused.stdout
+
+
+def test_a_current_version_has_the_key_of_its_model(built: tuple[Database, dict]) -> None:
+    _, manifest = built
+    for source in manifest["sources"].values():
+        if declared := source["config"]["meta"].get("current_version"):
+            key = manifest["nodes"][f"model.granary.{declared['model']}"]["config"]["unique_key"]
+            assert declared["key"] == ([key] if isinstance(key, str) else key), source["name"]
 
 
 def test_only_staging_reads_sources(built: tuple[Database, dict]) -> None:

@@ -12,8 +12,8 @@
                 if model.config.materialized == 'incremental' -%}
             {%- if not model.config.unique_key -%}
                 {{ exceptions.raise_compiler_error(
-                    model.original_file_path ~ ": an incremental model without unique_key, so each build would add its rows"
-                    ~ " once more. Name the columns of its grain in unique_key, or make it a table"
+                    model.original_file_path ~ ": an incremental model without unique_key would get its rows once more with each"
+                    ~ " build: name the columns of its grain in unique_key, or leave out materialized (a table)"
                 ) }}
             {%- endif -%}
             {%- set relation = adapter.get_relation(model.database, model.schema, model.alias) -%}
