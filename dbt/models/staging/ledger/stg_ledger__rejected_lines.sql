@@ -15,6 +15,8 @@ renamed as (
         -- text
         line as delivered_line,
         reason,
+        -- A line that was rejected before there were codes has its sentence there.
+        coalesce(explanation, reason) as explanation,
 
         -- numerics
         line_number
