@@ -3,18 +3,18 @@
     {feed, entity, staging, versions} and what the `amounts` of the table's meta hold:
 
         amounts:
-          - measure: collected              # its name, which no other amount of the feed has
+          - measure: paid                   # its name, which no other amount of the feed has
             title: What was paid
             delivered: "{amount}"           # SQL over the delivered columns, in braces
             staged: "{amount_usd}"          # the same over the columns of staging, which its versions have, too
             marts:                          # where it ends, in this order: each must come to the same sum
-              - {mart: fct_transactions, amount: sum(amount_usd), rows: count(*)}   # `rows` may be missing
-              # Rows of the mart before whose order_id is not in fct_orders: their amount is taken away first.
-              - {without: fct_orders, key: order_id, step: without_order, title: paid for orders that were not delivered}
-              - {mart: fct_orders, amount: sum(collected_usd)}
+              - {mart: fct_payments, amount: sum(amount_usd), rows: count(*)}   # `rows` may be missing
+              # Rows of the mart before whose invoice_id is not in fct_invoices: their amount is taken away first.
+              - {without: fct_invoices, key: invoice_id, step: without_invoice, title: paid for invoices that never came}
+              - {mart: fct_invoices, amount: sum(paid_usd)}
 
     `delivered` and `staged` may also name a macro of the feed that makes the SQL of some columns:
-    {macro: net_sales_of, columns: [quantity, unit_price_usd]}. The list is empty while dbt parses.
+    {macro: worth_of, columns: [quantity, unit_price_usd]}. The list is empty while dbt parses.
 -#}
 {% macro declared_amounts() %}
     {%- set amounts = [] -%}

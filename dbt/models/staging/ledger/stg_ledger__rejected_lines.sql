@@ -15,8 +15,7 @@ renamed as (
         -- text
         line as delivered_line,
         reason,
-        -- A line that was rejected before there were codes has its sentence there.
-        coalesce(explanation, reason) as explanation,
+        explanation,
 
         -- numerics
         line_number
