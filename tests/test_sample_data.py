@@ -39,7 +39,7 @@ def test_batches_read_what_they_loaded_or_rejected(warehouse: Database) -> None:
     assert warehouse.query(odd) == []
     (totals,) = warehouse.query("select sum(rows_loaded), sum(rows_rejected) from raw._batches")
     raw = warehouse.query(
-        "select sum(rows_loaded_count), sum(rows_quarantined_count + rows_staged_count) from marts.load_audit"
+        "select sum(rows_loaded_count), sum(rows_rejected_count + rows_staged_count) from marts.load_audit"
     )
     assert totals[1] == 13
     assert raw == [(totals[0], totals[0])]

@@ -54,6 +54,8 @@ create table if not exists raw._rejected_lines (
     primary key (batch_id, line_number)
 );
 
+alter table raw._rejected_lines add column if not exists explanation text generated always as (reason) stored;
+
 comment on table raw._rejected_lines is 'One row per line of a loaded file that could not be a row.';
 comment on column raw._rejected_lines.batch_id is 'Batch of the file.';
 comment on column raw._rejected_lines.line_number is 'Line of the file, counted from 1 (see raw._batches.first_row_id).';

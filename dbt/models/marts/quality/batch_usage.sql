@@ -1,8 +1,5 @@
 -- Rebuilt in full: any batch may supersede rows of any earlier one, and batches are few.
-{{ config(
-    materialized='table',
-    indexes=[{'columns': ['batch_id'], 'unique': true}],
-) }}
+{{ config(materialized='table') }}
 
 with
 
@@ -23,11 +20,10 @@ tracked as (
 
     select * from batches
     where
-        concat(feed, '__', entity) in (
-            {%- for entity in current_versions() %}
-            '{{ entity.feed }}__{{ entity.entity }}'{{ ',' if not loop.last }}
-            {%- endfor %}
-        )
+        {%- for table in landing_tables() if table.models %}
+        (feed = '{{ table.feed }}' and entity = '{{ table.entity }}') or
+        {%- endfor %}
+        false
 
 ),
 
