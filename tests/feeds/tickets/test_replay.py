@@ -14,8 +14,8 @@ from psycopg2 import sql
 
 from conftest import Database
 from copies import differences
-from histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
-from identity_reference import canonical_customers
+from feeds.tickets.histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
+from feeds.tickets.identity_reference import canonical_customers
 
 SOAK = bool(os.environ.get("GRANARY_SOAK"))
 SEED = int(os.environ.get("GRANARY_SEED", "0"))
