@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sysconfig
 import tempfile
 import time
 import urllib.parse
@@ -116,6 +117,24 @@ def wait_until(happened: Callable[[], object], process: subprocess.Popen | None 
         assert process is None or process.poll() is None, process.communicate(timeout=60)
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.02)
+
+
+def copy_of_project(root: Path) -> Path:
+    """Copy what git has, or would take, of the project, with an environment whose packages are those of the copy."""
+    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (ROOT / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    venv, packages = root / ".venv", Path(sysconfig.get_path("purelib"))
+    (own := venv / packages.relative_to(ROOT / ".venv")).mkdir(parents=True)
+    own_packages = [root / name for name in ("scripts", "serving", "orchestration/airflow", "orchestration/dagster")]
+    (own / "granary.pth").write_text("".join(f"{path}\n" for path in [*own_packages, packages]))
+    (venv / "bin").symlink_to(ROOT / ".venv" / "bin")
+    for path in [ROOT / ".venv" / "pyvenv.cfg", *(ROOT / ".venv").glob("granary-*")]:
+        shutil.copy(path, venv)
+    (venv / "granary-root").write_text(f"{root}\n")
+    return root
 
 
 def arguments_of(command: tuple[str | Path, ...], root: Path) -> list[str]:
