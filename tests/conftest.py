@@ -26,7 +26,10 @@ import psycopg2.extensions
 import pytest
 from psycopg2 import sql
 
+from granary import declared
+
 ROOT = Path(__file__).resolve().parent.parent
+FEED_TESTS = ROOT / "tests" / "feeds"
 
 # Variables that could lead a test to a user's data. Setting them to nothing, which counts as unset, keeps .env out too.
 NEUTRAL = {
@@ -148,8 +151,16 @@ def environment_with(added: dict[str, str] | None) -> dict[str, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest file: whoever of the workers takes it last would let the others wait."""
-    items.sort(key=lambda item: item.path.name != "test_replay.py")
+    """Skip the tests of feeds that are not in the tree, and begin with those that take longest."""
+    feeds = set(declared.feeds())
+    for item in items:
+        needed = {feed for mark in item.iter_markers("feeds") for feed in mark.args}
+        if FEED_TESTS in item.path.parents:
+            needed.add(item.path.relative_to(FEED_TESTS).parts[0])
+        if needed - feeds:
+            missing = ", ".join(sorted(needed - feeds))
+            item.add_marker(pytest.mark.skip(reason=f"needs feeds that are not in the tree: {missing}"))
+    items.sort(key=lambda item: item.get_closest_marker("soak") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

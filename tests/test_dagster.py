@@ -22,7 +22,11 @@ import pytest
 from conftest import MODELS_ONLY, ROOT, Database, fetch, free_port, wait_until
 from copies import differences
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.filterwarnings("ignore:sqlglotrs is deprecated")]
+pytestmark = [
+    pytest.mark.orchestration,
+    pytest.mark.feeds("courses", "market", "shop", "tickets"),
+    pytest.mark.filterwarnings("ignore:sqlglotrs is deprecated"),
+]
 
 SECOND = "second_"
 LEDGER = "select feed, entity, path, sha256, rows_read, rows_loaded, rows_rejected, first_row_id from raw._batches"
