@@ -39,6 +39,7 @@ PARTS = (  # of a feed. Its staging, which declares it, goes last: a removal tha
     *MODELS,
 )
 PROJECT_FILE = "dbt/dbt_project.yml"
+REGISTRY = re.compile(r"^  feeds:.*\n(?:\n* {4}.*\n)*", re.MULTILINE)  # with what is indented below it
 PLANTED = "data/planted.csv"  # what is wrong with the sample data of all feeds
 LANDING = re.compile("(?:initial|incremental)/([^/]+)/")  # how its lines begin
 REMOVE = """
@@ -130,7 +131,8 @@ def remove(options: argparse.Namespace) -> int:
             cursor.connection.commit()
     print(f"removed {', '.join(feeds)}")
     if paths:
-        print(f"to bring the files back:  git restore {' '.join(map(relative, paths))} && bin/feed sync")
+        shared = [path for path in [project.ROOT / PLANTED] if path.exists()]
+        print(f"to bring the files back:  git restore {' '.join(map(relative, paths + shared))} && bin/feed sync")
     if options.drop_data:
         print("next:  bin/dbt build --full-refresh")
     else:
@@ -260,9 +262,7 @@ def write_registry(check: bool = False) -> bool:
     written = yaml.safe_dump({"feeds": registry}, default_flow_style=None, sort_keys=False, width=10_000)
     path = project.ROOT / PROJECT_FILE
     text = path.read_bytes().decode()
-    changed, count = re.subn(
-        r"(?m)^  feeds:.*\n(?:\n* {4}.*\n)*", lambda _: textwrap.indent(written, "  "), text, count=1
-    )
+    changed, count = REGISTRY.subn(lambda _: textwrap.indent(written, "  "), text, count=1)
     if not count:
         raise GranaryError(f"{PROJECT_FILE}: no registry of feeds; add the line `  feeds: {{}}` below `vars:`")
     if changed != text and not check:
