@@ -21,7 +21,7 @@ from copies import differences
 from granary.server.lock import LOCK_KEY
 from granary_airflow import run as run_airflow
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.feeds("courses", "tickets")]
 
 PYTHON = run_airflow.AIRFLOW.with_name("python")
 DATE = "1999-12-31"  # of no report that anybody keeps

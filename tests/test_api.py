@@ -37,6 +37,8 @@ from api import app as api_app
 from api.endpoints import ENDPOINTS, Endpoint
 from conftest import MODELS_ONLY, Database, free_port, wait_until
 
+pytestmark = pytest.mark.feeds("courses", "market", "shop", "tickets")
+
 BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 NAMES = list(BY_NAME)
 MISTAKES = {  # of requests with a token for everything

@@ -44,6 +44,7 @@ def landing_file(path: Path) -> landing.LandingFile:
 # -- Declarations and discovery ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.feeds("tickets")
 def test_the_project_declares_its_feeds():
     entities = declared.entities(ROOT / "dbt" / "models")
     assert entities["tickets", "orders"].columns == (

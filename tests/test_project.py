@@ -38,6 +38,7 @@ def models(manifest: dict) -> list[dict]:
     ]
 
 
+@pytest.mark.feeds("tickets")
 def test_any_subset_of_feeds_builds(built: tuple[Database, dict]) -> None:
     assert built[0].query("select count(*) from marts.fct_weekly_sales") == [(0,)]
 

@@ -82,7 +82,7 @@ def marts(database: Database) -> list[str]:
     names = [
         n for (n,) in database.query("select table_name from information_schema.tables where table_schema = 'marts'")
     ]
-    assert len(names) >= 20
+    assert names
     return names
 
 
@@ -250,6 +250,7 @@ def test_the_list_has_every_mart_with_its_rows_and_what_a_row_is(sample: Databas
         assert re.fullmatch(r"One row per [^.]+", sentence)
 
 
+@pytest.mark.feeds("shop", "tickets")
 def test_an_unknown_mart_is_answered_with_similar_ones(sample: Database) -> None:
     assert refused(sample, "fct_weekly_sale") == (
         "there is no mart fct_weekly_sale; did you mean fct_weekly_sales or fct_daily_sales?"
@@ -258,6 +259,7 @@ def test_an_unknown_mart_is_answered_with_similar_ones(sample: Database) -> None
     assert refused(sample, "zebra") == "there is no mart zebra; bin/report --list shows all of them"
 
 
+@pytest.mark.feeds("tickets")
 def test_a_mart_that_is_not_built_is_said_to_be_so(database: Database) -> None:
     assert refused(database, "fct_orders") == "nothing is built in the schema marts yet: bin/dbt build"
     assert refused(database, "--list") == "nothing is built in the schema marts yet: bin/dbt build"

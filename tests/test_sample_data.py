@@ -9,6 +9,8 @@ from conftest import Database
 from generate_data import FEEDS, planted_rows
 from granary.text import snake_case
 
+pytestmark = pytest.mark.feeds("courses", "market", "shop", "tickets")
+
 
 @pytest.fixture(scope="module")
 def warehouse(new_database: Callable[[], Database]) -> Database:

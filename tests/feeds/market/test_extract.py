@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
 from conftest import ROOT, Database, run_command, start_command, wait_until
+from feeds.market.coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
 from granary import declared
 from granary.feeds.market import extract as extract_coingecko
 from granary.loader import landing
