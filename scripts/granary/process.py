@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import subprocess
 
@@ -37,7 +36,7 @@ def run(*command: str, echo: bool = True) -> list[str]:
     if process.returncode:
         errors = [line for line in lines if line.startswith("error:")] or lines[-SHOWN_LINES:]
         shown = "\n".join(errors if echo else lines)
-        raise GranaryError(f"{shlex.join(command)} failed with exit code {process.returncode}:\n{shown}")
+        raise GranaryError(f"{command[0]} failed with exit code {process.returncode}:\n{shown}")
     return lines
 
 
