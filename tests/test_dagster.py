@@ -70,7 +70,7 @@ class Warehouse:
 
 @pytest.fixture(scope="module")
 def runs(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, list[str]]:
-    """A warehouse with the sample data: one run was killed, then two ran at once. Returns it with the output of the two."""
+    """A warehouse with the sample data, where one run was killed and two ran at once; with the output of those two."""
     directory = tmp_path_factory.mktemp("dagster")
     for part in ("initial", "incremental"):
         shutil.copytree(ROOT / "data" / part, directory / "data" / part)
@@ -231,16 +231,16 @@ def state(database: Database) -> list[list[tuple]]:
 
 
 def test_a_fetched_feed_is_loaded_and_built_and_a_failing_test_turns_the_run_red(ran: Warehouse) -> None:
-    planted = "update marts.fct_asset_prices_daily set close_price_usd = close_price_usd + 1"
-    planted += " where (asset_id, price_date) = (select min(asset_id), date '2026-01-15' from marts.dim_asset)"
-    assert ran.database.query(f"{planted} returning true"), "there is no such price"
+    first = "select * from marts.fct_asset_prices_daily order by asset_id, price_date limit 1"
+    ran.database.query(f"create table public.lost as {first}")
+    ran.database.query("delete from marts.fct_asset_prices_daily as prices using public.lost where prices.* = lost.*")
     prices = "select count(*) from marts.fct_asset_prices_daily where asset_id like 'new-coin-%'"
     try:
         with CoinGecko([f"new-coin-{number}" for number in range(60)]) as api:
             settings = {"COINGECKO_BASE_URL": api.url, "COINGECKO_CALLS_PER_MINUTE": "60000"}
             done = ran.run("market", env=settings)
     finally:
-        ran.database.query(planted.replace("+ 1", "- 1"))
+        ran.database.query("insert into marts.fct_asset_prices_daily table public.lost; drop table public.lost")
     assert ran.database.query(prices) == [(60 * 30,)], done.stdout + done.stderr
     assert done.returncode == 1
     assert re.search(r"^failed   \S+, daily_closes_are_conserved: 1$", done.stdout, re.M), done.stdout[-3000:]
