@@ -22,9 +22,7 @@ def load_env() -> None:
     try:
         dotenv.load_dotenv(ROOT / ".env", override=False)
     except PermissionError:
-        raise GranaryError(
-            f"can't read {ROOT / '.env'}: run this as its owner, or set the variables elsewhere"
-        ) from None
+        raise GranaryError(f"can't read {ROOT / '.env'}: run this as its owner, or set variables instead") from None
 
 
 def target_directory() -> Path:
@@ -78,6 +76,4 @@ def check_address(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
-        raise GranaryError(
-            f"can't serve at {host}, port {port}: {reason}; choose another with --host and --port"
-        ) from None
+        raise GranaryError(f"can't serve at {host}, port {port}: {reason}; choose with --host and --port") from None
