@@ -4,7 +4,6 @@ A rehearsal loads them as bin/ingest would, in a transaction that is rolled back
 loader and of staging, and a bad file leaves nothing behind.
 """
 
-import argparse
 import os
 import statistics
 import zlib
@@ -15,7 +14,6 @@ import psycopg2
 from psycopg2 import sql
 from pydantic import Field
 
-from granary.declared import Entity
 from granary.loader import ingest, raw_tables
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError
@@ -25,8 +23,6 @@ CHECKS = {
     "schema_drift": "A file has the declared columns and can be loaded. A new column is a warning.",
     "rejected_share": "The loader and staging reject few rows of a batch.",
 }
-# As bin/ingest without options loads.
-PLAIN = argparse.Namespace(names=[], replace=False, strict=False, dry_run=False)
 
 
 class Limits(dg.Config):
@@ -69,28 +65,17 @@ def rehearse(files: list[LandingFile]) -> list[Batch]:
 
 def rehearse_one(cursor: Any, file: LandingFile) -> Batch | None:
     """Load a file and return what it brought; None if it is loaded already."""
-    before = columns(cursor, file.entity)
-    outcome, _, _ = ingest.load(cursor, file, PLAIN)
-    if outcome == "known":
+    result = ingest.load(cursor, file)
+    if result.outcome == "known":
         return None
-    cursor.execute("select max(batch_id) from raw._batches")
-    (batch_id,) = cursor.fetchone()
-    cursor.execute("select rows_read, rows_rejected from raw._batches where batch_id = %s", [batch_id])
-    rows, rejected_lines = cursor.fetchone()
     return Batch(
         file,
-        rows,
-        rejected_lines,
-        rows_that_staging_rejects(cursor, batch_id),
-        usual_rows(cursor, file, batch_id),
-        tuple(sorted(columns(cursor, file.entity) - before)),
+        result.batch.rows_read,
+        result.batch.rows_rejected,
+        rows_that_staging_rejects(cursor, result.batch.batch_id),
+        usual_rows(cursor, file, result.batch.batch_id),
+        tuple(sorted(result.new_columns)),
     )
-
-
-def columns(cursor: Any, entity: Entity) -> set[str]:
-    """Return the columns of an entity's raw table."""
-    cursor.execute(sql.SQL("select * from {} limit 0").format(raw_tables.raw(entity.table)))
-    return {column.name for column in cursor.description}
 
 
 def rows_that_staging_rejects(cursor: Any, batch_id: int) -> int:
