@@ -1,6 +1,4 @@
 -- Rebuilt in full: any batch may supersede rows of any earlier one, and batches are few.
-{{ config(materialized='table') }}
-
 with
 
 batches as (

@@ -1,6 +1,4 @@
 -- Rebuilt in full: a batch may be replaced later, and batches are few.
-{{ config(materialized='table') }}
-
 with
 
 batches as (

@@ -1,5 +1,3 @@
-{{ config(materialized='table') }}
-
 with
 
 -- Each total begins a section, which ends before the next one.
