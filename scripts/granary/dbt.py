@@ -253,6 +253,7 @@ def print_results(command: str, results: list[Any], seconds: float) -> None:
     for result in results:
         if result.status in ("fail", "warn"):  # of tests; dbt prints the place of errors itself
             print(f"{result.status}  {result.node.name}: its SQL is in {Path('dbt', result.node.compiled_path)}")
+    results = [result for result in results if result.node.resource_type != "exposure"]  # nothing is built of them
     kinds = Counter(result.node.resource_type.replace("_", " ") for result in results)
     ends = Counter(
         ENDS.get(str(result.status), str(result.status))
