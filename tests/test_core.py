@@ -1,17 +1,12 @@
-"""The core of the dbt project: it names no feed, and knows the feeds from the registry and what the sources declare."""
+"""The core of the dbt project: lineage, consumers, and documented macros."""
 
 import json
 import re
 from collections.abc import Callable
 
 import pytest
-import yaml
 
-from conftest import ROOT, Database
-from granary import declared
-
-DBT = ROOT / "dbt"
-OWN = [folder for folder in DBT.glob("*") if folder.name in ("macros", "models", "seeds", "tests")]
+from conftest import Database
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +25,6 @@ def manifest(database: Database, tmp_path_factory: pytest.TempPathFactory) -> di
 
 def own(nodes: dict) -> list[dict]:
     return [node for node in nodes.values() if node["package_name"] == "granary"]
-
-
-def test_the_core_names_no_feed_and_no_model_of_a_feed() -> None:
-    feeds = declared.feeds()
-    files = [path for folder in OWN for path in folder.rglob("*.*")]
-    models = {path.stem for path in files if set(feeds) & set(path.parts) and path.suffix in (".sql", ".csv")}
-    named = re.compile(
-        rf"\b(?:{'|'.join(models)})\b|source\(['\"](?:{'|'.join(feeds)})['\"]|group:(?:{'|'.join(feeds)})\b"
-    )
-    core = [path for path in files if not set(feeds) & set(path.parts)]
-    project = re.sub(r"(?m)^  feeds:.*\n(?: {4}.*\n)*", "", (DBT / "dbt_project.yml").read_text())
-    texts = {str(path.relative_to(DBT)): path.read_text() for path in core} | {"dbt_project.yml": project}
-    assert {name: found for name, text in texts.items() if feeds and (found := named.findall(text))} == {}
-
-
-def test_the_registry_is_what_the_sources_declare(manifest: dict) -> None:
-    registry = yaml.safe_load((DBT / "dbt_project.yml").read_text())["vars"]["feeds"]
-    tables = {(feed, entity) for feed, entities in registry.items() for entity in entities}
-    assert tables == declared.entities().keys()
 
 
 def test_a_run_stops_where_a_declared_table_is_not_registered(database: Database) -> None:

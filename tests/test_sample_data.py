@@ -36,18 +36,19 @@ def test_rejected_rows_are_just_the_planted_ones(warehouse: Database) -> None:
     assert {severity for severity, *_ in expected} == {"row", "value"}
 
 
-def test_a_rejected_value_has_a_code_and_a_sentence(warehouse: Database) -> None:
+def test_a_rejection_has_a_code_and_a_sentence(warehouse: Database) -> None:
     query = """
         select reason, min(explanation), max(explanation)
         from marts.rejected_rows
-        where column_name is not null
+        where (column_name is null) = %s
         group by reason
         order by reason
     """
-    codes = warehouse.query(query)
-    assert [code for code, *_ in codes] == ["invalid", "missing_required", "unreadable"]
-    assert codes[1][1:] == ("required, but missing", "required, but missing")
-    assert codes[2][1:] == ("cannot be read as amount", "cannot be read as timestamp")
+    lines, values = warehouse.query(query, [True]), warehouse.query(query, [False])
+    assert [code for code, *_ in lines] == ["not_json", "ragged", "unclosed_quote"]
+    assert [code for code, *_ in values] == ["invalid", "missing_required", "unreadable"]
+    assert values[1][1:] == ("required, but missing", "required, but missing")
+    assert values[2][1:] == ("cannot be read as amount", "cannot be read as timestamp")
 
 
 def test_batches_read_what_they_loaded_or_rejected(warehouse: Database) -> None:
