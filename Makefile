@@ -123,7 +123,7 @@ test_orchestration: setup ## Run the warehouse in its orchestrators, and see bad
 
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev
-	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests/test_replay.py
+	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests -m soak || [ $$? = 5 ] # 5: no feed has any
 
 reset: setup ## Drop the warehouse's schemas and load the initial data again
 	@"$$ROOT/scripts/reset.sh"

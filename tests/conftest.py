@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sysconfig
 import tempfile
 import time
 import urllib.parse
@@ -25,7 +26,10 @@ import psycopg2.extensions
 import pytest
 from psycopg2 import sql
 
+from granary import declared
+
 ROOT = Path(__file__).resolve().parent.parent
+FEED_TESTS = ROOT / "tests" / "feeds"
 
 # Variables that could lead a test to a user's data. Setting them to nothing, which counts as unset, keeps .env out too.
 NEUTRAL = {
@@ -118,6 +122,24 @@ def wait_until(happened: Callable[[], object], process: subprocess.Popen | None 
         time.sleep(0.02)
 
 
+def copy_of_project(root: Path) -> Path:
+    """Copy what git has, or would take, of the project, with an environment whose packages are those of the copy."""
+    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (ROOT / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    venv, packages = root / ".venv", Path(sysconfig.get_path("purelib"))
+    (own := venv / packages.relative_to(ROOT / ".venv")).mkdir(parents=True)
+    own_packages = [root / name for name in ("scripts", "serving", "orchestration/airflow", "orchestration/dagster")]
+    (own / "granary.pth").write_text("".join(f"{path}\n" for path in [*own_packages, packages]))
+    (venv / "bin").symlink_to(ROOT / ".venv" / "bin")
+    for path in [ROOT / ".venv" / "pyvenv.cfg", *(ROOT / ".venv").glob("granary-*")]:
+        shutil.copy(path, venv)
+    (venv / "granary-root").write_text(f"{root}\n")
+    return root
+
+
 def arguments_of(command: tuple[str | Path, ...], root: Path) -> list[str]:
     program = str(root / command[0]) if "/" in str(command[0]) else str(command[0])
     return [program, *map(str, command[1:])]
@@ -129,8 +151,16 @@ def environment_with(added: dict[str, str] | None) -> dict[str, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest file: whoever of the workers takes it last would let the others wait."""
-    items.sort(key=lambda item: item.path.name != "test_replay.py")
+    """Skip the tests of feeds that are not in the tree, and begin with those that take longest."""
+    feeds = set(declared.feeds())
+    for item in items:
+        needed = {feed for mark in item.iter_markers("feeds") for feed in mark.args}
+        if FEED_TESTS in item.path.parents:
+            needed.add(item.path.relative_to(FEED_TESTS).parts[0])
+        if needed - feeds:
+            missing = ", ".join(sorted(needed - feeds))
+            item.add_marker(pytest.mark.skip(reason=f"needs feeds that are not in the tree: {missing}"))
+    items.sort(key=lambda item: item.get_closest_marker("soak") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ def differences(database: Database, prefix: str) -> list[tuple[str, tuple]]:
         "select table_schema, table_name from information_schema.tables"
         " where table_schema in ('intermediate', 'marts') and table_name <> '_watermarks' order by 1, 2"
     )
-    assert len(tables) >= 20, "the models are not where they should be"
+    assert tables, "the models are not where they should be"
     different = []
     for schema, table in tables:
         one, other = sql.Identifier(schema, table), sql.Identifier(prefix + schema, table)

@@ -37,6 +37,8 @@ from api import app as api_app
 from api.endpoints import ENDPOINTS, Endpoint
 from conftest import MODELS_ONLY, Database, free_port, wait_until
 
+pytestmark = pytest.mark.feeds("courses", "market", "shop", "tickets")
+
 BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 NAMES = list(BY_NAME)
 MISTAKES = {  # of requests with a token for everything
@@ -842,7 +844,7 @@ def test_a_query_that_takes_too_long_is_a_problem(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--port", "0"], "--port 0 is no port"),
+        (["--port", "0"], "invalid port 0: choose 1 to 65535"),
         (["--workers", "0"], "there must be one at least"),
         (["--host", "192.0.2.1"], "can't serve at 192.0.2.1, port 8000"),
     ],

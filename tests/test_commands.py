@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Database, run_command, wait_until
+from granary import dbt
 from granary.server.connection import connect
 from granary.server.lock import take_lock
 
@@ -112,6 +113,50 @@ def test_dbt_keeps_its_exit_code_and_its_words(database: Database, project: Path
         assert "\x1b" not in failed.stdout  # no colours in a file
     assert re.search(r"^dbt build: 1 model in \d+ s: 1 failed$", failed.stdout, flags=re.MULTILINE)
     assert database.query("select level from staging.good") == [("repeatable read",)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ("build --select clean", "build"),
+        ("--quiet ls --select clean", "ls"),
+        ("--log-level warn build", "build"),
+        ("--log-level=warn --no-use-colors test -s run", "test"),
+        ("docs generate", "docs"),
+        ("--version", ""),
+        ("--no-such-option run", ""),
+    ],
+)
+def test_the_command_of_dbt_is_its_first_word_that_is_no_value_of_an_option(arguments: str, command: str) -> None:
+    assert dbt.command_of(arguments.split()) == command
+
+
+def test_a_word_that_is_also_a_command_is_a_name_like_any_other(database: Database, project: Path) -> None:
+    (project / "models" / "clean.sql").write_text("select 1 as one")
+    arguments = ("--quiet", "ls", "--project-dir", project, "--select", "build", "clean")
+    with contextlib.closing(connect()) as loader:
+        take_lock(loader, "load of a file")
+        done = database.run("bin/dbt", *arguments, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "trial.clean\n", ""), "it must not wait for the lock"
+
+
+def test_the_bar_can_be_asked_for_anywhere(database: Database, project: Path) -> None:
+    for arguments in (["build", "--bar"], ["--no-version-check", "--bar", "build"]):
+        done = database.run("bin/dbt", *arguments, "--project-dir", project, "--select", "good")
+        assert re.fullmatch(r"dbt build: 1 model in \d+ s: all passed\n", done.stdout)
+
+
+def test_a_run_before_the_seeds_says_so(database: Database, project: Path) -> None:
+    seed = next((ROOT / "dbt" / "seeds").rglob("*.csv"), None)
+    if seed is None:
+        pytest.skip("no feed has a seed")
+    (project / "models" / "reads_seed.sql").write_text(f"select * from staging.{seed.stem}")
+    done = database.run("bin/dbt", "run", "--project-dir", project, "--select", "reads_seed")
+    assert done.returncode == 1
+    expected = f"not loaded yet: {seed.stem}; run bin/dbt seed first, or bin/dbt build, which does both"
+    assert done.stdout.splitlines()[-1] == expected
+    other = database.run("bin/dbt", "run", "--project-dir", project, "--select", "bad")
+    assert "not loaded yet" not in other.stdout
 
 
 def test_dbt_waits_for_a_load_that_is_running(database: Database, project: Path) -> None:

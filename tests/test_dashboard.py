@@ -23,6 +23,7 @@ from dashboard import queries, shared
 from dashboard.app import PAGES
 from granary.project import GranaryError
 
+pytestmark = pytest.mark.feeds("courses", "market", "shop", "tickets")
 # What each table of a page shows at first: some of its columns, in the order of its rows.
 TABLES = {
     "tickets": [

@@ -202,6 +202,7 @@ def serving(environment: dict[str, str], *command: str) -> Iterator[tuple[str, s
         server.communicate(timeout=30)
 
 
+@pytest.mark.feeds("shop")
 @pytest.mark.parametrize("login", [{}, AS_API], ids=["as the owner", "as granary_api"])
 def test_the_api_serves_with_a_password(built: dict[str, str], token: str, login: dict[str, str]) -> None:
     with serving(built | login, "bin/api") as (address, server):
@@ -230,6 +231,7 @@ def test_who_may_not_is_told_so(built: dict[str, str], command: str, login: dict
     assert words in done.stderr
 
 
+@pytest.mark.feeds("shop")
 def test_the_reader_reads_marts_and_nothing_else(built: dict[str, str]) -> None:
     reader = built | AS_READER
     assert query(reader, "select count(*) from marts.fct_daily_sales") == [(70,)]
@@ -288,12 +290,14 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     ]
 
 
+@pytest.mark.feeds("courses", "market", "shop", "tickets")
 def test_a_whole_backup_brings_everything_back(built: dict[str, str], restored: Callable[..., dict[str, str]]) -> None:
     copy = restored("whole")
     assert differences(built, copy) == differences(copy, built) == []
     assert "0 loaded (0 rows, 0 lines rejected), 57 known" in succeed(copy, "bin/ingest")
 
 
+@pytest.mark.feeds("courses", "market", "shop", "tickets")
 def test_raw_and_api_are_enough_of_a_backup(
     built: dict[str, str], restored: Callable[..., dict[str, str]], token: str
 ) -> None:

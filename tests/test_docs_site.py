@@ -12,6 +12,7 @@ import pytest
 
 from conftest import ROOT, Database, fetch, free_port
 
+pytestmark = pytest.mark.feeds("courses", "shop")
 LAYERS = {"staging": "#5b8fb9", "intermediate": "#c98b2b", "marts": "#3d8b5a"}
 
 

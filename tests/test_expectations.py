@@ -19,6 +19,8 @@ from granary.project import GranaryError
 from granary.reports import expectations as check_raw
 from test_quality_report import EVIL, Page
 
+pytestmark = pytest.mark.feeds("shop")
+
 CHECK = ("scripts/in_venv.sh", "granary.reports.expectations")
 COLUMNS = (
     "order_id",

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import matplotlib.font_manager  # the first import looks for fonts, and says so: better here than in a cell
 import nbformat
+import pytest
 
 from conftest import ROOT, Database
 
+pytestmark = pytest.mark.feeds("courses", "market", "shop", "tickets")
 NOTEBOOK = ROOT / "docs" / "explore.ipynb"
 CHARTS = {"tickets", "market", "courses", "shop"}
 assert matplotlib.font_manager.fontManager

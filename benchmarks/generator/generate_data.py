@@ -21,11 +21,13 @@ Memory does not grow with the scale: every row is written as it is made.
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sample_data import courses, market, shop, tickets
+import sample_data
 from sample_data import feed as feeds
 from sample_data.chance import dice_for, spoil
 from sample_data.feed import Feed, Planted, landing_path
@@ -33,7 +35,8 @@ from sample_data.files import rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SEED = 7
-FEEDS: dict[str, Feed] = {feed.name: feed for feed in (tickets.FEED, market.FEED, courses.FEED, shop.FEED)}
+MODULES = [importlib.import_module(f"sample_data.{found.name}") for found in pkgutil.iter_modules(sample_data.__path__)]
+FEEDS: dict[str, Feed] = {module.FEED.name: module.FEED for module in MODULES if hasattr(module, "FEED")}
 
 
 def planted_rows(name: str) -> list[Planted]:

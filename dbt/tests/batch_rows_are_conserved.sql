@@ -1,21 +1,27 @@
--- Each line that was read is loaded or rejected, each loaded row is staged or quarantined, and each staged row is the current
+-- Each line that was read is loaded or rejected, each loaded row is staged or rejected, and each staged row is the current
 -- version or has a later one, in every batch: staging and its versions are counted here, row by row.
 
 with
 
 staged_rows as (
 
-    {%- for entity in current_versions() %}
+    {%- for table in landing_tables() if table.models %}
+    {%- set version = declared_table(table.feed, table.entity).config.meta.current_version if execute else {} %}
+    {%- set eligible = version.where or 'true' %}
     select
         _batch_id,
-        {{ entity.eligible }}
+        {{ eligible }}
         and row_number() over (
-            partition by {{ entity.key }}, {{ entity.eligible }}
-            order by {{ entity.latest }}
+            partition by {{ version.key | join(', ') }}, {{ eligible }}
+            order by {{ (version.order or ['_batch_id desc', '_row_id desc']) | join(', ') }}
         ) = 1 as is_current
-    from {{ ref('stg_' ~ entity.feed ~ '__' ~ entity.entity) }}
-    {% if not loop.last %}union all{% endif %}
+    from {{ ref('stg_' ~ table.feed ~ '__' ~ table.entity) }}
+    union all
     {%- endfor %}
+    select
+        cast(null as bigint) as _batch_id,
+        cast(null as boolean) as is_current
+    where false
 
 ),
 
@@ -38,7 +44,7 @@ compared as (
         batches.rows_read_count,
         batches.rows_loaded_count,
         batches.lines_rejected_count,
-        batches.rows_quarantined_count,
+        batches.rows_rejected_count,
         batches.rows_staged_count,
         used.rows_current_count,
         used.rows_superseded_count,
@@ -56,7 +62,7 @@ compared as (
 select * from compared
 where
     rows_read_count <> rows_loaded_count + lines_rejected_count
-    or rows_loaded_count <> staged_count + rows_quarantined_count
+    or rows_loaded_count <> staged_count + rows_rejected_count
     or rows_staged_count <> staged_count
     or rows_current_count <> current_count
     or rows_superseded_count <> superseded_count

@@ -1,19 +1,21 @@
 """Run dbt on this project and this warehouse.
 
-usage: bin/dbt [--bar] <any arguments of dbt>        e.g.  bin/dbt build --select group:tickets
+usage: bin/dbt [--bar] <any arguments of dbt>        e.g.  bin/dbt build --select tag:ledger
 
-Works from any directory, starts the embedded server when it is needed, and lets one load or build write at a time.
+Works from any directory, starts the embedded server if necessary, and makes loads and builds take turns.
 
-  --bar                    instead of dbt's lines, show a progress bar, warnings, errors, and one line at the end
-  deps                     fetch the packages from the dbt hub; where it can't be reached, use dbt/offline_packages
-  deps --once              the same, unless that was decided already for this packages.yml
-  --exec program argument  run another program of the virtual environment as dbt would be run (used for sqlfluff)
+  --bar                    show a progress bar, warnings, errors and one line at the end instead of all of dbt's lines
+  deps                     download the packages from the dbt hub, or use dbt/offline_packages if it can't be reached
+  deps --once              do this only if packages.yml has changed since the last time
+  --exec program argument  run another program of the virtual environment, such as sqlfluff, in dbt's environment
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -22,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psycopg2.extensions
 import requests
 import yaml
 from tqdm import tqdm
@@ -32,14 +35,15 @@ from granary.server.lock import take_lock
 
 PROJECT = ROOT / "dbt"
 OFFLINE, DOWNLOADED = PROJECT / "offline_packages", PROJECT / "dbt_packages"
-DECISION = ROOT / ".venv" / "granary-packages"  # which packages.yml `deps` was last run for
+DECISION = ROOT / ".venv" / "granary-packages"  # the packages.yml for which `deps` was last run
 TESTS = {"build", "retry", "test"}
 WRITES = {"build", "clone", "retry", "run", "run-operation", "seed", "snapshot", "test"}
-WITHOUT_SERVER = {"clean", "deps", "init", "--help", "-h", "--version", "-V", "-v"}
+WITHOUT_SERVER = {"", "clean", "deps", "init"}
+HELP = {"--help", "-h"}
 ENDS = {"success": "passed", "pass": "passed", "error": "failed", "fail": "failed", "warn": "with warnings"}
 
-# Each model sees one state of its inputs, whatever is loaded meanwhile; a dbt that is gone ends on the server, too; and
-# an index is used where few rows are new (PostgreSQL's own estimate of its cost is for disks that turn).
+# Each model sees one state of its inputs, even if a load commits meanwhile; the server stops the queries of a dbt that
+# was killed; and indexes are used where few rows are new (PostgreSQL's default cost assumes spinning disks).
 SESSION = (
     r"-c default_transaction_isolation=repeatable\ read -c client_connection_check_interval=1s -c random_page_cost=1.1"
 )
@@ -47,44 +51,72 @@ SESSION = (
 
 def main() -> int:
     """Run dbt with the arguments of the command line and return its exit code."""
-    arguments = sys.argv[1:] or ["--help"]
     load_env()
     asked_for = os.environ.get("DBT_PACKAGES_INSTALL_PATH")
     os.environ.update(project_environment())
     if not sys.stdout.isatty():
         os.environ.setdefault("DBT_USE_COLORS", "false")
-    if arguments[0] in ("--help", "-h"):
+    if sys.argv[1:2] == ["--exec"]:
+        connect_dbt().close()
+        os.execv(sys.executable, [sys.executable, "-m", *sys.argv[2:]])
+
+    arguments = [argument for argument in sys.argv[1:] if argument != "--bar"] or ["--help"]
+    command = "" if HELP.intersection(arguments) else command_of(arguments)
+    if arguments[0] in HELP:
         print(f"{__doc__.strip()}\n\ndbt's own help:\n")
-    if arguments[0] == "deps":
-        return fetch_packages(arguments[1:], asked_for)
-    if WITHOUT_SERVER.isdisjoint(arguments):
-        os.environ.update(environment())
-        connection = connect()  # dbt's own message about an unreachable or too old server would be long
-        if WRITES.intersection(arguments):
+    if command == "deps":
+        return fetch_packages(arguments, asked_for)
+    if command not in WITHOUT_SERVER:
+        connection = connect_dbt()
+        if command in WRITES:
             connection.autocommit = True
-            take_lock(connection, "dbt " + next(word for word in arguments if word in WRITES))
+            take_lock(connection, f"dbt {command}")
         else:
             connection.close()
-        os.environ["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} {SESSION}".strip()
-    if arguments[0] == "--exec":
-        os.execv(sys.executable, [sys.executable, "-m", *arguments[1:]])
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves
     signal.signal(signal.SIGINT, stop_at_once)
     started = time.time()
-    code = run_with_bar(arguments[1:]) if arguments[0] == "--bar" else run(arguments)
-    if TESTS.intersection(arguments):
+    code = run_with_bar(command, arguments) if "--bar" in sys.argv else run(arguments)
+    if command in TESTS:
         keep_test_results(since=started)
+    if code and command in WRITES and (seeds := missing_seeds(since=started)):
+        print(f"not loaded yet: {', '.join(seeds)}; run bin/dbt seed first, or bin/dbt build, which does both")
     return code
 
 
+def command_of(arguments: list[str]) -> str:
+    """Return dbt's command, which may follow global options and their values; "" if there is none."""
+    if not arguments[0].startswith("-"):
+        return arguments[0]
+    import click
+    from dbt.cli.main import cli  # takes a second: only where options come first
+
+    try:
+        _, rest, _ = cli.make_parser(click.Context(cli)).parse_args(list(arguments))
+    except click.UsageError:  # dbt reports it
+        return ""
+    return rest[0] if rest else ""
+
+
+def connect_dbt() -> psycopg2.extensions.connection:
+    """Connect to the warehouse, and set the variables by which dbt does so, too.
+
+    dbt's own message about a server that can't be reached, or is too old, would be long.
+    """
+    os.environ.update(environment())
+    connection = connect()
+    os.environ["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} {SESSION}".strip()
+    return connection
+
+
 def stop_at_once(*_: Any) -> NoReturn:
-    """End on Ctrl-C, without the page of traceback that dbt prints. The server rolls back what was under way."""
+    """Exit on Ctrl-C without dbt's long traceback. The server rolls back unfinished transactions."""
     print("\ninterrupted: the models that were being built are as they were before", file=sys.stderr)
     os._exit(130)
 
 
 def project_environment() -> dict[str, str]:
-    """Return the variables by which dbt finds the project, the profile and the packages."""
+    """Return the variables that tell dbt where the project, the profile and the packages are."""
     directory = os.environ.get("DBT_PACKAGES_INSTALL_PATH") or (OFFLINE if uses_stand_ins() else DOWNLOADED).name
     return {
         "DBT_PROJECT_DIR": str(PROJECT),
@@ -94,12 +126,12 @@ def project_environment() -> dict[str, str]:
 
 
 def uses_stand_ins() -> bool:
-    """Tell whether a package of packages.yml has not been downloaded."""
+    """Return whether a package of packages.yml has not been downloaded."""
     return not all((DOWNLOADED / name / "dbt_project.yml").exists() for name in package_names())
 
 
 def package_names() -> list[str]:
-    """Return the packages that the project asks for, without their owners."""
+    """Return the names of the packages in packages.yml, without their owners."""
     packages = PROJECT / "packages.yml"
     declared = yaml.safe_load(packages.read_text()) if packages.exists() else {}
     return [entry["package"].split("/")[-1] for entry in declared.get("packages", []) if "package" in entry]
@@ -117,27 +149,39 @@ def run(arguments: list[str]) -> int:
 
 
 def keep_test_results(since: float) -> None:
-    """Keep what dbt wrote about its tests, after `since` (seconds), where `dbt docs generate` doesn't write over it."""
-    target = target_directory()
-    written = target / "run_results.json"
-    if written.exists() and written.stat().st_mtime >= since:
-        with replacing(target / TEST_RESULTS) as file:
-            file.write(written.read_bytes())
+    """Copy the results that dbt has written after `since` (seconds) to a file that `dbt docs generate` leaves alone."""
+    if results := results_written(since):
+        with replacing(target_directory() / TEST_RESULTS) as file:
+            file.write(results)
+
+
+def missing_seeds(since: float) -> list[str]:
+    """Return the seeds whose absence has made a node of this run fail, sorted."""
+    seeds = {path.stem for path in (PROJECT / "seeds").rglob("*.csv")}
+    results = json.loads(results_written(since) or "{}").get("results", [])
+    messages = " ".join(result["message"] or "" for result in results if result["status"] == "error")
+    return sorted(seeds.intersection(re.findall(r'relation "\w+\.(\w+)" does not exist', messages)))
+
+
+def results_written(since: float) -> bytes:
+    """Return the content of dbt's run_results.json; empty if it wasn't written after `since` (seconds)."""
+    written = target_directory() / "run_results.json"
+    return written.read_bytes() if written.exists() and written.stat().st_mtime >= since else b""
 
 
 # -- Packages ----------------------------------------------------------------------------------------------------------
 
 
 def fetch_packages(arguments: list[str], asked_for: str | None) -> int:
-    """Run `dbt deps`, or settle for the stand-ins, and say which; return an exit code.
+    """Run `dbt deps`, or choose the stand-ins, and print which; return an exit code.
 
-    `asked_for` is the user's DBT_PACKAGES_INSTALL_PATH, which wins.
+    `asked_for` is the user's DBT_PACKAGES_INSTALL_PATH, which takes precedence.
     """
     once = "--once" in arguments
     arguments = [argument for argument in arguments if argument != "--once"]
     if asked_for and (PROJECT / asked_for).resolve() != OFFLINE:
-        return run(["deps", *arguments])
-    if asked_for:  # `dbt deps` would begin by deleting the directory: never let it loose on the stand-ins
+        return run(arguments)
+    if asked_for:  # `dbt deps` would delete them first
         print("dbt packages: the stand-ins in dbt/offline_packages (DBT_PACKAGES_INSTALL_PATH)")
         return 0
 
@@ -145,15 +189,14 @@ def fetch_packages(arguments: list[str], asked_for: str | None) -> int:
     if once and DECISION.exists() and DECISION.read_text() == declared:
         return 0
     if not hub_answers():
-        kept = "the stand-ins in dbt/offline_packages are" if uses_stand_ins() else "those downloaded earlier stay"
-        print(f"dbt packages: the dbt hub can't be reached, so {kept} in use")
+        kept = "the stand-ins in dbt/offline_packages are used" if uses_stand_ins() else "the earlier download stays"
+        print(f"dbt packages: the dbt hub can't be reached, so {kept}")
     else:
         from dbt.cli.main import dbtRunner
 
         os.environ["DBT_PACKAGES_INSTALL_PATH"] = DOWNLOADED.name
-        done = dbtRunner().invoke(
-            ["--log-level", "none", "deps", *arguments]
-        )  # dbt prints tracebacks of lost connections
+        # dbt would print tracebacks of lost connections.
+        done = dbtRunner().invoke(["--log-level", "none", *arguments])
         if done.success:
             print("dbt packages: downloaded from the dbt hub")
         else:
@@ -161,14 +204,14 @@ def fetch_packages(arguments: list[str], asked_for: str | None) -> int:
             print(f"dbt packages: dbt deps failed: {done.exception}", file=sys.stderr)
             if not all((OFFLINE / name).exists() for name in package_names()):
                 return 1
-            print("dbt packages: the stand-ins in dbt/offline_packages are in use")
+            print("dbt packages: the stand-ins in dbt/offline_packages are used")
     if DECISION.parent.exists():
         DECISION.write_text(declared)
     return 0
 
 
 def hub_answers() -> bool:
-    """Tell whether the hub of dbt packages can be reached; patience is short."""
+    """Return whether the hub of dbt packages answers within a few seconds."""
     hub = os.environ.get("DBT_PACKAGE_HUB_URL", "https://hub.getdbt.com/")
     try:
         return requests.get(f"{hub.rstrip('/')}/api/v1/dbt-labs/dbt_utils.json", timeout=(3, 5)).ok
@@ -179,8 +222,8 @@ def hub_answers() -> bool:
 # -- The progress bar --------------------------------------------------------------------------------------------------
 
 
-def run_with_bar(arguments: list[str]) -> int:
-    """Run dbt with a progress bar; warnings and errors are printed as dbt words them. Returns its exit code."""
+def run_with_bar(command: str, arguments: list[str]) -> int:
+    """Run dbt with a progress bar, and print only its warnings and errors; return its exit code."""
     from dbt.cli.exceptions import DbtUsageException
     from dbt.cli.main import dbtRunner
 
@@ -188,7 +231,7 @@ def run_with_bar(arguments: list[str]) -> int:
     bar = tqdm(desc="dbt", leave=False, disable=not sys.stderr.isatty(), bar_format="{desc} {bar} {n_fmt}/{total_fmt}")
 
     def follow(event: Any) -> None:
-        """Move the bar on whenever dbt reports the end of a node."""
+        """Advance the bar whenever dbt reports that a node has ended."""
         if event.info.name.startswith("Log") and event.info.name.endswith("Result") and hasattr(event.data, "total"):
             bar.total = event.data.total
             bar.set_description(f"dbt {event.data.node_info.node_name[:40]:40}", refresh=False)
@@ -196,20 +239,21 @@ def run_with_bar(arguments: list[str]) -> int:
 
     done = dbtRunner(callbacks=[follow]).invoke(["--log-level", "warn", *arguments])
     bar.close()
-    if isinstance(done.exception, DbtUsageException):  # dbt has printed any other one
+    if isinstance(done.exception, DbtUsageException):  # dbt prints all others
         print(f"{done.exception} See bin/dbt --help.", file=sys.stderr)
     if done.exception:
         return 2
     if results := getattr(done.result, "results", None):
-        print_results(arguments[0], results, time.monotonic() - started)
+        print_results(command, results, time.monotonic() - started)
     return 0 if done.success else 1
 
 
 def print_results(command: str, results: list[Any], seconds: float) -> None:
-    """Print where to look for what failed, and one line about everything that ran."""
+    """Print where the SQL of each failed test is, and one line about everything that ran."""
     for result in results:
-        if result.status in ("fail", "warn"):  # of tests; for errors, dbt says so itself
+        if result.status in ("fail", "warn"):  # of tests; dbt prints the place of errors itself
             print(f"{result.status}  {result.node.name}: its SQL is in {Path('dbt', result.node.compiled_path)}")
+    results = [result for result in results if result.node.resource_type != "exposure"]  # nothing is built of them
     kinds = Counter(result.node.resource_type.replace("_", " ") for result in results)
     ends = Counter(
         ENDS.get(str(result.status), str(result.status))

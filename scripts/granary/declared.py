@@ -28,6 +28,7 @@ class Entity(NamedTuple):
     name: str
     table: str
     columns: tuple[str, ...]
+    meta: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns))
+                meta = (table.get("config") or {}).get("meta") or {}
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found

@@ -1,4 +1,4 @@
-"""What scripts share: the project's place, its settings, errors that a user can put right, and files that are whole."""
+"""What all parts share: the project's root, its settings, errors for users, and files that are written atomically."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ TEST_RESULTS = "test_results.json"  # beside dbt's artifacts: those of the last 
 
 
 def load_env() -> None:
-    """Read ROOT/.env, if there is one. Variables that are set already win."""
+    """Read ROOT/.env, if it exists. Variables that are already set take precedence."""
     try:
         dotenv.load_dotenv(ROOT / ".env", override=False)
     except PermissionError:
-        raise GranaryError(f"{ROOT / '.env'} can't be read: do this as its owner, or keep settings elsewhere") from None
+        raise GranaryError(f"can't read {ROOT / '.env'}: run this as its owner, or set variables instead") from None
 
 
 def target_directory() -> Path:
-    """Return where dbt writes its artifacts: dbt/target, or where DBT_TARGET_PATH says."""
+    """Return the directory of dbt's artifacts: dbt/target, or DBT_TARGET_PATH."""
     return ROOT / "dbt" / (os.environ.get("DBT_TARGET_PATH") or "target")
 
 
 class GranaryError(Exception):
-    """Something that the user can put right; the message says where it is and how."""
+    """An error that the user can fix; the message says what is wrong, where, and how to fix it."""
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:
-    """Run a script's main function and exit with its code: a GranaryError becomes `error: ...` and exit code 1."""
+    """Run a main function and exit with its code; print a GranaryError as `error: ...` and exit with 1."""
     try:
         sys.exit(main())
     except GranaryError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes its name, in place of another one, when it is complete, and is gone if it never is."""
+    """Yield a file that replaces `path` when the block ends; on an exception, leave what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -61,16 +61,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_packages(part: str, target: str, *names: str) -> None:
-    """Raise GranaryError if a package of requirements/PART.txt isn't installed. `target` of make would install it."""
+    """Raise GranaryError if a package of requirements/PART.txt isn't installed; `make TARGET` installs it."""
     if missing := [name for name in names if not importlib.util.find_spec(name)]:
         install = f"make {target}, or .venv/bin/python -m pip install -r requirements/{part}.txt"
         raise GranaryError(f"this needs {', '.join(missing)}, which isn't installed:  {install}")
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise GranaryError if nothing can be served at an address; a server would be wordy about it."""
+    """Raise GranaryError if a server can't listen at an address; the server's own message would be long."""
     if not 0 < port < 65536:
-        raise GranaryError(f"--port {port} is no port; choose one from 1 to 65535")
+        raise GranaryError(f"invalid port {port}: choose 1 to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         socket.create_server((host, port), family=family).close()

@@ -8,7 +8,7 @@
     {%- set ledger = api.Relation.create(database=target.database, schema='raw', identifier='_builds') -%}
     {%- if execute and results and flags.WHICH in ('run', 'build') and load_relation(ledger) is not none -%}
         {%- set count = namespace(models=0, passed=0, warned=0, failed=0, errors=0) -%}
-        {%- for result in results -%}
+        {%- for result in results if result.node.resource_type != 'exposure' -%}
             {%- set is_test = result.node.resource_type in ('test', 'unit_test') -%}
             {%- if result.status == 'success' -%}
                 {%- set count.models = count.models + (1 if result.node.resource_type == 'model' else 0) -%}

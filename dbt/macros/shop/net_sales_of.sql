@@ -11,3 +11,13 @@
         else {{ quantity }} * {{ unit_price_usd }} - {{ discount_usd }}
     end
 {%- endmacro %}
+
+
+{#-
+    The same from a line as it was delivered: its discount is an amount, or a share of the line.
+
+    quantity, unit_price, discount, status: SQL expressions of the parsed values
+-#}
+{% macro net_sales_as_delivered(quantity, unit_price, discount, status) -%}
+    {{ net_sales_of(quantity, unit_price, discount_in_usd(discount, quantity, unit_price), status) }}
+{%- endmacro %}

@@ -47,9 +47,9 @@
 
 
 {#-
-    What is checked of the rows of delivered_rows, as a list of {column, severity, reason, fails}: `fails` is the condition
-    under which the value is not valid, never true for two checks of a column at once. Severity `row`: such a row is not
-    used. Severity `value`: it is, without the value.
+    What is checked of the rows of delivered_rows, as a list of {column, severity, reason, explanation, fails}: `fails` is the
+    condition under which the value is rejected, never true for two checks of a column at once. Severity `row`: the whole row
+    is rejected. Severity `value`: only the value is.
 -#}
 {% macro checks_of(columns) %}
     {%- set checks = [] -%}
@@ -59,7 +59,8 @@
             {%- do checks.append({
                 'column': column.name,
                 'severity': severity,
-                'reason': 'required, but missing',
+                'reason': 'missing_required',
+                'explanation': 'required, but missing',
                 'fails': 'cleaned.' ~ column.name ~ ' is null',
             }) -%}
         {%- endif -%}
@@ -67,7 +68,8 @@
             {%- do checks.append({
                 'column': column.name,
                 'severity': severity,
-                'reason': 'cannot be read as ' ~ column.parse,
+                'reason': 'unreadable',
+                'explanation': 'cannot be read as ' ~ column.parse,
                 'fails': 'cleaned.' ~ column.name ~ ' is not null and parsed.' ~ column.name ~ ' is null',
             }) -%}
         {%- endif -%}
@@ -75,7 +77,8 @@
             {%- do checks.append({
                 'column': column.name,
                 'severity': severity,
-                'reason': 'is not valid: ' ~ (column.must | replace('{', '') | replace('}', '')),
+                'reason': 'invalid',
+                'explanation': 'is not valid: ' ~ (column.must | replace('{', '') | replace('}', '')),
                 'fails': '(' ~ (column.must | replace('{', 'parsed.') | replace('}', '')) ~ ') is false',
             }) -%}
         {%- endif -%}
@@ -84,7 +87,7 @@
 {% endmacro %}
 
 
-{#- Batches whose rows are not used: their path was delivered again with other bytes (bin/ingest --replace). -#}
+{#- Batches whose rows are rejected: their path was delivered again with other bytes (bin/ingest --replace). -#}
 {% macro replaced_batches() -%}
     (select batch_id from {{ source('ledger', '_batches') }} where status = 'replaced')
 {%- endmacro %}

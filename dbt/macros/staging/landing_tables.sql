@@ -1,8 +1,13 @@
-{#- The landing tables of all feeds, as a list of {feed, entity}: the sources whose loader is bin/ingest. Empty while dbt parses. -#}
+{#-
+    The landing tables of all feeds, as a list of {feed, entity, models}, from the registry (the var `feeds`): `models` are
+    those that the core reads of the table. The first, if any, holds its current versions.
+-#}
 {% macro landing_tables() %}
     {%- set tables = [] -%}
-    {%- for table in (graph.sources.values() if execute else []) if table.loader == 'bin/ingest' -%}
-        {%- do tables.append({'feed': table.source_name, 'entity': table.name}) -%}
+    {%- for feed, entities in (var('feeds') or {}).items() -%}
+        {%- for entity, models in entities.items() -%}
+            {%- do tables.append({'feed': feed, 'entity': entity, 'models': models}) -%}
+        {%- endfor -%}
     {%- endfor -%}
     {{ return(tables) }}
 {% endmacro %}

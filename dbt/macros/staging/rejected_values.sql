@@ -20,6 +20,7 @@
             {%- endfor %}
         end as delivered_value,
         checks.reason,
+        checks.explanation,
         delivered._batch_id,
         delivered._row_id
     {{ delivered_rows(feed, entity, columns) }}
@@ -29,7 +30,8 @@
             {{ loop.index }} as check_number,
             '{{ check.column }}' as column_name,
             '{{ check.severity }}' as severity,
-            '{{ check.reason | replace("'", "''") }}' as reason
+            '{{ check.reason }}' as reason,
+            '{{ check.explanation | replace("'", "''") }}' as explanation
         {% if not loop.last %}union all{% endif %}
         {%- endfor %}
     ) as checks
@@ -50,15 +52,10 @@
         'row' as severity,
         null as column_name,
         null as delivered_value,
-        '{{ reason_replaced() }}' as reason,
+        'replaced_batch' as reason,
+        'its batch was replaced by a later one' as explanation,
         _batch_id,
         _row_id
     from {{ source(feed, entity) }}
     where _batch_id in {{ replaced_batches() }}
 {% endmacro %}
-
-
-{#- Said of the rows of a replaced batch. -#}
-{% macro reason_replaced() -%}
-    its batch was replaced by a later one
-{%- endmacro %}

@@ -2,7 +2,7 @@
     The rows of a landing table that are safe to use: typed, under the delivered names, with their provenance.
 
     Each column is cleaned, parsed and checked as the source declares it (see declared_columns). Rows in which a required
-    column has no valid value are left out, and so are rows of a replaced batch: rejected_values lists them.
+    column has no valid value are rejected, and so are rows of a replaced batch: rejected_values lists them.
 
     feed, entity: names of the source and its table
 -#}

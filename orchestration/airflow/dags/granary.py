@@ -1,6 +1,6 @@
-"""The warehouse as a DAG: load, build layer by layer, look at the marts once more, write a report.
+"""The warehouse as a DAG: load, build layer by layer, check the marts, write the reports.
 
-Each task is one or two calls of the project's own commands, so it does what they do by hand, and says what they say.
+Each task calls one or two of the project's commands, and its log has their output.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 
 ROOT = Path(__file__).resolve().parents[3]
-REPORT = "course_engagement"
-SHOWN_LINES = 60  # of what a command that failed has said
+SHOWN_LINES = 60  # of the output of a command that failed
 
-# Seeds and models are named by their files. Their tests follow, each in the layer that has the last of what it needs.
+# Seeds and models are selected by their files. Each test runs in the layer that has the last of the models it needs.
 LAYERS = {
     "staging": ["path:seeds/**/*.csv", "path:models/staging/**/*.sql"],
     "intermediate": ["path:models/intermediate/**/*.sql"],
     "marts": ["path:models/marts/**/*.sql"],
 }
 
-# A feed that was never delivered is not late.
+# Only what was delivered before can be overdue.
 DELIVERED = "select distinct concat('source:', feed, '.', entity) from raw._batches where status = 'loaded' order by 1"
 
 
 def run(*command: str) -> list[str]:
     """Run a command of the project, with its output in the task's log; return its lines.
 
-    Raises AirflowException, with the last of these lines, if the command fails. The command ends with the task, however
-    that ends.
+    Raises AirflowException, with the last of these lines, if the command fails. The command ends when the task does.
+    It is like granary.process.run, which Airflow can't import: it has its own Python environment.
     """
     tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     lines = []
@@ -55,21 +54,15 @@ def run(*command: str) -> list[str]:
             process.terminate()
             raise
     if process.returncode:
-        said = "\n".join(lines[-SHOWN_LINES:])
-        raise AirflowException(f"{command[0]} ended with exit code {process.returncode}:\n{said}")
+        end = "\n".join(lines[-SHOWN_LINES:])
+        raise AirflowException(f"{command[0]} failed with exit code {process.returncode}:\n{end}")
     return lines
-
-
-def ask(question: str) -> list[str]:
-    """Return the rows of a query as text; raise as `run` does."""
-    return run("bin/warehouse", "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", question)
 
 
 def build(layer: str) -> None:
     """Build a layer and run its tests.
 
-    When it is tried again, all before it is built, too: its tests compare the layers, and would fail where a load from
-    elsewhere came in between.
+    A retry builds the layers before it, too: tests compare layers, and fail if something was loaded in between.
     """
     names = list(LAYERS)
     is_first_try = get_current_context()["ti"].try_number == 1
@@ -78,7 +71,7 @@ def build(layer: str) -> None:
 
 
 def say_why(context: dict[str, Any]) -> None:
-    """Print in a line why a task failed, for those who don't see Airflow's own log."""
+    """Print one line about why a task failed, because `bin/airflow run` doesn't show Airflow's own log."""
     error, limit = context["exception"], context["task"].execution_timeout
     reason = f"it took longer than {limit} hours" if isinstance(error, AirflowTaskTimeout) else str(error)
     first_line = reason.partition("\n")[0].rstrip(":") or type(error).__name__
@@ -86,14 +79,14 @@ def say_why(context: dict[str, Any]) -> None:
 
 
 def say_why_and_when(context: dict[str, Any]) -> None:
-    """Print also when the task is tried again."""
+    """Print also when the task will be retried."""
     say_why(context)
-    print(f"{context['ti'].task_id} is tried again in {context['task'].retry_delay.seconds} seconds", flush=True)
+    print(f"{context['ti'].task_id} will be retried in {context['task'].retry_delay.seconds} seconds", flush=True)
 
 
 @dag(
     schedule="@daily",
-    start_date=datetime(1970, 1, 1, tzinfo=timezone.utc),  # a run of an earlier date would do nothing, and succeed
+    start_date=datetime(1970, 1, 1, tzinfo=timezone.utc),  # a run for an earlier date would do nothing
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),
@@ -103,17 +96,17 @@ def say_why_and_when(context: dict[str, Any]) -> None:
         "on_retry_callback": say_why_and_when,
         "retries": 1,
         "retry_delay": timedelta(minutes=1),
-        "execution_timeout": timedelta(hours=2),  # waiting for another load or build counts, too
+        "execution_timeout": timedelta(hours=2),  # including the time it waits for another load or build
     },
     tags=["granary"],
     doc_md=__doc__,
 )
 def granary() -> None:
-    """Chain the tasks."""
+    """Define the tasks and their order."""
 
     @task
     def ingest() -> None:
-        """Load what is new in the landing folder."""
+        """Load the new files of the landing folder."""
         run("bin/ingest")
 
     @task
@@ -133,17 +126,18 @@ def granary() -> None:
 
     @task
     def check_mart_quality() -> None:
-        """Look at the marts once more: the report has rows, keys have values, sums agree, and no feed is overdue."""
-        if ask(f"select count(*) from marts.{REPORT}") == ["0"]:
-            raise AirflowException(f"marts.{REPORT} has no rows, so there is nothing to report")
-        run("bin/dbt", "--bar", "test", "--select", "path:models/marts,test_name:not_null", "path:tests")
-        run("bin/dbt", "--quiet", "source", "freshness", "--select", *ask(DELIVERED))
+        """Check that no feed is overdue, and run the tests of the marts and those of dbt/tests again."""
+        query = ("--no-psqlrc", "--tuples-only", "--no-align", "--command", DELIVERED)
+        if delivered := run("bin/warehouse", "psql", *query):
+            run("bin/dbt", "--quiet", "source", "freshness", "--select", *delivered)
+        tests = ("--select", "path:models/marts", "path:tests", "--exclude-resource-type", "unit_test")
+        run("bin/dbt", "--bar", "test", *tests)
 
     @task
     def export_report() -> None:
-        """Write the report, with the date of the run in its name: the logical date, or when it was due."""
+        """Write the marts that have config.meta.export, with the date of the run (logical, or when it was due)."""
         dag_run = get_current_context()["dag_run"]
-        run("bin/report", REPORT, "--date", f"{dag_run.logical_date or dag_run.run_after:%Y-%m-%d}")
+        run("bin/report", "--scheduled", "--date", f"{dag_run.logical_date or dag_run.run_after:%Y-%m-%d}")
 
     ingest() >> staging() >> intermediate() >> marts() >> check_mart_quality() >> export_report()
 

@@ -1,14 +1,14 @@
-"""Run the warehouse in Airflow: once, without a screen, or as a web page with a schedule.
+"""Run the warehouse in Airflow: once on the command line, or as a web server with a schedule.
 
 usage: bin/airflow run [DATE] | serve [--port N] | <any arguments of airflow>
 
-  run [DATE]        run the DAG once, as of a date (2026-02-03; default: today, in UTC); exit code 1 when a task fails
-  serve [--port N]  serve its pages at http://127.0.0.1:8080 and run it each day, until Ctrl-C
-  anything else     is Airflow's own:  bin/airflow dags list
+  run [DATE]        run the DAG once for a date (2026-02-03; default: today, in UTC); exit code 1 if a task fails
+  serve [--port N]  serve Airflow's pages at http://127.0.0.1:8080 and run the DAG daily, until Ctrl-C
+  anything else     is passed on to Airflow:  bin/airflow dags list
 
-The DAG is in orchestration/airflow/dags. Airflow has a virtual environment of its own (.venv-airflow; `make airflow`
-installs it), and keeps its logs and its history in .airflow, or where GRANARY_AIRFLOW_HOME says. Of `run` and `serve`,
-one works at a time: the next one waits.
+The DAG is in orchestration/airflow/dags. Airflow has its own virtual environment (.venv-airflow, which `make airflow`
+installs), and keeps its logs and history in .airflow or GRANARY_AIRFLOW_HOME. `run` and `serve` take turns: the second
+waits for the first to end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import datetime
 import fcntl
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,30 +30,31 @@ from typing import Any, NoReturn, TextIO
 import psutil
 import requests
 
+from granary.process import tied
 from granary.project import ROOT, GranaryError, check_address, load_env, run_main
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 DAG = "granary"
 PARTS = {
-    "api-server": [],  # first, because tasks ask it, and there may be some that were interrupted
-    "scheduler": ["--skip-serve-logs"],  # else on all addresses; the pages read the files themselves
+    "api-server": [],  # first: interrupted tasks that are resumed call it
+    "scheduler": ["--skip-serve-logs"],  # it would listen on all addresses; the pages read the files themselves
     "dag-processor": [],
     "triggerer": ["--skip-serve-logs"],
 }
 
 
 def main() -> int:
-    """Do what the arguments say and return the exit code."""
+    """Run the command that the arguments name and return the exit code."""
     command, *arguments = sys.argv[1:] or ["--help"]
     if command in ("--help", "-h"):
         print(__doc__.strip())
         return 0
     load_env()
     if not AIRFLOW.exists():
-        raise GranaryError("Airflow isn't installed yet:  make airflow, or  scripts/setup.sh --airflow")
+        raise GranaryError("this needs Airflow, which isn't installed:  make airflow, or scripts/setup.sh --airflow")
     if command not in ("run", "serve"):
         os.execve(AIRFLOW, [AIRFLOW, command, *arguments], environment())
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with `&` would ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets commands that end with `&` ignore it
     for end in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(end, lambda number, _: sys.exit(128 + number))
     return run_once(arguments) if command == "run" else serve(arguments)
@@ -66,16 +66,16 @@ def home() -> Path:
 
 
 def environment(port: int = 8080) -> dict[str, str]:
-    """Return the environment for Airflow: this project's settings, and none of another Airflow.
+    """Return the environment for Airflow, with this project's settings and without those of another Airflow.
 
-    Airflow writes its settings into a file when it first runs. The paths among them are said here again, so that the
-    project can be moved.
+    Airflow writes its settings to a file when it first runs. Variables override the paths in it, so that the project
+    can be moved.
     """
     settings = {
         "CORE__DAGS_FOLDER": ROOT / "orchestration" / "airflow" / "dags",
         "CORE__PLUGINS_FOLDER": home() / "plugins",
         "CORE__LOAD_EXAMPLES": False,
-        "CORE__PARALLELISM": 4,  # else 32 processes wait for work, and the DAG is a chain
+        "CORE__PARALLELISM": 4,  # instead of 32 idle processes: the DAG is a chain
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home() / 'airflow.db'}",
         "LOGGING__BASE_LOG_FOLDER": home() / "logs",
@@ -89,14 +89,14 @@ def environment(port: int = 8080) -> dict[str, str]:
     return (
         inherited
         | {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
-        | {"no_proxy": direct, "NO_PROXY": direct}  # tasks ask the API, which no proxy can reach
+        | {"no_proxy": direct, "NO_PROXY": direct}  # tasks call the API, which a proxy can't reach
         | {"AIRFLOW_HOME": str(home()), "PATH": f"{AIRFLOW.parent}:{os.environ.get('PATH', os.defpath)}"}
     )
 
 
 @contextlib.contextmanager
 def turn(patience: float) -> Iterator[None]:
-    """Wait until no other run or server uses Airflow's home, and prepare its database; leave no process behind.
+    """Wait until no other run or server uses Airflow's home, and migrate its database; stop all processes at the end.
 
     patience: seconds that processes have to end by themselves
     """
@@ -112,20 +112,19 @@ def turn(patience: float) -> Iterator[None]:
         with (home() / "migrate.log").open("w+") as log:
             if start(["db", "migrate"], environment(), log).wait():
                 log.seek(0)
-                raise GranaryError(f"Airflow can't prepare its database in {home()}:\n{log.read()}")
+                raise GranaryError(f"Airflow can't migrate its database in {home()}:\n{log.read()}")
         yield
 
 
 def start(arguments: list[str], variables: dict[str, str], log: TextIO | None = None) -> subprocess.Popen:
-    """Start Airflow, with its words in `log`; it ends with this process, even with a sudden end."""
-    tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    """Start Airflow, with its output in `log`; it ends when this process does, even if that is killed."""
     process = subprocess.Popen(
-        [*tied, str(AIRFLOW), *arguments],
+        [*tied("KILL"), str(AIRFLOW), *arguments],
         env=variables,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        start_new_session=True,  # Ctrl-C is for this process, which stops the others in order
+        start_new_session=True,  # Ctrl-C reaches this process only, which stops the others in order
     )
     with (home() / "sessions").open("a") as sessions:
         sessions.write(f"{process.pid}\n")
@@ -133,8 +132,8 @@ def start(arguments: list[str], variables: dict[str, str], log: TextIO | None = 
 
 
 def stop_children(patience: float) -> None:
-    """End all processes that were started from here: politely, and after some seconds by force."""
-    processes = psutil.Process().children(recursive=True)  # the server of the warehouse is nobody's child
+    """Stop all child processes: with SIGTERM, and after `patience` seconds with SIGKILL."""
+    processes = psutil.Process().children(recursive=True)  # the warehouse's server is not among them
     for process in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -146,12 +145,12 @@ def stop_children(patience: float) -> None:
 
 
 def end_leftovers() -> None:
-    """End what is left of a server that was killed: its scheduler's workers outlive it, and wait for ever."""
+    """Kill the processes of a server that was killed itself: its scheduler's workers would wait for ever."""
     path = home() / "sessions"
     sessions = set(path.read_text().split()) if path.exists() else set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            is_airflow = process.name().startswith("airflow")  # numbers of sessions are given out again
+            is_airflow = process.name().startswith("airflow")  # session ids are reused
             if is_airflow and str(os.getsid(process.pid)) in sessions:
                 process.kill()
     path.unlink(missing_ok=True)
@@ -166,18 +165,18 @@ def run_once(arguments: list[str]) -> int:
     parser.add_argument("date", nargs="?", default=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}")
     date = parser.parse_args(arguments).date
     if not re.fullmatch(r"(19[7-9]|2\d\d)\d-\d\d-\d\d", date) or not is_day(date):
-        raise GranaryError(f"{date} is no date of a run; write it like 2026-02-03")
-    quiet = {  # Airflow's own lines would drown those of the commands: tracebacks, and each second of a pause
+        raise GranaryError(f"invalid date {date!r}: write it like 2026-02-03; the earliest is 1970-01-01")
+    quiet = {  # Airflow's tracebacks and countdowns would bury the output of the commands
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "task=CRITICAL",
         "PYTHONWARNINGS": "ignore",
     }
-    with turn(patience=1):  # a task that runs in this way ignores SIGTERM
+    with turn(patience=1):  # a task of `dags test` ignores SIGTERM
         return start(["dags", "test", DAG, date], environment() | quiet).wait()
 
 
 def is_day(text: str) -> bool:
-    """Tell whether the calendar has the day."""
+    """Return whether a text is a date of the calendar."""
     with contextlib.suppress(ValueError):
         return bool(datetime.date.fromisoformat(text))
     return False
@@ -203,19 +202,19 @@ def serve(arguments: list[str]) -> NoReturn:
                 print(f"Airflow is at http://127.0.0.1:{port}, without a login. Ctrl-C stops it.", flush=True)
                 is_ready = True
             time.sleep(1)
-        raise GranaryError(f"Airflow's {ended[0]} has ended; its last words are in {home() / ended[0]}.log")
+        raise GranaryError(f"Airflow's {ended[0]} has stopped; see {home() / ended[0]}.log")
 
 
 def start_part(name: str, port: int) -> subprocess.Popen:
-    """Start a part of Airflow, with its words in a file."""
+    """Start a part of Airflow, with its output in a file."""
     with (home() / f"{name}.log").open("w") as log:
         return start([name, *PARTS[name]], environment(port), log)
 
 
 def health_at(port: int) -> dict[str, Any]:
-    """Return what Airflow says of its parts; nothing until it answers."""
+    """Return the health of Airflow's parts; empty until it answers."""
     with contextlib.suppress(requests.RequestException, ValueError), requests.Session() as session:
-        session.trust_env = False  # no proxy leads to this machine
+        session.trust_env = False  # not through a proxy
         return session.get(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5).json()
     return {}
 

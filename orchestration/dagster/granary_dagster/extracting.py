@@ -1,43 +1,52 @@
-"""The market feed comes from an API; the files of the other feeds are delivered."""
-
-import os
-from pathlib import Path
+"""Feeds that bin/extract can fetch: those that have an extract.py in scripts/granary/feeds."""
 
 import dagster as dg
 from pydantic import Field
 
+from granary import declared
 from granary.project import ROOT
 from granary_dagster.resources import Granary, landing_files
 
-FETCHED = {"market": dg.AssetKey(["market", "coingecko"])}  # by feed, what fetches it
-
 
 class Extraction(dg.Config):
-    """What to fetch. Days that were missed are fetched by asking for more of them: those that overlap do no harm."""
+    """What to fetch."""
 
-    coins: list[str] = Field([], description="CoinGecko's ids; empty: the largest ones")
-    top: int = Field(100, ge=1, description="how many of the largest ones")
-    days: int = Field(30, ge=1, le=365, description="of daily prices")
+    arguments: list[str] = Field([], description="options of bin/extract <feed>; its --help lists them")
 
 
-@dg.asset(
-    key=FETCHED["market"],
-    group_name="extract",
-    kinds={"python"},
-    description="Payloads and batches of the market feed, fetched from the CoinGecko API by bin/extract.",
-)
-def extract_market(context: dg.AssetExecutionContext, config: Extraction, granary: Granary) -> dg.MaterializeResult:
-    """Fetch what the config names. What was fetched before a failure is kept, and the next load takes it."""
-    before = {file.path for file in landing_files()}
-    which = ["--coins", ",".join(config.coins)] if config.coins else ["--top", str(config.top)]
-    granary.run(context, "bin/extract", *which, "--days", str(config.days))
-    new = [file for file in landing_files() if file.path not in before]
-    return dg.MaterializeResult(
-        metadata={
-            "batches": "\n".join(file.relative for file in new),
-            "bytes": sum(file.path.stat().st_size for file in new),
-            "payloads": dg.MetadataValue.path(
-                Path(ROOT / (os.environ.get("GRANARY_DATA") or "data"), "raw", "coingecko")
-            ),
-        }
+def fetched_feeds() -> list[str]:
+    """Return the declared feeds that bin/extract can fetch, sorted."""
+    return [feed for feed in declared.feeds() if (ROOT / "scripts/granary/feeds" / feed / "extract.py").exists()]
+
+
+def extraction_key(feed: str) -> dg.AssetKey:
+    """Return the key of the asset that stands for the fetched files of a feed."""
+    return dg.AssetKey(["extract", feed])
+
+
+def extract_assets() -> list[dg.AssetsDefinition]:
+    """Return an asset for each feed that is fetched."""
+    return [extract_feed(feed) for feed in fetched_feeds()]
+
+
+def extract_feed(feed: str) -> dg.AssetsDefinition:
+    """Return the asset that fetches a feed. Files fetched before a failure stay, and the next load takes them."""
+
+    @dg.asset(
+        key=extraction_key(feed),
+        group_name="extract",
+        kinds={"python"},
+        description=f"Landing files of {feed}, fetched by `bin/extract {feed}`.",
     )
+    def extract(context: dg.AssetExecutionContext, config: Extraction, granary: Granary) -> dg.MaterializeResult:
+        before = {file.path for file in landing_files()}
+        granary.run(context, "bin/extract", feed, *config.arguments)
+        new = [file for file in landing_files() if file.path not in before]
+        return dg.MaterializeResult(
+            metadata={
+                "batches": "\n".join(file.relative for file in new),
+                "bytes": sum(file.path.stat().st_size for file in new),
+            }
+        )
+
+    return extract

@@ -1,4 +1,4 @@
-"""Runs one job in this process, and says what became of it: bin/dagster run."""
+"""Runs one job in this process and prints its outcome: bin/dagster run."""
 
 import os
 import socket
@@ -7,17 +7,22 @@ import sys
 import dagster as dg
 import psutil
 
-from granary.project import run_main
+from granary.project import GranaryError, run_main
+from granary_dagster import resources
 from granary_dagster.definitions import defs
 
-PROCESS = "granary/process"  # tag of a run: where it is
-SETTINGS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # what matters is said below
+PROCESS = "granary/process"  # tag of a run
+SETTINGS = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # print_outcome prints what matters
 
 
 def main() -> int:
     """Run the job that the command line names; return 1 if it failed, else 0."""
     name = sys.argv[1]
-    sys.stdout.reconfigure(line_buffering=True)  # so that both streams stay in step where one file takes them
+    if name not in (names := [job.name for job in defs.jobs]):
+        raise GranaryError(f"there is no job {name!r}; choose one of: {', '.join(names)}")
+    if not resources.entities():
+        print("no feed is declared below dbt/models: there is nothing to load")
+    sys.stdout.reconfigure(line_buffering=True)  # keeps the order where both streams go to one file
     with dg.DagsterInstance.get() as instance:
         report_lost_runs(instance)
         job = defs.resolve_job_def(name)
@@ -29,12 +34,12 @@ def main() -> int:
 
 
 def this_process() -> str:
-    """Return what tells this process from all others: its machine, its number, and when it began."""
+    """Return an identifier of this process: host, process id and start time."""
     return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
 
 
 def is_gone(process: str) -> bool:
-    """Tell whether a process of this machine has ended."""
+    """Return whether a process on this host has ended."""
     host, number, began = process.split()
     if host != socket.gethostname():
         return False
@@ -45,22 +50,22 @@ def is_gone(process: str) -> bool:
 
 
 def report_lost_runs(instance: dg.DagsterInstance) -> None:
-    """Call runs failed whose process is gone: it was killed, and could not say so itself."""
+    """Mark runs as failed whose process was killed before it could do so itself."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
         if PROCESS in run.tags and is_gone(run.tags[PROCESS]):
             instance.report_run_failed(run, "its process is gone")
-            print(f"run {run.run_id} was killed; this one goes on where it ended")
+            print(f"run {run.run_id} was killed; this run continues from there")
 
 
 def print_outcome(done: dg.ExecuteInProcessResult) -> None:
-    """Print each check that did not pass, how each step ended, and one line about the run."""
+    """Print the checks that did not pass, the outcome of each step, and one line about the run."""
     checks = done.get_asset_check_evaluations()
     for check in checks:
         if not check.passed:
             problems = check.metadata.get("problems") or check.metadata.get("dagster_dbt/failed_row_count")
-            said = f": {problems.value}" if problems else ""
+            details = f": {problems.value}" if problems else ""
             word = "warned" if check.severity == dg.AssetCheckSeverity.WARN else "failed"
-            print(f"{word:<8} {check.asset_key.to_user_string()}, {check.check_name}{said}")
+            print(f"{word:<8} {check.asset_key.to_user_string()}, {check.check_name}{details}")
     ended = [event for event in done.all_events if event.is_step_success or event.is_step_failure]
     for event in ended:
         print(f"{'passed' if event.is_step_success else 'failed':<8} {event.step_key}")
@@ -74,7 +79,7 @@ def print_outcome(done: dg.ExecuteInProcessResult) -> None:
 
 
 def reason(event: dg.DagsterEvent) -> str:
-    """Return why a step failed, without the traceback, which Dagster keeps."""
+    """Return why a step failed; the traceback is in Dagster's log of the run."""
     data = event.step_failure_data
     if data.user_failure_data:
         return data.user_failure_data.description

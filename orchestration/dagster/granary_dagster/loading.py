@@ -1,4 +1,4 @@
-"""The tables of raw: one step per feed, which judges the feed's new files, and loads them if none of them is bad."""
+"""The landing tables: one step per feed, which checks the new files and loads them if they pass."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import dagster as dg
 from granary.declared import Entity
 from granary.loader import raw_tables
 from granary_dagster import resources
-from granary_dagster.extracting import FETCHED
+from granary_dagster.extracting import extraction_key, fetched_feeds
 from granary_dagster.rehearsal import CHECKS, Batch, Limits, judge, rehearse
 from granary_dagster.resources import Granary, key_of
 
 
 def load_assets() -> list[dg.AssetsDefinition]:
-    """Return a step per declared feed. Its assets have the keys of the dbt sources: tickets/orders."""
+    """Return a step for each declared feed. Its assets have the keys of the dbt sources: <feed>/<entity>."""
     feeds = defaultdict(list)
     for entity in resources.entities().values():
         feeds[entity.feed].append(entity)
@@ -24,8 +24,8 @@ def load_assets() -> list[dg.AssetsDefinition]:
 
 def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
     """Return the step that loads a feed."""
-    # How many rows there are to fetch, whoever fetches them decides.
-    names = [name for name in CHECKS if name != "row_count" or feed not in FETCHED]
+    is_fetched = feed in fetched_feeds()
+    names = [name for name in CHECKS if name != "row_count" or not is_fetched]  # a fetch has as many rows as asked for
     checks = [
         dg.AssetCheckSpec(name, asset=key_of(entity), description=CHECKS[name], blocking=True)
         for entity in entities
@@ -34,8 +34,8 @@ def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
     specs = [
         dg.AssetSpec(
             key_of(entity),
-            deps=[FETCHED[feed]] if feed in FETCHED else [],
-            description=f"`raw.{entity.table}`: what was delivered, as text.",
+            deps=[extraction_key(feed)] if is_fetched else [],
+            description=f"`raw.{entity.table}`: all delivered rows, as text.",
             metadata={"docs": resources.docs_link(f"source.granary.{feed}.{entity.name}")},
             kinds={"postgres"},
             skippable=True,
@@ -45,8 +45,7 @@ def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
 
     @dg.multi_asset(name=f"load_{feed}", specs=specs, check_specs=checks, can_subset=True, group_name="raw")
     def load(context: dg.AssetExecutionContext, config: Limits, granary: Granary) -> Iterator[Any]:
-        with raw_tables.transaction("preparing the raw tables") as cursor:
-            raw_tables.prepare(cursor, resources.entities().values())
+        resources.prepare_raw()
         checked = {check.asset_key for check in context.selected_asset_check_keys} | context.selected_asset_keys
         batches = rehearse(
             [file for file in resources.landing_files() if file.entity and key_of(file.entity) in checked]
@@ -65,7 +64,7 @@ def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
                         metadata={"problems": "\n".join(lines)} if lines else {},
                     )
                 bad += lines if severity == dg.AssetCheckSeverity.ERROR else []
-        if bad:  # here, because Dagster would let the step go on, and fail it at its end
+        if bad:  # a blocking check would fail this step only at its end
             raise dg.Failure(f"nothing of {feed} was loaded:\n" + "\n".join(bad), allow_retries=False)
         to_load = [batch for batch in batches if key_of(batch.file.entity) in context.selected_asset_keys]
         if to_load:
@@ -80,7 +79,7 @@ def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
 
 
 def loaded(entity: Entity, batches: list[Batch]) -> dict[str, Any]:
-    """Return what is to be known about an entity's table after a load of these batches."""
+    """Return the metadata of an entity's table after a load of these batches."""
     with resources.reading() as cursor:
         table = raw_tables.raw(entity.table)
         return {

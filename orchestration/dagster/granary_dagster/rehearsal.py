@@ -1,10 +1,9 @@
-"""New files are judged before anything of them is in the warehouse.
+"""Checks new files before they are loaded.
 
-A rehearsal loads them as bin/ingest would, in a transaction that is undone: so what is counted is what would be there,
-by the rules of the loader and of staging, and nothing has to be taken back.
+A rehearsal loads them as bin/ingest would, in a transaction that is rolled back. So the numbers follow the rules of the
+loader and of staging, and a bad file leaves nothing behind.
 """
 
-import argparse
 import os
 import statistics
 import zlib
@@ -15,41 +14,38 @@ import psycopg2
 from psycopg2 import sql
 from pydantic import Field
 
-from granary.declared import Entity
 from granary.loader import ingest, raw_tables
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError
 
 CHECKS = {
     "row_count": "A batch has about as many rows as the batches before it.",
-    "schema_drift": "A file has the declared columns, and can be loaded. A new column is a warning.",
-    "rejected_share": "Most rows of a batch can be used: the loader and staging reject few of them.",
+    "schema_drift": "A file has the declared columns and can be loaded. A new column is a warning.",
+    "rejected_share": "The loader and staging reject few rows of a batch.",
 }
-# As bin/ingest without options loads.
-PLAIN = argparse.Namespace(names=[], replace=False, strict=False, dry_run=False)
 
 
 class Limits(dg.Config):
-    """From where on a batch is a bad one. What is odd and right can be loaded by hand: bin/ingest <its name>."""
+    """Limits for a batch. A batch beyond them that is correct can be loaded by hand: bin/ingest <its name>."""
 
-    row_count_factor: float = Field(10, gt=1, description="times the median of the batches before it, or as little")
+    row_count_factor: float = Field(10, gt=1, description="more or fewer rows than the median, by this factor")
     rejected_share: float = Field(0.25, ge=0, le=1, description="of a batch's rows, at most")
 
 
 class Batch(NamedTuple):
-    """What a file would bring. `problem` says why the loader refuses it."""
+    """What a load of a file would bring. `problem` is the reason why the loader refuses it."""
 
     file: LandingFile
     rows: int = 0
     rejected_lines: int = 0
     rejected_rows: int = 0
-    usual_rows: float | None = None  # median of the incremental batches before it; None where there is none
+    usual_rows: float | None = None  # median of the earlier incremental batches; None if there are none
     new_columns: tuple[str, ...] = ()
     problem: str | None = None
 
 
 def rehearse(files: list[LandingFile]) -> list[Batch]:
-    """Return what those of the files that are not loaded yet would bring, in their order."""
+    """Return what the files that are not loaded yet would bring, in their order."""
     batches = []
     with raw_tables.transaction("rehearsal of a load", keep=False) as cursor:
         cursor.execute("select last_value + is_called::int from raw._row_ids")
@@ -63,38 +59,27 @@ def rehearse(files: list[LandingFile]) -> list[Batch]:
                 batch = Batch(file, problem=str(error).strip())
             if batch:
                 batches.append(batch)
-        raw_tables.move_row_ids(cursor, next_row_id)  # a sequence takes no part in transactions
+        raw_tables.move_row_ids(cursor, next_row_id)  # a rollback doesn't reset a sequence
     return batches
 
 
 def rehearse_one(cursor: Any, file: LandingFile) -> Batch | None:
     """Load a file and return what it brought; None if it is loaded already."""
-    before = columns(cursor, file.entity)
-    outcome, _, _ = ingest.load(cursor, file, PLAIN)
-    if outcome == "known":
+    result = ingest.load(cursor, file)
+    if result.outcome == "known":
         return None
-    cursor.execute("select max(batch_id) from raw._batches")
-    (batch_id,) = cursor.fetchone()
-    cursor.execute("select rows_read, rows_rejected from raw._batches where batch_id = %s", [batch_id])
-    rows, rejected_lines = cursor.fetchone()
     return Batch(
         file,
-        rows,
-        rejected_lines,
-        rows_that_staging_rejects(cursor, batch_id),
-        usual_rows(cursor, file, batch_id),
-        tuple(sorted(columns(cursor, file.entity) - before)),
+        result.batch.rows_read,
+        result.batch.rows_rejected,
+        rows_that_staging_rejects(cursor, result.batch.batch_id),
+        usual_rows(cursor, file, result.batch.batch_id),
+        tuple(sorted(result.new_columns)),
     )
 
 
-def columns(cursor: Any, entity: Entity) -> set[str]:
-    """Return the columns of an entity's raw table."""
-    cursor.execute(sql.SQL("select * from {} limit 0").format(raw_tables.raw(entity.table)))
-    return {column.name for column in cursor.description}
-
-
 def rows_that_staging_rejects(cursor: Any, batch_id: int) -> int:
-    """Return how many rows of a batch staging leaves out. Before the first build nobody knows: 0."""
+    """Return how many rows of a batch staging rejects; 0 before the first build."""
     schema = f"{os.environ.get('GRANARY_SCHEMA_PREFIX') or ''}staging"
     view = sql.Identifier(schema, "stg_ledger__rejected_values")
     cursor.execute("select to_regclass(%s)", [view.as_string(cursor)])
@@ -106,7 +91,7 @@ def rows_that_staging_rejects(cursor: Any, batch_id: int) -> int:
 
 
 def usual_rows(cursor: Any, file: LandingFile, batch_id: int) -> float | None:
-    """Return the median number of rows in the batches of the entity before this one. Initial files are no measure."""
+    """Return the median row count of the entity's earlier incremental batches; None for an initial file."""
     if file.relative.startswith("initial/"):
         return None
     cursor.execute(
@@ -119,7 +104,7 @@ def usual_rows(cursor: Any, file: LandingFile, batch_id: int) -> float | None:
 
 
 def judge(batches: list[Batch], limits: Limits) -> dict[str, tuple[list[str], dg.AssetCheckSeverity]]:
-    """Return by check what is wrong with an entity's batches, a line each (none: nothing is), and how bad it is."""
+    """Return, for each check, what is wrong with an entity's batches (one line each) and the severity."""
     counts, shares, refused, new = [], [], [], []
     for batch in batches:
         label, rejected = batch.file.label, batch.rejected_lines + batch.rejected_rows
@@ -127,9 +112,9 @@ def judge(batches: list[Batch], limits: Limits) -> dict[str, tuple[list[str], dg
             refused.append(batch.problem)
         ratio = batch.rows / batch.usual_rows if batch.usual_rows else 1
         if not 1 / limits.row_count_factor <= ratio <= limits.row_count_factor:
-            counts.append(f"{label}: {batch.rows:,} rows, and {batch.usual_rows:,.0f} in the batches before it")
+            counts.append(f"{label}: {batch.rows:,} rows, against a median of {batch.usual_rows:,.0f} before")
         if batch.rows and rejected / batch.rows > limits.rejected_share:
-            shares.append(f"{label}: {rejected:,} of {batch.rows:,} rows can't be used")
+            shares.append(f"{label}: {rejected:,} of {batch.rows:,} rows are rejected")
         if batch.new_columns:
             new.append(f"{label}: new column {', '.join(batch.new_columns)}")
     error, warn = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN

@@ -1,29 +1,29 @@
 """Load landing files into the raw tables: each file once, whole or not at all, each row with its batch and its line.
 
-Without names, everything below the data root that isn't loaded yet is loaded, the initial files first. A name is a feed
+Without names, load everything below the data root that isn't loaded yet, the initial files first. A name is a feed
 (tickets), an entity (tickets/orders), a batch (tickets/orders/batch_001), or the path of a landing file.
 
-A line that can't be a row is set aside in raw._rejected_lines. A file that can't be loaded is named with the reason;
-the others still load, and the exit code is 1. What was loaded, and from which bytes, is written down in raw._batches.
+A line that can't be a row is rejected: it goes to raw._rejected_lines with the reason, and the rest of its file loads.
+If a file can't be loaded, the error says why; the others still load, and the exit code is 1. The ledger, raw._batches,
+records what was loaded, and from which bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
-import csv
+import dataclasses
 import os
 import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from granary import declared, project
-from granary.loader import landing, raw_tables
+from granary.loader import landing, lines, names, raw_tables
 from granary.loader.landing import LandingFile
+from granary.loader.raw_tables import Batch, Session
+from granary.loader.results import Result, summary
 from granary.project import GranaryError
 from granary.text import counted
 
@@ -35,96 +35,117 @@ def main() -> int:
     entities = declared.entities()
     root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
     files = landing.select(landing.discover(root, entities), options.names, options.initial)
-    if not options.dry_run:
-        with raw_tables.transaction("preparing the raw tables") as cursor:
+    with contextlib.closing(Session()) as session:
+        with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
-    totals = sum((attempt(file, options) for file in files), collections.Counter())
-    found = f"{totals['to load']} to load" if options.dry_run else f"{totals['loaded']} loaded"
-    rows = f"{counted(totals['rows'], 'row')}, {counted(totals['rejected'], 'line')} rejected"
-    print(f"{counted(len(files), 'file')}: {found} ({rows}), {totals['known']} known, {totals['failed']} failed")
-    return 1 if totals["failed"] else 0
+            ledger = raw_tables.loaded_batches(cursor)
+        results = [attempt(session, file, ledger.get(file.relative), options) for file in files]
+    print(summary(results, options.dry_run))
+    return 1 if None in results else 0
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("bin/ingest", description=__doc__, formatter_class=as_written)
+    parser = argparse.ArgumentParser("bin/ingest", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data-dir", metavar="D", help="the data root (default: GRANARY_DATA, or data)")
-    parser.add_argument("--strict", action="store_true", help="refuse a file of which any line can't be a row")
+    parser.add_argument("--strict", action="store_true", help="refuse a file if any of its lines is rejected")
     parser.add_argument("--replace", action="store_true", help="load a changed file in place of its former batch")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--initial", action="store_true", help="load the initial files only")
     parser.add_argument("names", nargs="*", help="what to load (default: everything)")
     return parser.parse_args()
 
 
-def attempt(file: LandingFile, options: argparse.Namespace) -> collections.Counter[str]:
-    """Load a file and say so; where that fails, say why, and write it down. Return what to add to the totals."""
+def attempt(session: Session, file: LandingFile, former: Batch | None, options: argparse.Namespace) -> Result | None:
+    """Load a file, unless its former batch has its bytes, and report it; on failure, record why and return None."""
     try:
         if not file.entity:
-            raise GranaryError(f"{file.relative}: {landing.STRANGER}")
-        with raw_tables.transaction(file.relative, keep=not options.dry_run) as cursor:
-            outcome, note, counts = load(cursor, file, options)
+            raise GranaryError(f"{file.relative}: {landing.UNDECLARED_FILE}")
+        if former and former.bytes == file.size and former.sha256 == lines.sha256(file):
+            result = Result("known", former)
+        else:
+            with session.transaction(file.relative, keep=not options.dry_run) as cursor:
+                result = load(cursor, file, replace=options.replace, strict=options.strict, dry_run=options.dry_run)
     except (GranaryError, OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
         message = str(error) if isinstance(error, GranaryError) else f"{file.relative}: {error}"
         print(f"error: {message}", file=sys.stderr, flush=True)
         if file.entity and not options.dry_run:
-            raw_tables.record_failure(file, message)
-        return collections.Counter(failed=1)
-    if note or outcome != "known":  # of files that are known by their own path, the total says how many
-        print(f"{outcome:<8} {file.label:<36} {note}", flush=True)
-    return collections.Counter({outcome: 1, **counts})
+            with contextlib.suppress(GranaryError), session.transaction(f"failure of {file.relative}") as cursor:
+                raw_tables.record_failure(cursor, file.entity, file.relative, file.size, message)
+        return None
+    if result.outcome != "known" or result.batch.path != file.relative or options.names:  # else the total is enough
+        print(f"{result.outcome:<8} {file.label:<36} {result}", flush=True)
+    return result
 
 
-def load(cursor: Any, file: LandingFile, options: argparse.Namespace) -> tuple[str, str, dict[str, int]]:
-    """Load one file in the cursor's transaction. Return the outcome, a note for people, and counts for the totals."""
+def load(
+    cursor: Any, file: LandingFile, *, replace: bool = False, strict: bool = False, dry_run: bool = False
+) -> Result:
+    """Load one file in the cursor's transaction, which the caller commits or undoes; return what became of the file."""
     changed_at = file.path.stat().st_ctime_ns
-    if options.dry_run:
+    if dry_run:
         raw_tables.prepare(cursor, [file.entity])
-    batch = raw_tables.open_batch(cursor, file)
-    known, replaced = raw_tables.look_up(cursor, file, batch, options.replace)
+    batch = raw_tables.open_batch(cursor, file.entity, file.relative, file.size)
+    known, replaced = look_up(cursor, file, batch)
     if known:
-        is_routine = known["path"] == file.relative and not options.names
-        return "known", "" if is_routine else f"batch {known['batch_id']} has these bytes already", {}
-    if file.format == ".csv":
-        names, header_lines = landing.read_header(file)
-    else:  # any object may have a key of its own
-        raw_tables.stage(cursor, file, batch)
-        names, header_lines = raw_tables.staged_names(cursor), 0
-    columns = landing.columns_of(file, names) if names or batch["rows_read"] else []
-    new_columns = raw_tables.missing_columns(cursor, file.entity, columns)
-    notes = [f"replaces batch {replaced}"] * bool(replaced) + [f"new column {name}" for name in new_columns]
-    if options.dry_run:
-        return "to load", ", ".join(notes), {}
-    raw_tables.add_columns(cursor, file.entity, new_columns)
-    if file.format != ".csv" or not copy_as_it_is(cursor, file, batch, columns, header_lines):
-        raw_tables.insert_staged(cursor, file, batch, names, columns)
+        return Result("known", known)
+    if replaced and not replace:
+        raise GranaryError(
+            f"{file.relative}: batch {replaced.batch_id} was loaded from this path with other bytes: deliver"
+            f" corrections in a new file, or replace that batch with: bin/ingest --replace {file.label}"
+        )
+    batch, new_columns = (load_csv if file.format == ".csv" else load_json)(cursor, file, batch, dry_run)
+    if dry_run:
+        return Result("to load", batch, replaced, new_columns)
     if file.path.stat().st_ctime_ns != changed_at:
-        raise GranaryError(f"{file.relative}: the file changed while it was read; load it again when it is complete")
-    rejected = [f"{counted(batch['rows_rejected'], 'line')} rejected"] * bool(batch["rows_rejected"])
-    if rejected and options.strict:
+        raise GranaryError(f"{file.relative}: the file changed while it was read: load it again when it is complete")
+    if strict and batch.rows_rejected:
+        count = counted(batch.rows_rejected, "line")
         first = raw_tables.first_rejected(cursor, batch)
-        raise GranaryError(f"{file.relative}, {first} ({rejected[0]}, which --strict refuses)")
+        raise GranaryError(f"{file.relative}, {first} ({count} rejected, and --strict allows none)")
     raw_tables.close_batch(cursor, batch, replaced)
-    note = f"batch {batch['batch_id']:<5} {', '.join([counted(batch['rows_loaded'], 'row'), *rejected, *notes])}"
-    return "loaded", note, {"rows": batch["rows_loaded"], "rejected": batch["rows_rejected"]}
+    return Result("loaded", batch, replaced, new_columns)
 
 
-def copy_as_it_is(cursor: Any, file: LandingFile, batch: dict[str, Any], columns: list[str], header_lines: int) -> bool:
-    """Let COPY read a CSV file, which is fast. Unless it makes one row of each line, undo that and stage the lines."""
-    cursor.execute("savepoint untouched")
-    raw_tables.move_row_ids(cursor, batch["first_row_id"] + header_lines)
-    with landing.opened(file) as (source, stream), contextlib.suppress(psycopg2.DataError, csv.Error):
-        for _ in range(header_lines):
-            stream.readline()
-        lines: list[int] = []
-        rows = raw_tables.copy(cursor, file.entity.table, columns, landing.plain_blocks(stream, lines), columns)
-        if rows == sum(lines) and len(columns) > 1:  # in a single column, COPY takes a blank line for a row
-            batch |= {"rows_read": rows, "rows_loaded": rows, "lines": header_lines + rows, "sha256": source.digest()}
-            return True
-    cursor.execute("rollback to savepoint untouched")
-    raw_tables.stage(cursor, file, batch)
-    return False
+def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None, Batch | None]:
+    """Return (the loaded batch that has the file's bytes, the one of its path that has others); either may be None."""
+    candidates = raw_tables.candidates(cursor, batch)
+    digest = lines.sha256(file) if candidates else None  # files of another size have other bytes
+    changed = next((each for each in candidates if each.path == batch.path and each.sha256 != digest), None)
+    same = next((each for each in candidates if each.sha256 == digest), None)
+    return (None, changed) if changed else (same, None)
+
+
+def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool) -> tuple[Batch, tuple[str, ...]]:
+    """Let COPY read the file, which is fast. Unless that makes one row of each line, undo it and stage the lines."""
+    with lines.opened(file) as (source, stream):
+        header, header_lines = lines.read_header(file, stream)
+        columns = names.columns_of(header, file.entity, file.relative)
+        new_columns = raw_tables.add_columns(cursor, file.entity, columns)
+        if dry_run:
+            return batch, new_columns
+        blocks, first_line = lines.plain_blocks(stream), header_lines + 1
+        if copied := raw_tables.copy_blocks(cursor, file.entity, batch, columns, blocks, first_line):
+            return dataclasses.replace(copied, sha256=source.digest()), new_columns
+    batch = stage(cursor, file, batch)
+    return raw_tables.insert_staged(cursor, file.entity, batch, header, columns), new_columns
+
+
+def load_json(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool) -> tuple[Batch, tuple[str, ...]]:
+    """Stage the lines first, since any object may have a key that no other has, and then insert them."""
+    batch = stage(cursor, file, batch)
+    keys = raw_tables.staged_names(cursor)
+    columns = names.columns_of(keys, file.entity, file.relative) if batch.rows_read else []
+    new_columns = raw_tables.add_columns(cursor, file.entity, columns)
+    return batch if dry_run else raw_tables.insert_staged(cursor, file.entity, batch, keys, columns), new_columns
+
+
+def stage(cursor: Any, file: LandingFile, batch: Batch) -> Batch:
+    """Copy the file's lines, good and bad, into raw._lines; return the batch with their number and their hash."""
+    with lines.opened(file) as (source, stream):
+        rows = raw_tables.stage(cursor, lines.read_lines(file, stream))
+        return dataclasses.replace(batch, rows_read=rows, sha256=source.digest())
 
 
 if __name__ == "__main__":

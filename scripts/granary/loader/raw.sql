@@ -1,8 +1,8 @@
 -- The raw schema and the loader's ledger. bin/ingest runs this at every start, so each statement can be repeated.
--- The landing tables themselves (raw.<feed>__<entity>) are made from the declared sources, by scripts/granary/loader/raw_tables.py.
+-- raw_tables.py creates the landing tables (raw.<feed>__<entity>) from the declared sources.
 
 create schema if not exists raw;
-comment on schema raw is 'What was delivered, as text, with the batch and the line of every row. Written by bin/ingest only.';
+comment on schema raw is 'Everything that was delivered, as text, with the batch and line of every row. Only bin/ingest writes here.';
 
 create table if not exists raw._batches (
     batch_id bigint primary key,
@@ -38,10 +38,10 @@ comment on column raw._batches.sha256 is 'SHA-256 of the file''s bytes as delive
 comment on column raw._batches.bytes is 'Size of the file as delivered, in bytes.';
 comment on column raw._batches.rows_read is 'Number of rows found in the file: rows_loaded + rows_rejected.';
 comment on column raw._batches.rows_loaded is 'Number of rows that landed in the raw table.';
-comment on column raw._batches.rows_rejected is 'Number of lines that could not be rows.';
-comment on column raw._batches.first_row_id is 'The _row_id that stands for line 1: the line of a row, on which it begins, is _row_id - first_row_id + 1. Where elements of a JSON array share a line, they are numbered on from there.';
+comment on column raw._batches.rows_rejected is 'Number of rejected lines, see raw._rejected_lines.';
+comment on column raw._batches.first_row_id is 'The _row_id of line 1: a row begins on line _row_id - first_row_id + 1. Elements of a JSON array that share a line are numbered consecutively from there.';
 comment on column raw._batches.status is 'loaded, failed (nothing landed, see error) or replaced (its rows are no longer used).';
-comment on column raw._batches.error is 'Why the file could not be loaded; null where it was.';
+comment on column raw._batches.error is 'Why the file could not be loaded; null if it was loaded.';
 comment on column raw._batches.replaced_by_batch_id is 'The batch that replaced this one; null for any other status.';
 comment on column raw._batches.started_at is 'When the load began.';
 comment on column raw._batches.finished_at is 'When the load ended.';
@@ -51,14 +51,30 @@ create table if not exists raw._rejected_lines (
     line_number bigint not null,
     line text not null,
     reason text not null,
+    explanation text not null,
     primary key (batch_id, line_number)
 );
 
-comment on table raw._rejected_lines is 'One row per line of a loaded file that could not be a row.';
+-- Until November 2026, reason was the sentence that is now the explanation, and raw._lines depended on raw._why_no_row.
+do $$
+begin
+    if not exists (
+        select from pg_attribute where attrelid = 'raw._rejected_lines'::regclass and attname = 'explanation'
+    ) then
+        alter table raw._rejected_lines add column explanation text;
+        update raw._rejected_lines set explanation = reason, reason = 'damaged';
+        alter table raw._rejected_lines alter column explanation set not null;
+        drop table if exists raw._lines;
+        drop function if exists raw._why_no_row;
+    end if;
+end $$;
+
+comment on table raw._rejected_lines is 'One row per line of a loaded file that could not become a row.';
 comment on column raw._rejected_lines.batch_id is 'Batch of the file.';
 comment on column raw._rejected_lines.line_number is 'Line of the file, counted from 1 (see raw._batches.first_row_id).';
-comment on column raw._rejected_lines.line is 'Text of the line (its first million characters), with escapes for what text can not hold.';
-comment on column raw._rejected_lines.reason is 'Why the line is no row.';
+comment on column raw._rejected_lines.line is 'Text of the line (its first million characters), with escapes for bytes that text can not hold.';
+comment on column raw._rejected_lines.reason is 'Code of the reason, such as ragged or not_json; damaged if the line was rejected before there were codes.';
+comment on column raw._rejected_lines.explanation is 'The reason as a sentence, with details.';
 
 create table if not exists raw._builds (
     build_id text primary key,
@@ -76,52 +92,62 @@ create table if not exists raw._builds (
     finished_at timestamptz not null default clock_timestamp()
 );
 
-comment on table raw._builds is 'One row per dbt run or dbt build that came to its end. Written by the macro record_build.';
+comment on table raw._builds is 'One row per dbt run or dbt build that ran to its end. Written by the macro record_build.';
 comment on column raw._builds.build_id is 'dbt''s invocation id.';
-comment on column raw._builds.schema_prefix is 'GRANARY_SCHEMA_PREFIX of the build; empty as a rule.';
+comment on column raw._builds.schema_prefix is 'GRANARY_SCHEMA_PREFIX of the build; usually empty.';
 comment on column raw._builds.command is 'run or build.';
-comment on column raw._builds.selection is 'What --select named; null where it named nothing.';
-comment on column raw._builds.is_full_refresh is 'Whether everything selected was built from nothing.';
+comment on column raw._builds.selection is 'Value of --select; null without --select.';
+comment on column raw._builds.is_full_refresh is 'Whether --full-refresh rebuilt everything selected.';
 comment on column raw._builds.status is 'passed, or failed (a model or a seed could not be built, or a test failed).';
-comment on column raw._builds.models_built is 'Number of models, views included, that were built.';
+comment on column raw._builds.models_built is 'Number of models that were built, including views.';
 comment on column raw._builds.tests_passed is 'Number of data tests and unit tests that passed.';
 comment on column raw._builds.tests_warned is 'Number of tests that warned.';
 comment on column raw._builds.tests_failed is 'Number of tests that failed.';
-comment on column raw._builds.errors is 'Number of models, seeds and tests that could not be run, or were skipped for that reason.';
+comment on column raw._builds.errors is 'Number of models, seeds and tests that failed to run, or were skipped because of that.';
 comment on column raw._builds.started_at is 'When the build began.';
 comment on column raw._builds.finished_at is 'When the build ended.';
 
 create sequence if not exists raw._row_ids cache 1000;
-comment on sequence raw._row_ids is 'Numbers the rows of all landing tables. bin/ingest moves it to where a batch begins.';
+comment on sequence raw._row_ids is 'Numbers the rows of all landing tables. bin/ingest sets it where a batch begins.';
 
 create table if not exists raw._provenance (
     _batch_id bigint not null default current_setting('granary.batch_id')::bigint,
     _row_id bigint not null default nextval('raw._row_ids')
 );
 create index if not exists _provenance_batch_id on raw._provenance (_batch_id);
-comment on table raw._provenance is 'The columns that every landing table begins with: a template, which holds no rows.';
+comment on table raw._provenance is 'Template of the columns that every landing table begins with. Holds no rows.';
 comment on column raw._provenance._batch_id is 'Batch of the row.';
-comment on column raw._provenance._row_id is 'Number of the row: its line is _row_id - first_row_id + 1, see raw._batches.first_row_id.';
+comment on column raw._provenance._row_id is 'Number of the row. Its line is _row_id - first_row_id + 1, see raw._batches.first_row_id.';
 
--- jsonb is stricter than json: it has no NUL characters and no halves of surrogate pairs, like text.
-create or replace function raw._why_no_row(line text) returns text immutable strict parallel safe
+-- jsonb is stricter than json: like text, it has no NUL characters and no halves of surrogate pairs.
+create or replace function raw._reason(line text) returns text immutable strict parallel safe
 return case
-    when line ~ '^\s*$' then 'a blank line'
-    when not pg_input_is_valid(line, 'jsonb')
-        then (select 'it is not JSON: ' || coalesce(detail, message) from pg_input_error_info(line, 'jsonb'))
-    when line is not json object then 'it is not a JSON object'
-    when line is not json object with unique keys then 'a key is there twice'
+    when line ~ '^\s*$' then 'blank'
+    when not pg_input_is_valid(line, 'jsonb') then 'not_json'
+    when line is not json object then 'not_an_object'
+    when line is not json object with unique keys then 'duplicate_key'
 end;
-comment on function raw._why_no_row is 'Why a line of JSON can not be a row; null where it can.';
+comment on function raw._reason is 'Code of the reason why a line of JSON can not be a row; null if it can.';
+
+create or replace function raw._explanation(line text, reason text) returns text immutable strict parallel safe
+return case reason
+    when 'blank' then 'the line is blank'
+    when 'not_json' then (select 'not valid JSON: ' || coalesce(detail, message) from pg_input_error_info(line, 'jsonb'))
+    when 'not_an_object' then 'the JSON is not an object'
+    when 'duplicate_key' then 'the JSON has the same key twice'
+end;
+comment on function raw._explanation is 'The sentence for a reason that raw._reason returned for a line.';
 
 create unlogged table if not exists raw._lines (
     number bigint not null,
     text text not null,
     problem text,
-    reason text generated always as (coalesce(problem, raw._why_no_row(text))) stored
+    explanation text,
+    reason text generated always as (coalesce(problem, raw._reason(text))) stored
 );
-comment on table raw._lines is 'The lines of the file that is being loaded, where COPY can not read it as it is. Empty between loads.';
+comment on table raw._lines is 'The lines of the file that is being loaded, if COPY can not read it as it is. Empty between loads.';
 comment on column raw._lines.number is 'Line of the file, counted from 1.';
-comment on column raw._lines.text is 'The line''s values as a JSON object, or the text of a line that is no row.';
-comment on column raw._lines.problem is 'What bin/ingest found wrong with the line; null otherwise.';
-comment on column raw._lines.reason is 'Why the line is no row; null where it is.';
+comment on column raw._lines.text is 'The values of the line as a JSON object, or the text of a rejected line.';
+comment on column raw._lines.problem is 'Code of the reason for which bin/ingest rejects the line; null if it found none.';
+comment on column raw._lines.explanation is 'The sentence for the problem.';
+comment on column raw._lines.reason is 'Code of the reason for which the line is rejected; null if it is not.';

@@ -1,105 +1,155 @@
 """The raw schema as the loader uses it: transactions, the ledger of batches, tables, columns and row ids.
 
-Identifiers come from folder names and file headers, so each of them is quoted through psycopg2.sql.
+Nothing here opens a landing file. Identifiers come from folder names and file headers, so each of them is quoted
+through psycopg2.sql.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
+import datetime
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
+import psycopg2.extensions
 from psycopg2 import sql
 
 from granary.declared import Entity
-from granary.loader import landing
-from granary.loader.landing import LandingFile
 from granary.project import GranaryError
 from granary.server.connection import connect
 from granary.server.lock import take_lock
 
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
+KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A row of the ledger, raw._batches, as the loader writes it."""
+
+    batch_id: int
+    feed: str
+    entity: str
+    path: str
+    bytes: int | None
+    first_row_id: int | None
+    started_at: datetime.datetime
+    sha256: str | None = None
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_rejected: int = 0
+    status: str = "loaded"
+    error: str | None = None
+
+
+# -- Transactions ------------------------------------------------------------------------------------------------------
+
+
+class Session:
+    """One transaction after another on one connection, which is opened again if the server has closed it."""
+
+    def __init__(self) -> None:
+        self.connection: psycopg2.extensions.connection | None = None
+
+    @contextlib.contextmanager
+    def transaction(self, what: str, *, keep: bool = True) -> Iterator[Any]:
+        """Yield a cursor in a transaction that holds the lock; commit at the end if `keep` and nothing failed.
+
+        An error of the server becomes a GranaryError that begins with `what`.
+        """
+        try:
+            if not self.is_alive():
+                self.connection = connect()
+                self.connection.set_session(isolation_level="READ COMMITTED")
+                self.connection.set_client_encoding("UTF8")
+            with self.connection.cursor() as cursor:
+                take_lock(self.connection, what, transaction=True)
+                yield cursor
+            if keep:
+                self.connection.commit()
+        except psycopg2.Error as error:
+            raise GranaryError(f"{what}: {str(error).strip()}") from None
+        finally:
+            if self.connection and not self.connection.closed:
+                self.connection.rollback()
+
+    def is_alive(self) -> bool:
+        """Return whether the server answers on the connection."""
+        if not self.connection or self.connection.closed:
+            return False
+        with contextlib.suppress(psycopg2.OperationalError), self.connection.cursor() as cursor:
+            cursor.execute("select 1")
+            return True
+        return False
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self.connection:
+            self.connection.close()
 
 
 @contextlib.contextmanager
 def transaction(what: str, *, keep: bool = True) -> Iterator[Any]:
-    """Give a cursor in a transaction with the lock, on a connection of its own; undo everything unless it is to `keep`.
-
-    An error of the server's becomes a GranaryError that begins with `what`.
-    """
-    try:
-        with contextlib.closing(connect()) as connection:
-            connection.set_session(isolation_level="READ COMMITTED")
-            connection.set_client_encoding("UTF8")
-            with connection.cursor() as cursor:
-                take_lock(connection, what, transaction=True)
-                yield cursor
-                if keep:
-                    connection.commit()
-    except psycopg2.Error as error:
-        raise GranaryError(f"{what}: {str(error).strip()}") from None
+    """Yield a cursor in a transaction on a connection of its own; see Session.transaction."""
+    with contextlib.closing(Session()) as session, session.transaction(what, keep=keep) as cursor:
+        yield cursor
 
 
 # -- The ledger --------------------------------------------------------------------------------------------------------
 
 
-def open_batch(cursor: Any, file: LandingFile) -> dict[str, Any]:
-    """Return the ledger's row of the next batch, whose number every row that is copied gets by the column's default."""
+def open_batch(cursor: Any, entity: Entity, path: str, size: int | None) -> Batch:
+    """Return the next batch, whose id the database gives to every row that is copied in this transaction."""
     next_batch = "(select coalesce(max(batch_id), 0) + 1 from raw._batches)"
     cursor.execute(f"select {next_batch}, last_value + is_called::int, clock_timestamp() from raw._row_ids")
-    batch = dict(zip(("batch_id", "first_row_id", "started_at"), cursor.fetchone(), strict=True))
-    cursor.execute("select set_config('granary.batch_id', %s, true)", [str(batch["batch_id"])])
-    size = file.path.stat().st_size if file.path.exists() else None
-    known = {"feed": file.entity.feed, "entity": file.entity.name, "path": file.relative, "bytes": size}
-    return {**batch, **known, "rows_read": 0, "rows_loaded": 0, "rows_rejected": 0}
+    batch_id, first_row_id, started_at = cursor.fetchone()
+    cursor.execute("select set_config('granary.batch_id', %s, true)", [str(batch_id)])
+    return Batch(batch_id, entity.feed, entity.name, path, size, first_row_id, started_at)
 
 
-def look_up(
-    cursor: Any, file: LandingFile, batch: dict[str, Any], replace: bool
-) -> tuple[dict[str, Any] | None, int | None]:
-    """Return (the id and path of the loaded batch that has the file's bytes already, the id of the one to replace)."""
-    cursor.execute(
-        "select batch_id, sha256, path from raw._batches where feed = %(feed)s and entity = %(entity)s"
-        " and status = 'loaded' and (path = %(path)s or bytes = %(bytes)s) order by path = %(path)s desc, batch_id",
-        batch,
-    )
-    candidates = cursor.fetchall()
-    with landing.opened(file) as (source, _):
-        digest = source.digest() if candidates else None  # files of another size have other bytes
-    changed = [batch_id for batch_id, sha256, path in candidates if path == file.relative and sha256 != digest]
-    if changed and not replace:
-        raise GranaryError(
-            f"{file.relative}: batch {changed[0]} was loaded from this path with other bytes; deliver corrections in a"
-            f" new file, or replace that batch with: bin/ingest --replace {file.label}"
-        )
-    same = [(batch_id, path) for batch_id, sha256, path in candidates if sha256 == digest and not changed]
-    known = dict(zip(("batch_id", "path"), same[0], strict=True)) if same else None
-    return known, next(iter(changed), None)
+def loaded_batches(cursor: Any) -> dict[str, Batch]:
+    """Return the batches in use by the path of their file."""
+    return {batch.path: batch for batch in select_batches(cursor, "true", [])}
 
 
-def close_batch(cursor: Any, batch: dict[str, Any], replaced: int | None) -> None:
-    """Write down what was loaded, and move on to row ids that no line of the file stands for."""
-    update = "update raw._batches set status = 'replaced', replaced_by_batch_id = %s where batch_id = %s"
-    cursor.execute(update, [batch["batch_id"], replaced])
-    move_row_ids(cursor, batch["first_row_id"] + batch.pop("lines"))
-    write_ledger(cursor, {**batch, "status": "loaded"})
+def candidates(cursor: Any, batch: Batch) -> list[Batch]:
+    """Return the batches of its entity that a batch may repeat or replace: of its path first, then of its size."""
+    condition = "feed = %s and entity = %s and (path = %s or bytes = %s) order by path = %s desc, batch_id"
+    return select_batches(cursor, condition, [batch.feed, batch.entity, batch.path, batch.bytes, batch.path])
 
 
-def record_failure(file: LandingFile, error: str) -> None:
-    """Write down why a file failed, unless that is known, in a transaction of its own, if the warehouse is there."""
-    with contextlib.suppress(GranaryError), transaction(f"failure of {file.relative}") as cursor:
-        last = "select status, error from raw._batches where path = %s order by batch_id desc limit 1"
-        cursor.execute(last, [file.relative])
-        if cursor.fetchone() != ("failed", error):
-            write_ledger(cursor, open_batch(cursor, file) | {"first_row_id": None, "status": "failed", "error": error})
+def select_batches(cursor: Any, condition: str, values: list[Any]) -> list[Batch]:
+    """Return the batches in use for which a condition is true."""
+    columns = identifiers(field.name for field in dataclasses.fields(Batch))
+    query = sql.SQL("select {} from raw._batches where status = 'loaded' and {}").format(columns, sql.SQL(condition))
+    cursor.execute(query, values)
+    return [Batch(*row) for row in cursor]
 
 
-def write_ledger(cursor: Any, row: dict[str, Any]) -> None:
-    """Insert a row into the ledger."""
+def close_batch(cursor: Any, batch: Batch, replaced: Batch | None) -> None:
+    """Write a loaded batch into the ledger, in place of the one that it replaces."""
+    if replaced:
+        update = "update raw._batches set status = 'replaced', replaced_by_batch_id = %s where batch_id = %s"
+        cursor.execute(update, [batch.batch_id, replaced.batch_id])
+    write_ledger(cursor, batch)
+
+
+def record_failure(cursor: Any, entity: Entity, path: str, size: int | None, error: str) -> None:
+    """Write into the ledger why a file failed, unless its latest entry says the same."""
+    cursor.execute("select status, error from raw._batches where path = %s order by batch_id desc limit 1", [path])
+    if cursor.fetchone() != ("failed", error):
+        batch = open_batch(cursor, entity, path, size)
+        write_ledger(cursor, dataclasses.replace(batch, first_row_id=None, status="failed", error=error))
+
+
+def write_ledger(cursor: Any, batch: Batch) -> None:
+    """Insert a batch into the ledger."""
+    row = dataclasses.asdict(batch)
     values = sql.SQL(", ").join(map(sql.Literal, row.values()))
     execute(cursor, "insert into raw._batches ({}) values ({})", identifiers(row), values)
 
@@ -108,29 +158,31 @@ def write_ledger(cursor: Any, row: dict[str, Any]) -> None:
 
 
 def prepare(cursor: Any, entities: Iterable[Entity]) -> None:
-    """Create the ledger and the tables of the entities, so that models build where a feed has no files."""
+    """Create the ledger and the tables of the entities, so that models build even if a feed has no files."""
     cursor.execute(RAW_SQL.read_text("utf-8"))
     for entity in entities:
         execute(cursor, "create table if not exists {} (like raw._provenance including all)", raw(entity.table))
-        add_columns(cursor, entity, missing_columns(cursor, entity, entity.columns))
+        add_columns(cursor, entity, entity.columns)
 
 
-def missing_columns(cursor: Any, entity: Entity, columns: Iterable[str]) -> list[str]:
-    """Return those of the columns that the entity's table doesn't have."""
+def add_columns(cursor: Any, entity: Entity, columns: Iterable[str]) -> tuple[str, ...]:
+    """Add to the entity's table those of the columns, as text, that it doesn't have; return them."""
     query = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped"
     cursor.execute(query, [raw(entity.table).as_string(cursor)])
     existing = {name for (name,) in cursor.fetchall()}
-    return [column for column in columns if column not in existing]
-
-
-def add_columns(cursor: Any, entity: Entity, columns: Iterable[str]) -> None:
-    """Add text columns to the entity's table."""
-    for column in columns:
+    new_columns = tuple(column for column in columns if column not in existing)
+    for column in new_columns:
         execute(cursor, "alter table {} add {} text", raw(entity.table), sql.Identifier(column))
+    return new_columns
+
+
+def set_next_row_id(cursor: Any, batch: Batch, line: int) -> None:
+    """Make the next row id the one of this line of the batch's file."""
+    move_row_ids(cursor, batch.first_row_id + line - 1)
 
 
 def move_row_ids(cursor: Any, next_row_id: int) -> None:
-    """Set the next row id, and so drop the ids that this session holds in advance."""
+    """Set the next row id; the ids that this session holds in advance are dropped."""
     cursor.execute("select setval('raw._row_ids', %s, false)", [next_row_id])
 
 
@@ -152,6 +204,34 @@ def identifiers(names: Iterable[str], suffix: str = "") -> sql.Composed:
 # -- Rows --------------------------------------------------------------------------------------------------------------
 
 
+def copy_blocks(
+    cursor: Any, entity: Entity, batch: Batch, columns: list[str], blocks: Iterable[bytes], first_line: int
+) -> Batch | None:
+    """COPY blocks of whole CSV lines; return the batch with its counts, or None, undone, unless each line is a row.
+
+    The iterator of the blocks raises csv.Error where PostgreSQL might misread them.
+    """
+    if len(columns) == 1:
+        return None  # COPY would take a blank line for a row
+    lines = 0
+
+    def counted_blocks() -> Iterator[bytes]:
+        nonlocal lines
+        for block in blocks:
+            lines += block.count(b"\n") + (not block.endswith(b"\n"))
+            yield block
+
+    cursor.execute("savepoint untouched")
+    set_next_row_id(cursor, batch, first_line)
+    with contextlib.suppress(psycopg2.DataError, csv.Error):
+        rows = copy(cursor, entity.table, columns, counted_blocks(), not_null=columns)
+        if rows == lines:
+            set_next_row_id(cursor, batch, first_line + rows)
+            return dataclasses.replace(batch, rows_read=rows, rows_loaded=rows)
+    cursor.execute("rollback to savepoint untouched")
+    return None
+
+
 def copy(cursor: Any, table: str, columns: list[str], blocks: Iterator[bytes], not_null: list[str]) -> int:
     """COPY blocks of CSV into a raw table; return the number of rows. An error of the iterator is raised as it is.
 
@@ -164,7 +244,7 @@ def copy(cursor: Any, table: str, columns: list[str], blocks: Iterator[bytes], n
     def read(_size: int) -> bytes:
         try:
             return next(blocks, b"")
-        except BaseException as error:  # psycopg2 would make it an error of the server's; Ctrl-C arrives here too
+        except BaseException as error:  # psycopg2 would report it as the server's; Ctrl-C arrives here too
             errors.append(error)
             return b""
 
@@ -176,16 +256,14 @@ def copy(cursor: Any, table: str, columns: list[str], blocks: Iterator[bytes], n
     return cursor.rowcount
 
 
-def stage(cursor: Any, file: LandingFile, batch: dict[str, Any]) -> None:
-    """Copy a file's lines, good and bad, into raw._lines."""
-    with landing.opened(file) as (source, stream):
-        rows = map(csv.writer(SimpleNamespace(write=str.encode)).writerow, landing.read_lines(file, stream))
-        batch["rows_read"] = copy(cursor, "_lines", ["number", "text", "problem"], rows, not_null=["text"])
-        batch["sha256"] = source.digest()
+def stage(cursor: Any, lines: Iterable[tuple[int, str, str | None, str | None]]) -> int:
+    """Copy lines (number, text, problem, explanation) into raw._lines; return how many there are."""
+    rows = map(csv.writer(SimpleNamespace(write=str.encode)).writerow, lines)
+    return copy(cursor, "_lines", ["number", "text", "problem", "explanation"], rows, not_null=["text"])
 
 
 def staged_names(cursor: Any) -> list[str]:
-    """Return the keys of the JSON objects that are staged, in the order in which they come."""
+    """Return the keys of the staged JSON objects in the order of their first appearance."""
     cursor.execute(
         "select key from raw._lines, json_object_keys(text::json) with ordinality as keys (key, position)"
         " where reason is null group by key order by min(number), min(position)"
@@ -193,24 +271,30 @@ def staged_names(cursor: Any) -> list[str]:
     return [key for (key,) in cursor.fetchall()]
 
 
-def insert_staged(cursor: Any, file: LandingFile, batch: dict[str, Any], names: list[str], columns: list[str]) -> None:
-    """Insert the lines that are staged where they belong: as rows of the entity's table, or set aside."""
+def insert_staged(cursor: Any, entity: Entity, batch: Batch, names: list[str], columns: list[str]) -> Batch:
+    """Move the staged lines into the entity's table or the rejected lines; return the batch with their counts."""
+    rows_loaded = 0
     if columns:
         insert = "insert into {} (_row_id, {}) select {} + number - 1, fields.* from raw._lines"
         insert += " cross join lateral json_to_record(text::json) as fields ({}) where reason is null"
-        parts = identifiers(columns), sql.Literal(batch["first_row_id"]), identifiers(names, " text")
-        execute(cursor, insert, raw(file.entity.table), *parts)
-        batch["rows_loaded"] = cursor.rowcount
-    insert = "insert into raw._rejected_lines select %s, number, left(text, %s), reason from raw._lines"
-    cursor.execute(f"{insert} where reason is not null", [batch["batch_id"], landing.KEPT_TEXT])
-    batch["rows_rejected"] = cursor.rowcount
-    cursor.execute("select coalesce(max(number), 1) from raw._lines")
-    batch["lines"] = cursor.fetchone()[0]
+        parts = identifiers(columns), sql.Literal(batch.first_row_id), identifiers(names, " text")
+        execute(cursor, insert, raw(entity.table), *parts)
+        rows_loaded = cursor.rowcount
+    cursor.execute(
+        "insert into raw._rejected_lines (batch_id, line_number, line, reason, explanation)"
+        " select %s, number, left(text, %s), reason, coalesce(explanation, raw._explanation(text, reason))"
+        " from raw._lines where reason is not null",
+        [batch.batch_id, KEPT_TEXT],
+    )
+    rows_rejected = cursor.rowcount
+    cursor.execute("select coalesce(max(number), 1) + 1 from raw._lines")
+    set_next_row_id(cursor, batch, cursor.fetchone()[0])
     cursor.execute("truncate raw._lines")
+    return dataclasses.replace(batch, rows_loaded=rows_loaded, rows_rejected=rows_rejected)
 
 
-def first_rejected(cursor: Any, batch: dict[str, Any]) -> str:
+def first_rejected(cursor: Any, batch: Batch) -> str:
     """Return which line of a batch was rejected first, and why."""
-    query = "select line_number, reason from raw._rejected_lines where batch_id = %s order by line_number limit 1"
-    cursor.execute(query, [batch["batch_id"]])
+    query = "select line_number, explanation from raw._rejected_lines where batch_id = %s order by line_number limit 1"
+    cursor.execute(query, [batch.batch_id])
     return "line {}: {}".format(*cursor.fetchone())

@@ -2,6 +2,7 @@
 
     bin/report fct_weekly_sales
     bin/report fct_orders dim_event --format parquet
+    bin/report --scheduled
     bin/report --list
 
 A report holds all rows of its mart, in the order of its grain: the same rows give the same bytes. All marts of one call
@@ -34,6 +35,7 @@ from typing import Any, BinaryIO
 import psycopg2
 from psycopg2 import sql
 
+from granary import declared
 from granary.project import ROOT, GranaryError, load_env, replacing, run_main
 from granary.reports.summary import print_table
 from granary.server.connection import connect
@@ -114,6 +116,11 @@ def main() -> int:
     load_env()
     sys.stdout.reconfigure(errors="replace")  # for terminals that know no lines
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes away what is unfinished, as Ctrl-C does
+    if options.scheduled:
+        options.marts = scheduled_marts()
+    if not options.marts and not options.list:
+        print("no mart has config.meta.export: true, so there is no report to write")
+        return 0
     try:
         with contextlib.closing(connect()) as connection:
             connection.set_client_encoding("UTF8")
@@ -124,6 +131,8 @@ def main() -> int:
             for name in options.marts:
                 check_mart(name, built)
             open_snapshot(connection, options.marts)
+            if options.scheduled:
+                check_rows(connection, options.marts)
             for name in options.marts:
                 write_report(connection, name, options)
     except psycopg2.Error as error:
@@ -141,9 +150,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--format", choices=WRITERS, default="csv", help="default: csv")
     parser.add_argument("--list", action="store_true", help="list the marts, with their rows and what a row is")
     parser.add_argument("--output-dir", metavar="D", type=Path, default=REPORTS, help="default: output/reports")
+    scheduled_help = "write the marts that have config.meta.export: true; fail if one has no rows though its feed has"
+    parser.add_argument("--scheduled", action="store_true", help=scheduled_help)
     options = parser.parse_args()
-    if bool(options.marts) == options.list:
-        raise GranaryError("name the marts to report, or --list to see which there are; see bin/report --help")
+    if [bool(options.marts), options.list, options.scheduled].count(True) != 1:
+        raise GranaryError("name the marts to report, or use --scheduled or --list; see bin/report --help")
     options.marts = list(dict.fromkeys(options.marts))
     options.date = day(options.date) if options.date else datetime.datetime.now(datetime.timezone.utc).date()
     if options.format == "parquet" and not pyarrow:
@@ -188,12 +199,29 @@ def check_mart(name: str, built: dict[str, Any]) -> None:
     """Raise GranaryError if a mart isn't built, or is none."""
     if name in built:
         return
-    declared = {path.stem for path in (ROOT / "dbt" / "models" / "marts").rglob("*.sql")}
-    if name in declared:
+    in_project = {path.stem for path in (ROOT / "dbt" / "models" / "marts").rglob("*.sql")}
+    if name in in_project:
         raise GranaryError(f"{name} isn't built yet: bin/dbt build --select +{name}")
-    close = difflib.get_close_matches(name, sorted(declared.union(built)))
+    close = difflib.get_close_matches(name, sorted(in_project.union(built)))
     meant = f"did you mean {' or '.join(close)}? " if close else ""
     raise GranaryError(f"there is no mart {name}; {meant}bin/report --list shows all of them")
+
+
+def scheduled_marts() -> list[str]:
+    """Return the marts whose YAML has config.meta.export: true, sorted."""
+    return [name for name, mart in declared.marts().items() if mart.meta.get("export")]
+
+
+def check_rows(connection: Any, names: list[str]) -> None:
+    """Raise GranaryError if a mart has no rows, although batches of its feed are loaded."""
+    delivered = "exists (select from raw._batches where feed = %s and status = 'loaded')"
+    query = sql.SQL(f"select {delivered} and not exists (select from {{}})")
+    for name in names:
+        feed = declared.marts()[name].feed
+        with connection.cursor() as cursor:
+            cursor.execute(query.format(sql.Identifier(schema(), name)), [feed])
+            if cursor.fetchone() == (True,):
+                raise GranaryError(f"{name} has no rows, although batches of {feed} are loaded")
 
 
 def list_marts(connection: Any, built: dict[str, str]) -> None:

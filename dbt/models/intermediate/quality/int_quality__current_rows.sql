@@ -4,19 +4,26 @@ with
 
 counted as (
 
-    {%- for entity in current_versions() %}
+    {%- for table in landing_tables() if table.models %}
     select
-        '{{ entity.feed }}' as feed,
-        '{{ entity.entity }}' as entity,
+        '{{ table.feed }}' as feed,
+        '{{ table.entity }}' as entity,
         _batch_id,
         count(*) as rows_current_count
-    from {{ ref(entity.model) }}
-    {%- if entity.is_current %}
+    from {{ ref(table.models[0]) }}
+    {%- if holds_all_versions(table.models[0]) %}
     where is_current
     {%- endif %}
     group by _batch_id
-    {% if not loop.last %}union all{% endif %}
+    union all
     {%- endfor %}
+    -- Where no table has current versions, there are no rows.
+    select
+        cast(null as {{ dbt.type_string() }}) as feed,
+        cast(null as {{ dbt.type_string() }}) as entity,
+        cast(null as bigint) as _batch_id,
+        cast(null as bigint) as rows_current_count
+    where false
 
 ),
 

@@ -36,12 +36,13 @@ rejected as (
         rejected_values.severity,
         rejected_values.column_name,
         rejected_values.delivered_value,
-        rejected_values.reason
+        rejected_values.reason,
+        rejected_values.explanation
     from rejected_values
 
     union all
 
-    -- Lines that the loader could not take for rows: they have no raw row.
+    -- Lines that the loader rejected: they have no raw row.
     select
         rejected_lines._batch_id,
         null as _row_id,
@@ -49,35 +50,54 @@ rejected as (
         'row' as severity,
         null as column_name,
         rejected_lines.delivered_line as delivered_value,
-        rejected_lines.reason
+        rejected_lines.reason,
+        rejected_lines.explanation
     from rejected_lines
 
 ),
 
--- A batch without rejections has a row too, so that the watermark passes it: otherwise a feed that is always clean would be
--- judged again from its first batch on, every time.
-final as (
+located as (
 
     select
-        -- ids
         new_batches.feed,
         new_batches.entity,
-
-        -- text
+        new_batches.file_path,
+        rejected._batch_id,
+        rejected._row_id,
+        coalesce(rejected.line_number, rejected._row_id - new_batches.first_row_id + 1) as line_number,
         rejected.severity,
         rejected.column_name,
         rejected.delivered_value,
         rejected.reason,
+        rejected.explanation
+    from rejected
+    inner join new_batches
+        on rejected._batch_id = new_batches.batch_id
+
+),
+
+final as (
+
+    select
+        -- ids
+        {{ dbt_utils.generate_surrogate_key(['feed', 'entity', '_batch_id', 'line_number', 'column_name']) }} as rejection_id,
+        feed,
+        entity,
+
+        -- text
+        severity,
+        column_name,
+        delivered_value,
+        reason,
+        explanation,
 
         -- provenance
-        new_batches.file_path,
-        coalesce(rejected.line_number, rejected._row_id - new_batches.first_row_id + 1) as line_number,
-        new_batches.batch_id as _batch_id,
-        rejected._row_id
+        file_path,
+        line_number,
+        _batch_id,
+        _row_id
 
-    from new_batches
-    left join rejected
-        on new_batches.batch_id = rejected._batch_id
+    from located
 
 )
 

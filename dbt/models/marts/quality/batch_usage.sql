@@ -1,9 +1,4 @@
 -- Rebuilt in full: any batch may supersede rows of any earlier one, and batches are few.
-{{ config(
-    materialized='table',
-    indexes=[{'columns': ['batch_id'], 'unique': true}],
-) }}
-
 with
 
 batches as (
@@ -23,11 +18,10 @@ tracked as (
 
     select * from batches
     where
-        concat(feed, '__', entity) in (
-            {%- for entity in current_versions() %}
-            '{{ entity.feed }}__{{ entity.entity }}'{{ ',' if not loop.last }}
-            {%- endfor %}
-        )
+        {%- for table in landing_tables() if table.models %}
+        (feed = '{{ table.feed }}' and entity = '{{ table.entity }}') or
+        {%- endfor %}
+        false
 
 ),
 

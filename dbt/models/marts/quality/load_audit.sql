@@ -1,9 +1,4 @@
 -- Rebuilt in full: a batch may be replaced later, and batches are few.
-{{ config(
-    materialized='table',
-    indexes=[{'columns': ['batch_id'], 'unique': true}],
-) }}
-
 with
 
 batches as (
@@ -16,7 +11,7 @@ rejections as (
 
     select
         _batch_id,
-        count(distinct case when severity = 'row' then _row_id end) as rows_quarantined_count,
+        count(distinct case when severity = 'row' then _row_id end) as rows_rejected_count,
         count(case when severity = 'value' then _row_id end) as values_rejected_count
     from {{ ref('rejected_rows') }}
     group by _batch_id
@@ -43,8 +38,8 @@ final as (
         batches.rows_read_count,
         batches.lines_rejected_count,
         batches.rows_loaded_count,
-        coalesce(rejections.rows_quarantined_count, 0) as rows_quarantined_count,
-        batches.rows_loaded_count - coalesce(rejections.rows_quarantined_count, 0) as rows_staged_count,
+        coalesce(rejections.rows_rejected_count, 0) as rows_rejected_count,
+        batches.rows_loaded_count - coalesce(rejections.rows_rejected_count, 0) as rows_staged_count,
         coalesce(rejections.values_rejected_count, 0) as values_rejected_count,
 
         -- timestamps

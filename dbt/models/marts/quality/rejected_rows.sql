@@ -2,7 +2,6 @@
     materialized='incremental',
     unique_key='rejection_id',
     indexes=[
-        {'columns': ['rejection_id'], 'unique': true},
         {'columns': ['feed', 'entity', 'severity']},
         {'columns': ['_batch_id']},
     ],
@@ -13,9 +12,7 @@ with
 rejections as (
 
     select * from {{ ref('int_quality__rejections') }}
-    where
-        severity is not null
-        and _batch_id > {{ watermark() }}
+    where _batch_id > {{ watermark() }}
 
 ),
 
@@ -23,7 +20,7 @@ final as (
 
     select
         -- ids
-        {{ dbt_utils.generate_surrogate_key(['feed', 'entity', '_batch_id', 'line_number', 'column_name']) }} as rejection_id,
+        rejection_id,
         feed,
         entity,
 
@@ -32,6 +29,7 @@ final as (
         column_name,
         delivered_value,
         reason,
+        explanation,
 
         -- provenance
         file_path,

@@ -15,6 +15,7 @@ renamed as (
         -- text
         line as delivered_line,
         reason,
+        explanation,
 
         -- numerics
         line_number

@@ -1,13 +1,23 @@
--- The feeds are those that the sources declare, so that a new one is covered as soon as it is declared. dbt knows them only when
--- it compiles, which is why its lineage shows no line from the sources to here.
 with
 
 rejected_values as (
 
     {%- for table in landing_tables() %}
     {{ rejected_values(table.feed, table.entity) }}
-    {% if not loop.last %}union all{% endif %}
+    union all
     {%- endfor %}
+    -- Where there are no feeds, nothing is rejected.
+    select
+        cast(null as {{ dbt.type_string() }}) as feed,
+        cast(null as {{ dbt.type_string() }}) as entity,
+        cast(null as {{ dbt.type_string() }}) as severity,
+        cast(null as {{ dbt.type_string() }}) as column_name,
+        cast(null as {{ dbt.type_string() }}) as delivered_value,
+        cast(null as {{ dbt.type_string() }}) as reason,
+        cast(null as {{ dbt.type_string() }}) as explanation,
+        cast(null as bigint) as _batch_id,
+        cast(null as bigint) as _row_id
+    where false
 
 )
 

@@ -14,14 +14,14 @@ from psycopg2 import sql
 
 from conftest import Database
 from copies import differences
-from histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
-from identity_reference import canonical_customers
+from feeds.tickets.histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
+from feeds.tickets.identity_reference import canonical_customers
 
 SOAK = bool(os.environ.get("GRANARY_SOAK"))
 SEED = int(os.environ.get("GRANARY_SEED", "0"))
 ROUNDS, HISTORIES = (20, 150) if SOAK else (1, 60)
 SHRINKING_ROUNDS = int(os.environ.get("GRANARY_SHRINKING_ROUNDS", "5"))  # of about a minute each
-pytestmark = pytest.mark.timeout(0 if SOAK else 2400)
+pytestmark = [pytest.mark.soak, pytest.mark.feeds("market", "shop"), pytest.mark.timeout(0 if SOAK else 2400)]
 FULL = "full_"  # prefix of the schemas of the copy that is built from nothing
 # A partial run builds these tables after only some of their inputs.
 TABLES = [

@@ -1,4 +1,4 @@
--- The query that a stakeholder relied on, with its defects on purpose: tests/test_courses.py compares it with the mart
+-- The query that a stakeholder relied on, with its defects on purpose: tests/feeds/courses/test_courses.py compares it with the mart
 -- course_engagement, and docs/courses.md tells where each of its parts went. It reads current versions, as the
 -- application's own database has them.
 select

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import pytest
 
-from coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
 from conftest import ROOT, Database, run_command, start_command, wait_until
+from feeds.market.coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
 from granary import declared
 from granary.feeds.market import extract as extract_coingecko
-from granary.loader import landing
+from granary.loader import landing, lines
 
 KEY = "CG-secret0123456789"
 HEADERS = {
@@ -290,7 +290,8 @@ def test_the_batches_load(tmp_path: Path, database: Database, feed: Feed) -> Non
     assert feed.run("--top", "4", "--days", "3").returncode == 0
     (feed.data / "incremental/market/coin_price_history/.2026-02-03T101500Z.csv.partial").write_text("half a fi")
     for file in landing.discover(feed.data, declared.entities(models)):
-        assert landing.read_header(file) == (HEADERS[file.entity.name].split(","), 1)
+        with lines.opened(file) as (_, stream):
+            assert lines.read_header(file, stream) == (HEADERS[file.entity.name].split(","), 1)
     command = [sys.executable, tmp_path / "scripts" / "ingest.py", "--data-dir", feed.data, "--strict", "market"]
     done = database.run(*command)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from conftest import Database
-from identity_reference import canonical_customers
+from feeds.tickets.identity_reference import canonical_customers
 
 Merge = tuple[str, str, str]  # from, to, merged_at
 

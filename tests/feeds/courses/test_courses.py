@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Database
+from conftest import Database
 
-LEGACY = (ROOT / "tests" / "legacy_course_engagement.sql").read_text()
+LEGACY = Path(__file__).with_name("legacy_course_engagement.sql").read_text()
 # The tables that the legacy query knows, with its names.
 LEGACY_TABLES = """
     create schema legacy;

@@ -1,0 +1,8 @@
+{#-
+    True where a model of current versions holds the others as well, told apart by its column `is_current`.
+
+    model: name of the model
+-#}
+{% macro holds_all_versions(model) %}
+    {{ return(execute and 'is_current' in graph.nodes['model.granary.' ~ model].columns) }}
+{% endmacro %}

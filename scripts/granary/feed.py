@@ -1,0 +1,285 @@
+"""List the feeds, take feeds out, or write the registry of feeds.
+
+bin/feed list                 the feeds, with what is loaded of each
+bin/feed remove FEED ...      take feeds out of the tree and, with --drop-data, out of the database
+bin/feed sync                 write the registry (dbt/dbt_project.yml, `vars: feeds:`) from the declared sources
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import re
+import shutil
+import subprocess
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+from granary import declared, project
+from granary.declared import Entity
+from granary.feed_data import cursor_in, drop, feeds_in_database, loads, print_data
+from granary.project import GranaryError, replacing
+from granary.text import counted, print_table
+
+MODELS = ("dbt/models/marts/{}", "dbt/models/intermediate/{}", "dbt/models/staging/{}")
+PARTS = (  # of a feed. Its staging, which declares it, goes last: a removal that was interrupted can be repeated
+    "data/initial/{}",
+    "data/incremental/{}",
+    "docs/feeds/{}.md",
+    "scripts/granary/feeds/{}",
+    "tests/feeds/{}",
+    "benchmarks/generator/sample_data/{}.py",
+    "dbt/tests/{}",
+    "dbt/macros/{}",
+    "dbt/seeds/{}",
+    *MODELS,
+)
+PROJECT_FILE = "dbt/dbt_project.yml"
+REGISTRY = re.compile(r"^  feeds:.*\n(?:\n* {4}.*\n)*", re.MULTILINE)  # with what is indented below it
+PLANTED = "data/planted.csv"  # what is wrong with the sample data of all feeds
+LANDING = re.compile("(?:initial|incremental)/([^/]+)/")  # how its lines begin
+REMOVE = """
+Delete the folders and files of feeds, and their lines in the registry and in data/planted.csv. Refused while anything
+that stays refers to a model, seed, macro or source of theirs, and where git could not bring a deleted file back.
+
+The database stays as it is, unless you add --drop-data. That drops the raw tables of the feeds and what was built from
+them (in the schemas of GRANARY_SCHEMA_PREFIX), and deletes their rows of the ledger, so that their files would load
+again. It works after the files are gone, too.
+"""
+
+
+def main() -> int | None:
+    """Do what the command line says."""
+    options = parse_arguments()
+    project.load_env()
+    return options.command(options)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("bin/feed", description=__doc__, formatter_class=as_written)
+    commands = parser.add_subparsers(metavar="list | remove | sync", required=True)
+    listing = commands.add_parser("list", description="List the feeds, with what is loaded of each.")
+    listing.set_defaults(command=list_feeds)
+    removal = commands.add_parser("remove", description=REMOVE, formatter_class=as_written)
+    removal.set_defaults(command=remove)
+    removal.add_argument("feeds", nargs="+", metavar="FEED", help="a feed of bin/feed list")
+    removal.add_argument("--dry-run", action="store_true", help="say what would be removed, and change nothing")
+    removal.add_argument("--yes", action="store_true", help="don't ask")
+    removal.add_argument("--force", action="store_true", help="delete files, too, that git could not bring back")
+    removal.add_argument("--drop-data", action="store_true", help="drop what the feeds have in the database, too")
+    sync = commands.add_parser("sync", description="Write the registry of feeds from the declared sources.")
+    sync.set_defaults(command=sync_registry)
+    sync.add_argument("--check", action="store_true", help="write nothing; fail if the registry is out of date")
+    return parser.parse_args()
+
+
+# -- list --------------------------------------------------------------------------------------------------------------
+
+
+def list_feeds(_: argparse.Namespace) -> None:
+    """Print the feeds: without what is loaded, where the server can't be reached."""
+    tables = Counter(feed for feed, _ in declared.entities())
+    marts = Counter(mart.feed for mart in declared.marts().values())
+    with contextlib.ExitStack() as stack:
+        cursor = cursor_in(stack, required=False)
+        loaded = loads(cursor) if cursor else {}
+        forgotten = sorted(set(feeds_in_database(cursor)) - tables.keys()) if cursor else []
+    if tables:
+        rows = [[feed, tables[feed], marts[feed], *loaded.get(feed, (None, None))] for feed in sorted(tables)]
+        print_table(["feed", "tables", "marts", "rows loaded", "last load (UTC)"], rows)
+    else:
+        print("There are no feeds yet. How to add one: README.md, `Your own feed`")
+    for feed in forgotten:
+        print(f"\n{feed} is not in the tree, but in the database. To drop it:  bin/feed remove {feed} --drop-data")
+
+
+# -- remove ------------------------------------------------------------------------------------------------------------
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Take feeds out of the tree, and out of the database where asked to. Return 1 if the user says no."""
+    feeds, in_tree = list(dict.fromkeys(options.feeds)), declared.feeds()
+    with contextlib.ExitStack() as stack:
+        cursor = cursor_in(stack, required=options.drop_data)
+        check_names(feeds, in_tree, feeds_in_database(cursor) if cursor else [], options.drop_data)
+        paths = [path for feed in feeds if feed in in_tree for path in parts(feed)]
+        check_references(feeds, paths)
+        if not options.force:
+            check_recovery(paths)
+        names = names_built(feeds)
+        for path in paths:
+            print(f"{relative(path):<45} {counted(len(files_of(path)), 'file')}")
+        if cursor:
+            print_data(cursor, feeds, names, options.drop_data)
+            cursor.connection.rollback()
+        if options.dry_run:
+            print("nothing was changed (--dry-run)")
+            return 0
+        if not (options.yes or confirmed(f"Remove {', '.join(feeds)}?")):
+            print("nothing was changed")
+            return 1
+        if options.drop_data:
+            drop(cursor, feeds, names)
+        delete(paths)
+        if options.drop_data:
+            cursor.connection.commit()
+    print(f"removed {', '.join(feeds)}")
+    if paths:
+        shared = [path for path in [project.ROOT / PLANTED] if path.exists()]
+        print(f"to bring the files back:  git restore {' '.join(map(relative, paths + shared))} && bin/feed sync")
+    if options.drop_data:
+        print("next:  bin/dbt build --full-refresh")
+    else:
+        print(f"to drop what stays in the database:  bin/feed remove {' '.join(feeds)} --drop-data")
+    return 0
+
+
+def check_names(feeds: list[str], in_tree: list[str], in_database: list[str], drop_data: bool) -> None:
+    """Raise GranaryError for a name that is not a feed's, or of a feed that is not where the command looks."""
+    known = in_tree + in_database
+    for feed in feeds:
+        if feed not in known:
+            similar = difflib.get_close_matches(feed, known, n=1)
+            raise GranaryError(
+                f"unknown feed {feed}: {f'did you mean {similar[0]}?' if similar else 'see bin/feed list'}"
+            )
+        if feed not in in_tree and not drop_data:
+            raise GranaryError(f"{feed} is not in the tree any more; --drop-data drops what it has in the database")
+
+
+def parts(feed: str) -> list[Path]:
+    """Return those folders and files of a feed that exist."""
+    return [path for part in PARTS if (path := project.ROOT / part.format(feed)).exists()]
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files below a path, or the file that it is; caches don't count."""
+    return [file for file in [path, *path.rglob("*")] if file.is_file() and "__pycache__" not in file.parts]
+
+
+def relative(path: Path) -> str:
+    """Return a path as seen from the root."""
+    return path.relative_to(project.ROOT).as_posix()
+
+
+def check_references(feeds: list[str], paths: list[Path]) -> None:
+    """Raise GranaryError if a file of dbt that stays refers to a model, a seed, a macro or a source of the feeds."""
+    folders = [project.ROOT / "dbt" / name for name in ("models", "seeds", "macros", "tests")]
+    own = {file for path in paths for file in files_of(path)}
+    nodes = "|".join([*feeds, *(file.stem for file in own if {folders[0], folders[1]}.intersection(file.parents))])
+    macros = "|".join(file.stem for file in own if folders[2] in file.parents) or "^$"
+    reference = re.compile(rf"\b(?:ref|source)\(\s*['\"](?:{nodes})['\"]|\b(?:{macros})\(")
+    found = [
+        f"{relative(file)}: {match.group()}"
+        for folder in folders
+        for file in sorted(folder.rglob("*.*"))
+        if file.suffix in (".sql", ".yml") and file not in own
+        for match in reference.finditer(file.read_text("utf-8"))
+    ]
+    if found:
+        raise GranaryError("\n  ".join(["other files refer to these feeds; change them first:", *dict.fromkeys(found)]))
+
+
+def check_recovery(paths: list[Path]) -> None:
+    """Raise GranaryError if git could not bring back what is below the paths."""
+    lines = git("status", "--porcelain", "--ignored", "--untracked-files=all", "--", *map(str, paths)) if paths else []
+    if lines is None:
+        raise GranaryError("this is not a git repository: keep a copy of the files, and repeat with --force")
+    if changed := [line for line in lines if "__pycache__" not in line]:
+        listed = "\n  ".join([*changed[:10], *(["..."] if changed[10:] else [])])
+        raise GranaryError(f"git could not bring these files back: commit them, or repeat with --force\n  {listed}")
+
+
+def git(*arguments: str) -> list[str] | None:
+    """Return the lines that git prints about this repository, or None if it fails."""
+    try:
+        done = subprocess.run(["git", "-C", project.ROOT, *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.splitlines() if done.returncode == 0 else None
+
+
+def confirmed(question: str) -> bool:
+    """Ask the user; no answer is a no."""
+    try:
+        return input(f"{question} [y/N] ").lower().startswith("y")
+    except EOFError:
+        print()
+        return False
+
+
+def delete(paths: list[Path]) -> None:
+    """Delete the files of feeds, and their lines in the files that all feeds share."""
+    try:
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if (planted := project.ROOT / PLANTED).exists():
+            feeds, lines = declared.feeds(), planted.read_text("utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if not (found := LANDING.match(line)) or found[1] in feeds]
+            with replacing(planted) as file:
+                file.write("".join(kept).encode())
+    except OSError as error:
+        raise GranaryError(f"{error}; put that right and repeat the command") from None
+    write_registry()
+
+
+def names_built(feeds: list[str]) -> list[str]:
+    """Return the names of the models and seeds of feeds, and of those that they ever had, as far as git knows."""
+    folders = tuple(f"{part.format(feed)}/" for part in (*MODELS, "dbt/seeds/{}") for feed in feeds)
+    here = [relative(file) for folder in ("models", "seeds") for file in files_of(project.ROOT / "dbt" / folder)]
+    past = git("log", "--format=", "--name-only", "--relative", "HEAD", "--", *folders) or []
+    theirs = {Path(path).stem for path in [*past, *here] if path.startswith(folders)}
+    return sorted(theirs - {Path(path).stem for path in here if not path.startswith(folders)})
+
+
+# -- sync --------------------------------------------------------------------------------------------------------------
+
+
+def sync_registry(options: argparse.Namespace) -> None:
+    """Write the registry, or compare it, and say so."""
+    entities = declared.entities()
+    if not write_registry(check=options.check):
+        outcome = "is up to date"
+    elif options.check:
+        raise GranaryError(f"{PROJECT_FILE}: the registry of feeds is not what the sources declare; run bin/feed sync")
+    else:
+        outcome = "was written"
+    count = f"{counted(len({feed for feed, _ in entities}), 'feed')}, {counted(len(entities), 'table')}"
+    print(f"{PROJECT_FILE}: the registry {outcome} ({count})")
+
+
+def write_registry(check: bool = False) -> bool:
+    """Make the var `feeds` what the sources declare; return whether that changes it. `check` writes nothing."""
+    registry: dict[str, dict[str, list[str]]] = {}
+    for (feed, name), entity in declared.entities().items():
+        registry.setdefault(feed, {})[name] = models_read(entity)
+    written = yaml.safe_dump({"feeds": registry}, default_flow_style=None, sort_keys=False, width=10_000)
+    path = project.ROOT / PROJECT_FILE
+    text = path.read_bytes().decode()
+    changed, count = REGISTRY.subn(lambda _: textwrap.indent(written, "  "), text, count=1)
+    if not count:
+        raise GranaryError(f"{PROJECT_FILE}: no registry of feeds; add the line `  feeds: {{}}` below `vars:`")
+    if changed != text and not check:
+        with replacing(path) as file:
+            file.write(changed.encode())
+    return changed != text
+
+
+def models_read(entity: Entity) -> list[str]:
+    """Return the models that the core reads of a landing table: its current versions, and where its amounts end."""
+    try:
+        steps = [step for amount in entity.meta.get("amounts") or [] for step in amount["marts"]]
+        current = [entity.meta["current_version"]["model"]] if "current_version" in entity.meta else []
+        return list(dict.fromkeys([*current, *(step.get("mart") or step["without"] for step in steps)]))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise GranaryError(f"source {entity.feed}, table {entity.name}: not a valid meta: {error!r}") from None
+
+
+if __name__ == "__main__":
+    project.run_main(main)

@@ -1,0 +1,148 @@
+"""What feeds have in the database: find it, say it, drop it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import textwrap
+from typing import Any, NamedTuple
+
+import psycopg2
+from psycopg2 import sql
+
+from granary.project import GranaryError
+from granary.server.connection import connect
+from granary.server.lock import take_lock
+from granary.text import counted
+
+
+class Relation(NamedTuple):
+    """A raw table, what was built from it, or (`is_own` is false) a view that reads either."""
+
+    kind: str
+    schema: str
+    name: str
+    is_own: bool
+
+
+def cursor_in(stack: contextlib.ExitStack, required: bool) -> Any:
+    """Return a cursor on the warehouse, or, unless it is required, None where the server can't be reached."""
+    try:
+        connection = stack.enter_context(contextlib.closing(connect()))
+    except GranaryError as error:
+        if required:
+            raise
+        print(f"What the database holds is not known: {error}\n", file=sys.stderr)
+        return None
+    return stack.enter_context(connection.cursor())
+
+
+def has_ledger(cursor: Any) -> bool:
+    """Return whether bin/ingest has made the ledger."""
+    cursor.execute("select to_regclass('raw._batches') is not null")
+    return cursor.fetchone()[0]
+
+
+def feeds_in_database(cursor: Any) -> list[str]:
+    """Return the feeds that have raw tables."""
+    cursor.execute(
+        "select distinct split_part(tablename, '__', 1) from pg_tables where schemaname = 'raw' and tablename !~ '^_'"
+    )
+    return [feed for (feed,) in cursor.fetchall()]
+
+
+def loads(cursor: Any) -> dict[str, tuple[int, str]]:
+    """Return by feed how many rows are loaded, and when the last of them were."""
+    if not has_ledger(cursor):
+        return {}
+    cursor.execute(
+        "select feed, sum(rows_loaded)::bigint, to_char(max(finished_at), 'YYYY-MM-DD HH24:MI') from raw._batches"
+        " where status = 'loaded' group by feed"
+    )
+    return {feed: (rows, last) for feed, rows, last in cursor.fetchall()}
+
+
+def data_of(cursor: Any, feeds: list[str], names: list[str]) -> list[Relation]:
+    """Return the raw tables of feeds, what was built from them, and the views that read either.
+
+    `names` are the models and seeds of the feeds, which are looked for in the schemas of the current prefix.
+    """
+    prefix = os.environ.get("GRANARY_SCHEMA_PREFIX") or ""
+    cursor.execute(
+        """
+        with recursive own as (
+            select pg_class.oid
+            from pg_class
+            inner join pg_namespace on pg_namespace.oid = relnamespace
+            where
+                relkind in ('r', 'v', 'm')
+                and (
+                    (nspname = 'raw' and split_part(relname, '__', 1) = any(%(feeds)s))
+                    or (nspname = any(%(layers)s) and (relname = any(%(names)s) or relname ~ %(pattern)s))
+                )
+        ),
+
+        readers as (
+            select oid from own
+            union
+            select ev_class
+            from readers
+            inner join pg_depend on refobjid = readers.oid and classid = 'pg_rewrite'::regclass
+            inner join pg_rewrite on pg_rewrite.oid = objid
+        )
+
+        select
+            case relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end,
+            nspname,
+            relname,
+            readers.oid in (select oid from own)
+        from readers
+        inner join pg_class using (oid)
+        inner join pg_namespace on pg_namespace.oid = relnamespace
+        order by nspname = 'raw' desc, nspname, relname
+        """,
+        {
+            "feeds": feeds,
+            "layers": [prefix + layer for layer in ("staging", "intermediate", "marts")],
+            "names": names,
+            "pattern": rf"^(stg|int)_({'|'.join(map(re.escape, feeds))})__",
+        },
+    )
+    return [Relation(*row) for row in cursor.fetchall()]
+
+
+def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -> None:
+    """Say what feeds have in the database."""
+    rows, batches = {}, 0
+    if has_ledger(cursor):
+        by_table = "select concat(feed, '__', entity), sum(rows_loaded)::bigint, count(*) from raw._batches"
+        cursor.execute(f"{by_table} where feed = any(%s) group by 1", [feeds])
+        for table, loaded, attempts in cursor.fetchall():
+            rows[table] = counted(loaded, "row")
+            batches += attempts
+    relations = data_of(cursor, feeds, names)
+    own = [
+        f"{each.schema}.{each.name}" + f" ({rows[each.name]})" * (each.name in rows)
+        for each in relations
+        if each.is_own
+    ]
+    print(f"{'to drop' if to_drop else 'stays'} in the database: {counted(batches, 'row')} of raw._batches, and")
+    print(textwrap.indent(textwrap.fill(", ".join(own) or "no tables", 115), "  "))
+    if to_drop and (readers := [f"{each.schema}.{each.name}" for each in relations if not each.is_own]):
+        print(f"and the views that read these (bin/dbt build makes its own again): {', '.join(readers)}")
+
+
+def drop(cursor: Any, feeds: list[str], names: list[str]) -> None:
+    """Drop what feeds have in the database when no load or build is running, in the cursor's transaction."""
+    take_lock(cursor.connection, f"removal of {', '.join(feeds)}", transaction=True)
+    try:
+        for kind, *name, _ in data_of(cursor, feeds, names):
+            cursor.execute(sql.SQL(f"drop {kind} if exists {{}} cascade").format(sql.Identifier(*name)))
+        if has_ledger(cursor):
+            for table in ("_rejected_lines", "_batches"):
+                own = "batch_id in (select batch_id from raw._batches where feed = any(%s))"
+                cursor.execute(f"delete from raw.{table} where {own}", [feeds])
+    except psycopg2.Error as error:
+        raise GranaryError(f"the database refuses: {str(error).strip()}\nNothing was changed.") from None

@@ -1,0 +1,42 @@
+"""What became of the files, as data and in words."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+from granary.loader.raw_tables import Batch
+from granary.text import counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of a file. The batch of a known file is the one that has its bytes already."""
+
+    outcome: str  # loaded, known, or to load (in a dry run)
+    batch: Batch
+    replaced: Batch | None = None
+    new_columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the details in words."""
+        if self.outcome == "known":
+            return f"batch {self.batch.batch_id} has these bytes already"
+        words = [f"replaces batch {self.replaced.batch_id}"] if self.replaced else []
+        words += [f"new column {name}" for name in self.new_columns]
+        if self.outcome == "to load":
+            return ", ".join(words)
+        if self.batch.rows_rejected:
+            words.insert(0, f"{counted(self.batch.rows_rejected, 'line')} rejected")
+        return f"batch {self.batch.batch_id:<5} {', '.join([counted(self.batch.rows_loaded, 'row'), *words])}"
+
+
+def summary(results: list[Result | None], dry_run: bool) -> str:
+    """Return the totals in words. A result of None stands for a file that failed."""
+    outcomes = collections.Counter(result.outcome if result else "failed" for result in results)
+    batches = [result.batch for result in results if result and result.outcome == "loaded"]
+    done = "to load" if dry_run else "loaded"
+    rows = counted(sum(batch.rows_loaded for batch in batches), "row")
+    rejected = counted(sum(batch.rows_rejected for batch in batches), "line")
+    files = f"{counted(len(results), 'file')}: {outcomes[done]} {done} ({rows}, {rejected} rejected)"
+    return f"{files}, {outcomes['known']} known, {outcomes['failed']} failed"

@@ -1,0 +1,268 @@
+"""Feeds can be taken out: bin/feed removes each of them, and all, and what stays works. The core names none of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Database, copy_of_project, fetch, free_port, scratch_directory
+from granary import declared, feed
+
+FEEDS = declared.feeds()
+GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+# Where feeds may be named: in what is written about the sample data, and in what tries and makes it.
+MAY_NAME_FEEDS = ("docs/", "tests/", "benchmarks/", "data/", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+# Names of a feed or of a model that are ordinary words where they stand: file, word, reason.
+ORDINARY: set[tuple[str, str, str]] = set()
+
+
+class Tree:
+    """A copy of the project, and a database for it."""
+
+    def __init__(self, root: Path, database: Database) -> None:
+        self.root, self.database = copy_of_project(root), database
+        self.environment = {"DBT_TARGET_PATH": str(root / "dbt" / "target"), "GRANARY_DATA": ""}
+
+    def run(self, *command: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+        """Run a command of the copy."""
+        return self.database.run(self.root / command[0], *command[1:], env=self.environment, **kwargs)
+
+    def succeed(self, *command: str) -> str:
+        """Run a command of the copy, which must succeed, and return its output."""
+        done = self.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def remove(self, *arguments: str, answer: str | None = None) -> str:
+        """Run bin/feed remove, which must succeed, and return its output."""
+        given = {"input": answer} if answer else {"stdin": subprocess.DEVNULL}
+        done = self.run("bin/feed", "remove", *arguments, **given)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refused(self, *arguments: str) -> str:
+        """Run bin/feed, which must fail, and return its error."""
+        done = self.run("bin/feed", *arguments, stdin=subprocess.DEVNULL)
+        assert done.returncode == 1, done.stdout
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    def files(self) -> dict[str, bytes]:
+        """Return the project's files with their content."""
+        names = [path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        made = (".venv", ".git", "target", "logs")
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in names if not set(made) & {*path.parts}}
+
+    def commit(self) -> None:
+        """Make the copy a git repository in which everything is committed."""
+        for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
+            subprocess.run([*GIT, *command], cwd=self.root, check=True)
+
+
+@pytest.fixture
+def new_tree(new_database: Callable[..., Database]) -> Iterator[Callable[..., Tree]]:
+    """Give a function that copies the project, with a fresh database or a copy of one."""
+    with scratch_directory() as directory:
+
+        def create(template: Database | None = None) -> Tree:
+            return Tree(directory / "a copy", new_database(template))
+
+        yield create
+
+
+def relations_of(database: Database, *names: str) -> list[tuple]:
+    """Return the relations outside of PostgreSQL's own schemas that have one of the names."""
+    query = "select table_schema, table_name from information_schema.tables where table_name ~ %s"
+    return database.query(query, [f"^({'|'.join(names)})$"])
+
+
+def models_of(*feeds: str) -> set[str]:
+    """Return the names of the models and seeds of feeds."""
+    folders = [ROOT / part.format(name) for name in feeds for part in (*feed.MODELS, "dbt/seeds/{}")]
+    return {path.stem for folder in folders for path in folder.rglob("*") if path.suffix in (".sql", ".csv")}
+
+
+# -- The core and the registry -----------------------------------------------------------------------------------------
+
+
+def test_no_file_of_the_core_names_a_feed_or_its_models() -> None:
+    words = "|".join([*FEEDS, *(f"{name}__\\w+" for name in FEEDS), *models_of(*FEEDS)])
+    own = tuple(part.format(name) for name in FEEDS for part in feed.PARTS)
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = set()
+    for name in listed.splitlines():
+        if name.startswith((*MAY_NAME_FEEDS, *own)) or not (ROOT / name).is_file():
+            continue
+        text = (ROOT / name).read_bytes().decode(errors="replace")
+        if name == feed.PROJECT_FILE:
+            text = feed.REGISTRY.sub("", text)
+        found |= {(name, word) for word in re.findall(rf"\b(?:{words})\b", text)} if FEEDS else set()
+    assert sorted(found - {(name, word) for name, word, _ in ORDINARY}) == []
+
+
+def test_the_registry_is_what_the_sources_declare() -> None:
+    assert not feed.write_registry(check=True), "run bin/feed sync"
+
+
+def test_the_registry_follows_the_sources_and_nothing_else_changes(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    before = tree.files()
+    source = tree.root / "dbt/models/staging/zoo/_zoo__sources.yml"
+    source.parent.mkdir()
+    source.write_text(
+        "sources: [{name: zoo, loader: bin/ingest, schema: raw, tables: [{name: animals, identifier: zoo__animals,"
+        " config: {meta: {current_version: {model: int_zoo__animals, key: [id]},"
+        " amounts: [{marts: [{mart: fct_food}, {mart: fct_food}]}]}}, columns: [{name: id}]}]}]"
+    )
+    assert "run bin/feed sync" in tree.refused("sync", "--check")
+    assert "was written" in tree.succeed("bin/feed", "sync")
+    registry = "    zoo:\n      animals: [int_zoo__animals, fct_food]\n"
+    assert registry in (tree.root / feed.PROJECT_FILE).read_text()
+    assert "is up to date" in tree.succeed("bin/feed", "sync", "--check")
+    shutil.rmtree(source.parent)
+    tree.succeed("bin/feed", "sync")
+    assert tree.files() == before
+
+
+def test_a_meta_that_can_not_be_read_is_named(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    source = tree.root / "dbt/models/staging/zoo/_zoo__sources.yml"
+    source.parent.mkdir()
+    source.write_text(
+        "sources: [{name: zoo, loader: bin/ingest, tables: [{name: animals, identifier: zoo__animals,"
+        " config: {meta: {amounts: [food]}}, columns: [{name: id}]}]}]"
+    )
+    assert "source zoo, table animals: not a valid meta" in tree.refused("sync")
+
+
+# -- Taking feeds out --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FEEDS)
+def test_without_a_feed_the_others_build(name: str, new_tree: Callable[..., Tree], sample: Database) -> None:
+    tree = new_tree(sample)
+    stays = tree.remove(name, "--yes", "--force")
+    assert f"bin/feed remove {name} --drop-data" in stays
+    assert declared.feeds(tree.root / "dbt" / "models") == [other for other in FEEDS if other != name]
+    tree.succeed("bin/ingest")
+    tree.succeed("bin/dbt", "--quiet", "--warn-error", "build", "--exclude-resource-type", "unit_test")
+    tree.remove(name, "--yes", "--drop-data")
+    assert relations_of(tree.database, f"{name}__.*", *models_of(name)) == []
+    assert tree.database.query("select count(*) from raw._batches where feed = %s", [name]) == [(0,)]
+    tree.succeed("bin/dbt", "--quiet", "build", "--full-refresh", "--exclude-resource-type", "unit_test")
+
+
+def test_without_any_feed_make_says_what_there_is(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    if FEEDS:
+        tree.remove(*FEEDS, "--yes", "--force")
+    for folder in sorted(tree.root.rglob("*"), reverse=True):  # git keeps no empty ones
+        if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
+    said = tree.succeed("make", "--no-print-directory", "-C", str(tree.root))
+    assert "0 files: 0 loaded" in said
+    assert "no feeds yet" in said
+    assert (tree.root / "output" / "quality_report.html").exists()
+    assert "no feeds yet" in tree.succeed("bin/feed", "list")
+    assert "load_audit" in tree.succeed("bin/report", "--list")
+    tree.succeed("bin/warehouse", "roles")
+    for command, path, expected in (
+        ("bin/api", "/api/v1/health", b'"status": "ok"'),
+        ("bin/dashboard", "/_stcore/health", b"ok"),
+    ):
+        address = f"http://127.0.0.1:{(port := free_port())}{path}"
+        with tree.database.start(tree.root / command, "--port", port, env=tree.environment) as server:
+            assert expected in fetch(address, server)
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=60)
+    tests = tree.run("scripts/in_venv.sh", "pytest", "tests", "--collect-only", "--quiet", "-n0", cwd=tree.root)
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+
+
+@pytest.mark.orchestration
+def test_without_any_feed_dagster_runs(new_tree: Callable[..., Tree], tmp_path: Path) -> None:
+    tree = new_tree()
+    if FEEDS:
+        tree.remove(*FEEDS, "--yes", "--force")
+    tree.environment["DAGSTER_HOME"] = str(tmp_path)
+    assert ": passed" in tree.succeed("bin/dagster", "run")
+
+
+# -- bin/feed remove ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feeds("shop")
+def test_what_is_removed_can_be_seen_before_and_brought_back(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    tree.commit()
+    before = tree.files()
+    assert "nothing was changed" in tree.remove("shop", "--dry-run")
+    assert tree.run("bin/feed", "remove", "shop", input="n\n").returncode == 1
+    assert tree.files() == before
+    said = tree.remove("shop", answer="y\n")
+    after = tree.files()
+    assert after.keys() == {name for name in before if "/shop/" not in name and not re.search(r"/shop\.(md|py)$", name)}
+    assert {name for name in after if after[name] != before[name]} <= {feed.PROJECT_FILE, feed.PLANTED}
+    (undo,) = re.findall(r"git restore .*", said)
+    subprocess.run(undo, shell=True, cwd=tree.root, check=True)
+    assert tree.files() == before
+
+
+@pytest.mark.feeds("shop", "tickets")
+def test_what_can_not_be_removed_is_refused(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    tree.commit()
+    assert tree.refused("remove", "shp", "--yes") == "error: unknown feed shp: did you mean shop?\n"
+    assert tree.refused("remove", "quality", "--yes") == "error: unknown feed quality: see bin/feed list\n"
+    batch = tree.root / "data/incremental/shop/orders/batch_900.csv"
+    batch.write_text("order_id\n")
+    assert "batch_900.csv" in tree.refused("remove", "shop", "--yes")
+    assert batch.exists()
+    batch.unlink()
+    for content in ("select * from {{ ref('fct_daily_sales') }}", "select {{ net_sales_of('a', 'b', 'c', 'd') }}"):
+        other = tree.root / "dbt/models/marts/tickets/theirs.sql"
+        other.write_text(content)
+        assert "dbt/models/marts/tickets/theirs.sql: " in tree.refused("remove", "shop", "--yes")
+    other.unlink()
+    before = tree.files()
+    (tree.root / ".git").rename(tree.root / "no git")
+    assert "not a git repository" in tree.refused("remove", "shop", "--yes")
+    (tree.root / "no git").rename(tree.root / ".git")
+    assert tree.files() == before
+
+
+@pytest.mark.feeds("shop")
+def test_dropped_data_loads_again_and_costs_no_other_feed_anything(
+    new_tree: Callable[..., Tree], sample: Database
+) -> None:
+    tree = new_tree(sample)
+    tree.commit()
+    tree.database.query("create schema own; create view own.orders as select * from raw.shop__orders")
+    others = "select * from raw._batches where feed <> 'shop' order by batch_id"
+    before = tree.database.query(others)
+    said = tree.remove("shop", "--drop-data", answer="y\n")
+    assert "own.orders" in said
+    assert relations_of(tree.database, "shop__.*", *models_of("shop")) == []
+    assert tree.database.query(others) == before
+    assert tree.refused("remove", "shop", "--drop-data") == "error: unknown feed shop: see bin/feed list\n"
+    subprocess.run(re.findall(r"git restore .*", said)[0], shell=True, cwd=tree.root, check=True)
+    assert re.search(r"\b11 loaded", tree.succeed("bin/ingest"))
+
+
+@pytest.mark.feeds("shop")
+def test_a_server_that_can_not_be_reached_costs_only_what_it_knows(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    tree.environment["PGHOST"] = "127.0.0.1"
+    tree.environment["PGPORT"] = "1"
+    done = tree.run("bin/feed", "list")
+    assert done.returncode == 0
+    assert re.search(r"^  shop +3 +4$", done.stdout, re.MULTILINE)
+    assert "What is loaded is not known" in done.stderr
+    assert "no PostgreSQL server can be reached" in tree.refused("remove", "shop", "--drop-data", "--force", "--yes")
+    assert "removed shop" in tree.remove("shop", "--force", "--yes")
