@@ -304,24 +304,25 @@ def test_a_server_that_restarts_between_batches_costs_nothing(project: Project, 
     assert len(project.rows()) == 3
 
 
+@pytest.mark.parametrize(("step", "header"), [("open_batch", b"id,note\n"), ("candidates", b"no columns of it\n")])
 def test_a_server_that_goes_away_during_a_batch_fails_that_batch_only(
-    project: Project, load, monkeypatch: pytest.MonkeyPatch
+    project: Project, load, monkeypatch: pytest.MonkeyPatch, step: str, header: bytes
 ):
-    for number in range(2):
-        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n%d,a\n" % number)
-    open_batch, calls = raw_tables.open_batch, []
+    project.write(f"{ORDERS}/b0.csv", header + b"1,a\n")
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    original, calls = getattr(raw_tables, step), []
 
-    def open_batch_and_end_the_session(cursor, *arguments):
-        batch = open_batch(cursor, *arguments)
+    def end_the_session_afterwards(cursor, *arguments):
+        result = original(cursor, *arguments)
         calls.append(arguments)
         if len(calls) == 1:
             project.query("select pg_terminate_backend(%s)", [cursor.connection.info.backend_pid])
-        return batch
+        return result
 
-    monkeypatch.setattr(raw_tables, "open_batch", open_batch_and_end_the_session)
+    monkeypatch.setattr(raw_tables, step, end_the_session_afterwards)
     code, _, err = load()
     assert code == 1
-    assert f"error: {ORDERS}/b0.csv: " in err
+    assert f"error: {ORDERS}/b0.csv" in err
     assert [status for (status,) in project.ledger("status")] == ["failed", "loaded"]
 
 
@@ -406,7 +407,7 @@ def test_strict_refuses_a_file_with_any_bad_line(project: Project, load):
     code, _, err = load("--strict")
     assert code == 1
     first = f"error: {ORDERS}/b1.csv, line 3: the line has 1 field, the header has 2"
-    assert f"{first} (2 lines rejected, and --strict allows none)\n" in err
+    assert f"{first} (rejected lines: 2; --strict allows none)\n" in err
     assert project.query("select count(*) from raw.shop__orders") == [(0,)]
     assert project.rejected() == []
     assert load()[0] == 0

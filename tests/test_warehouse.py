@@ -128,7 +128,7 @@ def test_a_short_socket_directory_of_somebody_else_is_refused(scratch: Path) -> 
     finally:
         socket.rmdir()
     assert done.returncode == 1
-    assert f"error: {socket} should be a private directory" in done.stderr
+    assert f"error: {socket} isn't a private directory" in done.stderr
 
 
 def test_a_moved_home_keeps_its_server_and_its_data(home: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_directory_with_other_things_is_refused(home: Path) -> None:
     (home / "letters").touch()
     done = command(home, "start")
     assert done.returncode == 1
-    assert f"error: {home} isn't empty and holds no warehouse" in done.stderr
+    assert f"error: {home} has other files and no warehouse" in done.stderr
 
 
 def test_a_home_that_can_not_be_created_is_explained() -> None:
@@ -187,8 +187,8 @@ def test_no_server_at_pghost_is_explained() -> None:
     ("settings", "expected"),
     [
         ({"PGDATABASE": "no such one"}, "-h '{host}' -p 5432 -U granary 'no such one'"),
-        ({"PGUSER": "nobody"}, "knows no user 'nobody': set PGUSER, or create it."),
-        ({"PGHOST": "no.such.host.invalid"}, "PGHOST=no.such.host.invalid is no known host"),
+        ({"PGUSER": "nobody"}, "the user 'nobody' doesn't exist at {host}:5432: set PGUSER, or create it."),
+        ({"PGHOST": "no.such.host.invalid"}, "unknown host PGHOST=no.such.host.invalid: check the spelling"),
     ],
 )
 def test_a_login_that_fails_is_explained(database: Database, settings: dict[str, str], expected: str) -> None:
@@ -296,11 +296,11 @@ def test_a_wait_for_the_lock_ends_whenever_it_is_interrupted(
 
 
 @pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend"])
-def test_a_wait_that_the_server_ends_is_said_in_words(database: Database, end: str) -> None:
+def test_a_wait_that_the_server_ends_is_explained(database: Database, end: str) -> None:
     with contextlib.closing(connect()) as holder, contextlib.closing(connect()) as waiting:
         take_lock(holder, "dbt build")
         threading.Timer(0.5, database.query, [f"select {end}({waiting.info.backend_pid})"]).start()
-        with pytest.raises(project.GranaryError, match="the server has ended the wait; try again"):
+        with pytest.raises(project.GranaryError, match="the server ended the wait for the lock: try again"):
             take_lock(waiting, "load of one file")
 
 

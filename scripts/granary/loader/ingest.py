@@ -10,12 +10,12 @@ records what was loaded, and from which bytes.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import os
 import sys
 import zlib
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Batch, Session
 from granary.loader.results import Result, summary
 from granary.project import GranaryError
-from granary.text import counted
 
 
 def main() -> int:
@@ -44,10 +43,9 @@ def main() -> int:
     return 1 if None in results else 0
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments() -> Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser("bin/ingest", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = ArgumentParser("bin/ingest", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", metavar="D", help="the data root (default: GRANARY_DATA, or data)")
     parser.add_argument("--strict", action="store_true", help="refuse a file if any of its lines is rejected")
     parser.add_argument("--replace", action="store_true", help="load a changed file in place of its former batch")
@@ -57,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def attempt(session: Session, file: LandingFile, former: Batch | None, options: argparse.Namespace) -> Result | None:
+def attempt(session: Session, file: LandingFile, former: Batch | None, options: Namespace) -> Result | None:
     """Load a file, unless its former batch has its bytes, and report it; on failure, record why and return None."""
     try:
         if not file.entity:
@@ -101,9 +99,8 @@ def load(
     if file.path.stat().st_ctime_ns != changed_at:
         raise GranaryError(f"{file.relative}: the file changed while it was read: load it again when it is complete")
     if strict and batch.rows_rejected:
-        count = counted(batch.rows_rejected, "line")
         first = raw_tables.first_rejected(cursor, batch)
-        raise GranaryError(f"{file.relative}, {first} ({count} rejected, and --strict allows none)")
+        raise GranaryError(f"{file.relative}, {first} (rejected lines: {batch.rows_rejected:,}; --strict allows none)")
     raw_tables.close_batch(cursor, batch, replaced)
     return Result("loaded", batch, replaced, new_columns)
 

@@ -55,7 +55,7 @@ create table if not exists raw._rejected_lines (
     primary key (batch_id, line_number)
 );
 
--- Until November 2026, reason was the sentence that is now the explanation, and raw._lines depended on raw._why_no_row.
+-- Upgrade a warehouse in which reason still is the sentence, and raw._lines depends on raw._why_no_row.
 do $$
 begin
     if not exists (

@@ -75,16 +75,16 @@ class Session:
         except psycopg2.Error as error:
             raise GranaryError(f"{what}: {str(error).strip()}") from None
         finally:
-            if self.connection and not self.connection.closed:
-                self.connection.rollback()
+            if self.connection:
+                with contextlib.suppress(psycopg2.Error):  # without a connection, the server undoes it by itself
+                    self.connection.rollback()
 
     def is_alive(self) -> bool:
         """Return whether the server answers on the connection."""
-        if not self.connection or self.connection.closed:
-            return False
-        with contextlib.suppress(psycopg2.OperationalError), self.connection.cursor() as cursor:
-            cursor.execute("select 1")
-            return True
+        if self.connection:
+            with contextlib.suppress(psycopg2.Error), self.connection.cursor() as cursor:
+                cursor.execute("select 1")
+                return True
         return False
 
     def close(self) -> None:

