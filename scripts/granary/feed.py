@@ -48,7 +48,7 @@ that stays refers to a model, seed, macro or source of theirs, and where git cou
 
 The database stays as it is, unless you add --drop-data. That drops the raw tables of the feeds and what was built from
 them (in the schemas of GRANARY_SCHEMA_PREFIX), and deletes their rows of the ledger, so that their files would load
-again. It works after the files are gone, too.
+again. It works after the files are gone, too: git remembers the names of models.
 """
 
 
@@ -134,7 +134,7 @@ def remove(options: argparse.Namespace) -> int:
         shared = [path for path in [project.ROOT / PLANTED] if path.exists()]
         print(f"to bring the files back:  git restore {' '.join(map(relative, paths + shared))} && bin/feed sync")
     if options.drop_data:
-        print("next:  bin/dbt build --full-refresh")
+        print("next:  bin/dbt build --full-refresh --select group:core")
     else:
         print(f"to drop what stays in the database:  bin/feed remove {' '.join(feeds)} --drop-data")
     return 0
