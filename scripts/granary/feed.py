@@ -94,7 +94,7 @@ def list_feeds(_: argparse.Namespace) -> None:
         rows = [[feed, tables[feed], marts[feed], *loaded.get(feed, (None, None))] for feed in sorted(tables)]
         print_table(["feed", "tables", "marts", "rows loaded", "last load (UTC)"], rows)
     else:
-        print("There are no feeds yet. How to add one: README.md, `Your own feed`")
+        print(declared.NO_FEEDS)
     for feed in forgotten:
         print(f"\n{feed} is not in the tree, but in the database. To drop it:  bin/feed remove {feed} --drop-data")
 
