@@ -1,8 +1,10 @@
 """List the feeds, take feeds out, or write the registry of feeds.
 
-bin/feed list                 the feeds, with what is loaded of each
-bin/feed remove FEED ...      take feeds out of the tree and, with --drop-data, out of the database
-bin/feed sync                 write the registry (dbt/dbt_project.yml, `vars: feeds:`) from the declared sources
+  bin/feed list               the feeds, with what is loaded of each
+  bin/feed remove FEED ...    take feeds out of the tree and, with --drop-data, out of the database
+  bin/feed sync               write the registry (dbt/dbt_project.yml, `vars: feeds:`) from the declared sources
+
+Each of them has a --help.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import os
 import re
 import shutil
 import subprocess
@@ -133,6 +136,11 @@ def remove(options: argparse.Namespace) -> int:
     if paths:
         shared = [path for path in [project.ROOT / PLANTED] if path.exists()]
         print(f"to bring the files back:  git restore {' '.join(map(relative, paths + shared))} && bin/feed sync")
+    data = project.ROOT / (os.environ.get("GRANARY_DATA") or "data")
+    if files := [
+        str(path) for feed in feeds for kind in ("initial", "incremental") for path in data.glob(f"{kind}/{feed}")
+    ]:
+        print(f"bin/ingest would refuse the files that stay; move them elsewhere:  {' '.join(files)}")
     if options.drop_data:
         print("next:  bin/dbt build --full-refresh --select group:core")
     else:
