@@ -1,8 +1,10 @@
 """List the feeds, take feeds out, or write the registry of feeds.
 
-bin/feed list                 the feeds, with what is loaded of each
-bin/feed remove FEED ...      take feeds out of the tree and, with --drop-data, out of the database
-bin/feed sync                 write the registry (dbt/dbt_project.yml, `vars: feeds:`) from the declared sources
+  bin/feed list               the feeds, with what is loaded of each
+  bin/feed remove FEED ...    take feeds out of the tree and, with --drop-data, out of the database
+  bin/feed sync               write the registry (dbt/dbt_project.yml, `vars: feeds:`) from the declared sources
+
+Each of them has a --help.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import os
 import re
 import shutil
 import subprocess
@@ -48,7 +51,7 @@ that stays refers to a model, seed, macro or source of theirs, and where git cou
 
 The database stays as it is, unless you add --drop-data. That drops the raw tables of the feeds and what was built from
 them (in the schemas of GRANARY_SCHEMA_PREFIX), and deletes their rows of the ledger, so that their files would load
-again. It works after the files are gone, too.
+again. It works after the files are gone, too: git remembers the names of models.
 """
 
 
@@ -94,7 +97,7 @@ def list_feeds(_: argparse.Namespace) -> None:
         rows = [[feed, tables[feed], marts[feed], *loaded.get(feed, (None, None))] for feed in sorted(tables)]
         print_table(["feed", "tables", "marts", "rows loaded", "last load (UTC)"], rows)
     else:
-        print("There are no feeds yet. How to add one: README.md, `Your own feed`")
+        print(declared.NO_FEEDS)
     for feed in forgotten:
         print(f"\n{feed} is not in the tree, but in the database. To drop it:  bin/feed remove {feed} --drop-data")
 
@@ -133,8 +136,13 @@ def remove(options: argparse.Namespace) -> int:
     if paths:
         shared = [path for path in [project.ROOT / PLANTED] if path.exists()]
         print(f"to bring the files back:  git restore {' '.join(map(relative, paths + shared))} && bin/feed sync")
+    data = project.ROOT / (os.environ.get("GRANARY_DATA") or "data")
+    if files := [
+        str(path) for feed in feeds for kind in ("initial", "incremental") for path in data.glob(f"{kind}/{feed}")
+    ]:
+        print(f"bin/ingest would refuse the files that stay; move them elsewhere:  {' '.join(files)}")
     if options.drop_data:
-        print("next:  bin/dbt build --full-refresh")
+        print("next:  bin/dbt build --full-refresh --select group:core")
     else:
         print(f"to drop what stays in the database:  bin/feed remove {' '.join(feeds)} --drop-data")
     return 0

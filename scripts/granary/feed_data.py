@@ -120,14 +120,10 @@ def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -
         by_table = "select concat(feed, '__', entity), sum(rows_loaded)::bigint, count(*) from raw._batches"
         cursor.execute(f"{by_table} where feed = any(%s) group by 1", [feeds])
         for table, loaded, attempts in cursor.fetchall():
-            rows[table] = counted(loaded, "row")
+            rows[table] = f" ({counted(loaded, 'row')})"
             batches += attempts
     relations = data_of(cursor, feeds, names)
-    own = [
-        f"{each.schema}.{each.name}" + f" ({rows[each.name]})" * (each.name in rows)
-        for each in relations
-        if each.is_own
-    ]
+    own = [f"{each.schema}.{each.name}{rows.get(each.name, '')}" for each in relations if each.is_own]
     print(f"{'to drop' if to_drop else 'stays'} in the database: {counted(batches, 'row')} of raw._batches, and")
     print(textwrap.indent(textwrap.fill(", ".join(own) or "no tables", 115), "  "))
     if to_drop and (readers := [f"{each.schema}.{each.name}" for each in relations if not each.is_own]):

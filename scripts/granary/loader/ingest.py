@@ -32,6 +32,8 @@ def main() -> int:
     options = parse_arguments()
     project.load_env()
     entities = declared.entities()
+    if not entities:
+        print(declared.NO_FEEDS)
     root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
     files = landing.select(landing.discover(root, entities), options.names, options.initial)
     with contextlib.closing(Session()) as session:

@@ -60,7 +60,7 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
         batch[1::2] = map(int, batch[1::2])
         return file.relative.startswith("incremental/"), batch, [*entities.values(), None].index(file.entity)
 
-    if not root.is_dir():
+    if entities and not root.is_dir():
         raise GranaryError(f"the data folder {root} doesn't exist: name another with --data-dir or GRANARY_DATA")
     try:
         paths = sorted([*visible(root / "initial", 1), *visible(root / "incremental", 2)])
