@@ -7,7 +7,7 @@ RUN apt-get update \
     && useradd --create-home granary
 WORKDIR /granary
 
-# Requirements change less often than the project: a layer of their own, which most builds of the image don't make again.
+# A separate layer: requirements change less often than the rest, so most builds of the image can reuse it.
 COPY requirements.txt ./
 COPY requirements requirements
 COPY scripts/setup.sh scripts/
@@ -15,7 +15,7 @@ RUN export PIP_NO_CACHE_DIR=1 \
     && scripts/setup.sh --api \
     && scripts/setup.sh --dashboard
 
-# The project belongs to root, so that nobody who takes over a service can change it; these are what it writes to.
+# The project belongs to root, so that a compromised service can't change it. It writes to these directories only.
 COPY . .
 RUN bin/dbt deps --once \
     && install --directory --owner=granary --group=granary dbt/logs dbt/target output

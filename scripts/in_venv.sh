@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a module or a program of this project's virtual environment.
+# Runs a module of this project's virtual environment.
 #
 # usage: scripts/in_venv.sh <module, such as granary.loader.ingest or ruff> [argument ...]
 set -euo pipefail
@@ -8,10 +8,10 @@ root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 case ${1:---help} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 
 if ! [ -x "$root/.venv/bin/python" ]; then
-    echo "error: the project isn't set up yet; run this first:  make -C \"$root\" setup" >&2
+    echo "error: the project isn't set up yet; first run:  make -C \"$root\" setup" >&2
     exit 1
 fi
-unset PYTHONHOME PYTHONPATH # another Python's, if set
-export PYTHONSAFEPATH=1     # files in the directory of the caller are no modules (Python 3.10 doesn't know this)
+unset PYTHONHOME PYTHONPATH # they may be set for another Python
+export PYTHONSAFEPATH=1     # don't import from the current directory (ignored by Python 3.10)
 
 exec "$root/.venv/bin/python" -m "$1" "${@:2}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Brings the initial state back: drops the warehouse's schemas and loads the initial data again.
+# Restores the initial state: drops the warehouse's schemas and loads the initial data again.
 #
 # usage: scripts/reset.sh [--yes]
-#   --yes    don't ask before dropping schemas on a server of your own (PGHOST)
+#   --yes    don't ask before dropping schemas on your own server (PGHOST)
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 
@@ -12,14 +12,14 @@ case ${1:-} in
     *) echo "error: unknown option $1; see scripts/reset.sh --help" >&2 && exit 1 ;;
 esac
 
-where=$("$root/bin/warehouse" status) || [ $? -eq 3 ] # 3: stopped, and started below
+where=$("$root/bin/warehouse" status) || [ $? -eq 3 ] # 3: stopped; started below
 if [ -z "${1:-}" ] && [[ $where != *"embedded"* ]]; then
     printf '%s\nDrop the schemas raw, staging, intermediate and marts there, with all their data? [y/N] ' "$where"
     read -r answer || true
     [[ ${answer:-} == [yY]* ]] || { echo "nothing was changed" && exit 1; }
 fi
 
-# The number is LOCK_KEY of scripts/granary/server/lock.py: a load or a build that is running comes to its end first.
+# The number is LOCK_KEY of scripts/granary/server/lock.py: wait until a running load or build has ended.
 "$root/bin/warehouse" psql --no-psqlrc --quiet --tuples-only --set ON_ERROR_STOP=1 <<'SQL'
 set client_min_messages = warning;
 \set prefix `printf %s "${GRANARY_SCHEMA_PREFIX:-}"`
@@ -36,5 +36,5 @@ commit;
 SQL
 echo "dropped   raw, staging, intermediate, marts"
 "$root/bin/load-initial"
-has_roles="select 1 from pg_roles where rolname = 'granary_reader'" # whose rights went with the schemas
+has_roles="select 1 from pg_roles where rolname = 'granary_reader'" # its rights were dropped with the schemas
 [ -z "$("$root/bin/warehouse" psql --no-psqlrc --tuples-only --command "$has_roles")" ] || "$root/bin/warehouse" roles

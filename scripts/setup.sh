@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prepares the virtual environment in .venv. Costs nothing when there is nothing to do.
+# Prepares the virtual environment in .venv. Takes no time if there is nothing to do.
 #
 # usage: scripts/setup.sh [--PART]
-#   --PART       also install requirements/PART.txt, such as --dev (what tests and checks need) or --notebook
-#   --airflow    instead, prepare the environment of Airflow, .venv-airflow
+#   --PART       also install requirements/PART.txt, such as --dev (for tests and checks) or --notebook
+#   --airflow    prepare .venv-airflow instead, the environment of Airflow
 #
-# PYTHON names the interpreter to use; else the first of python3, python3.13 ... python3.10 that fits.
+# PYTHON is the interpreter to use; the default is the first suitable one of python3, python3.13 ... python3.10.
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 venv=$root/.venv
@@ -28,12 +28,12 @@ die() {
     exit 1
 }
 
-# One Python fits if it runs and its version is among those that dbt supports.
+# A Python is suitable if it runs and dbt supports its version.
 fits() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 
-# Debian leaves both out of its Python, into a package of their own.
+# On Debian, both modules are in a separate package.
 makes_venvs() {
     "$1" -c 'import venv, ensurepip' 2>/dev/null
 }
@@ -57,8 +57,8 @@ find_python() {
         "install one, or name it: make PYTHON=/path/to/python3.12"
 }
 
-# An environment is sound when it was finished for this place (its own programs name the place where it was made) and its
-# Python still runs.
+# An environment is sound if its creation was completed in this directory (its programs contain its path) and its Python
+# still runs.
 venv_is_sound() {
     [ "$(cat "$venv/granary-root" 2>/dev/null)" = "$root" ] && fits "$venv/bin/python"
 }
@@ -72,14 +72,14 @@ create_venv() {
     echo "$root" >"$venv/granary-root"
 }
 
-# The one place that says where the project's own packages are: every Python of the environment reads it.
+# Puts the project's own packages on the path of every Python process of the environment.
 write_path() {
     local packages
     packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     printf '%s\n' "$root/scripts" "$root/serving" "$root/orchestration/airflow" "$root/orchestration/dagster" >"$packages/granary.pth"
 }
 
-# Each file has a stamp, written last, so that an interrupted set-up is done again: the hash of all requirements, because
+# Each file has a stamp, written last, so that an interrupted set-up is repeated. It is a hash of all requirements, because
 # files include others.
 stamp() {
     cat "$root/requirements.txt" "$root"/requirements/*.txt | sha256sum | cut -d' ' -f1
@@ -93,12 +93,12 @@ install_requirements() {
     local file=$1 started=$SECONDS
     echo "installing $(basename "$file") (the first time takes a minute or two)"
     "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input --requirement "$file" ||
-        die "pip could not install ${file#"$root/"}: see its words above; run the command again once that is put right"
+        die "pip could not install ${file#"$root/"}: see its messages above, then run the command again"
     stamp >"$venv/granary-$(basename "$file")"
     echo "installed in $((SECONDS - started)) s"
 }
 
-# Two set-ups at once would disturb each other; the lock is on the directory itself, so it leaves no file.
+# Only one set-up at a time; the lock is on the directory itself, so it leaves no file.
 exec 9<"$root"
 ! command -v flock >/dev/null || flock 9
 

@@ -227,9 +227,7 @@ def test_a_run_waits_for_one_that_is_killed_and_brings_all_up_to_date(
     ],
     ids=["tests", "freshness"],
 )
-def test_the_marts_are_checked_before_the_report(
-    warehouse: Database, broken: str, mended: str, said: list[str]
-) -> None:
+def test_marts_are_checked_before_the_report(warehouse: Database, broken: str, mended: str, said: list[str]) -> None:
     warehouse.query(broken)
     done = run_tasks(warehouse, "check_mart_quality")
     warehouse.query(mended)

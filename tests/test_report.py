@@ -301,7 +301,7 @@ def test_marts_or_the_list_are_to_be_named(arguments: list[str]) -> None:
 
 
 def test_parquet_without_pyarrow_is_refused_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "pyarrow", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("sys.argv", ["bin/report", "fct_orders", "--format", "parquet"])
     with pytest.raises(GranaryError, match=r"needs pyarrow.*pip install -r requirements/extract\.txt"):
         report.main()

@@ -76,7 +76,7 @@ def main() -> int:
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves
     signal.signal(signal.SIGINT, stop_at_once)
     started = time.time()
-    code = run_with_bar(command, arguments) if "--bar" in sys.argv else run(arguments)
+    code = run_with_bar(command, arguments) if command and "--bar" in sys.argv else run(arguments)
     if command in TESTS:
         keep_test_results(since=started)
     if code and command in WRITES and (seeds := missing_seeds(since=started)):

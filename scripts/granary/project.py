@@ -60,10 +60,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def check_packages(part: str, target: str, *names: str) -> None:
-    """Raise GranaryError if a package of requirements/PART.txt isn't installed; `make TARGET` installs it."""
+def check_packages(part: str, target: str | None, *names: str) -> None:
+    """Raise GranaryError if a package of requirements/PART.txt isn't installed; `make TARGET`, if any, installs it."""
     if missing := [name for name in names if not importlib.util.find_spec(name)]:
-        install = f"make {target}, or .venv/bin/python -m pip install -r requirements/{part}.txt"
+        install = f"{f'make {target}, or ' if target else ''}.venv/bin/python -m pip install -r requirements/{part}.txt"
         raise GranaryError(f"this needs {', '.join(missing)}, which isn't installed:  {install}")
 
 

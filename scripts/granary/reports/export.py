@@ -36,7 +36,7 @@ import psycopg2
 from psycopg2 import sql
 
 from granary import declared
-from granary.project import ROOT, GranaryError, load_env, replacing, run_main
+from granary.project import ROOT, GranaryError, check_packages, load_env, replacing, run_main
 from granary.reports.summary import print_table
 from granary.server.connection import connect
 
@@ -157,9 +157,8 @@ def parse_arguments() -> argparse.Namespace:
         raise GranaryError("name the marts to report, or use --scheduled or --list; see bin/report --help")
     options.marts = list(dict.fromkeys(options.marts))
     options.date = day(options.date) if options.date else datetime.datetime.now(datetime.timezone.utc).date()
-    if options.format == "parquet" and not pyarrow:
-        install = ".venv/bin/python -m pip install -r requirements/extract.txt"
-        raise GranaryError(f"--format parquet needs pyarrow, which isn't installed:  {install}")
+    if options.format == "parquet":
+        check_packages("extract", None, "pyarrow")
     return options
 
 
