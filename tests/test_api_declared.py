@@ -161,10 +161,10 @@ MISTAKES = {
     "unknown column 'prise': choose from visit_id, end, place": {"columns": ["prise"]},
     "unknown column '_batch_id'": {"columns": ["_batch_id"]},
     "expected a list for each column; found 'price'": {"columns": "price"},
-    "unknown column in filters 'seen_at': choose from visit_id": {"filters": ["seen_at"]},
+    "seen_at can't be a filter: its data_type must be a date": {"filters": ["seen_at"]},
     "unknown column in filters ['place']": {"filters": [{"where": ["place"]}]},
     "two parameters are called from": {"filters": ["end", "begin"]},
-    "two parameters are called limit: rename one": {"filters": [{"limit": "place"}]},
+    "two parameters are called limit": {"filters": [{"limit": "price"}]},
     "unknown column in sortable 'x'": {"sortable": ["x"]},
     "unknown column in sort 'place': choose from price": {"sort": "-place", "sortable": ["price"]},
     "the columns must include the primary key: add visit_id": {"columns": ["price"]},
@@ -188,6 +188,13 @@ def test_a_broken_declaration_costs_its_endpoint_only(
         assert [*caller.get("/openapi/openapi.json").json["paths"]] == ["/api/v1/", "/api/v1/health", "/api/v1/visits"]
 
 
+def test_a_broken_declaration_takes_no_path_of_another_mart(own: Project) -> None:
+    own.declare("visits", {"path": "broken"})
+    own.declare("broken", {"sort": "nothing"})
+    with own.serve() as caller:
+        assert len(caller.rows("broken")) == 5
+
+
 def test_two_marts_with_one_path_are_both_refused(own: Project) -> None:
     own.declare("visits", {"path": "seen"})
     own.declare("others", {"path": "seen"})
@@ -196,7 +203,7 @@ def test_two_marts_with_one_path_are_both_refused(own: Project) -> None:
     with own.serve() as caller:
         detail = problem(caller.get("seen"), 503)["detail"]
         assert "dbt/models/marts/visits.yml" in detail
-        assert "dbt/models/marts/others.yml declares the path seen, too" in detail
+        assert "dbt/models/marts/others.yml has the path seen, too" in detail
 
 
 def test_a_mart_that_is_gone_costs_its_endpoint_only(own: Project, warehouse: Database) -> None:
@@ -223,6 +230,13 @@ def test_a_column_that_is_gone_is_named(own: Project, warehouse: Database) -> No
         warehouse.query("alter table marts.visits drop column price, drop column place")
         detail = problem(caller.get("visits"), 503)["detail"]
     assert "marts.visits has no column place, price, which dbt/models/marts/visits.yml declares" in detail
+
+
+def test_a_filter_of_another_type_than_declared_is_named(own: Project) -> None:
+    own.declare("visits", {"filters": ["tags", "place"]}, COLUMNS | {"tags": "date"})
+    with own.serve() as caller:
+        detail = problem(caller.get("visits"), 503)["detail"]
+    assert "tags in marts.visits is text[], but date in dbt/models/marts/visits.yml" in detail
 
 
 def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, warehouse: Database) -> None:

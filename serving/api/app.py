@@ -24,7 +24,7 @@ from .problems import Problem
 PREFIX = "/api/v1"
 DOCUMENT = "/openapi/openapi.json"
 SWAGGER = "/openapi/swagger"
-TOKEN_HELP = "`bin/api-token create --name NAME` makes one"
+TOKEN_HELP = "`bin/api-token create --name NAME` creates one"
 
 
 def create_app(pool_size: int = 4) -> Flask:
@@ -50,6 +50,7 @@ class Service:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.feeds = declared.feeds()
         self.endpoints, self.broken = read_endpoints()
         self.last_build = database.served_build(engine)
         self.built: dict[str, tuple[str | None, Endpoint]] = {}  # by path: the build's state, the endpoint in it
@@ -101,11 +102,10 @@ class Service:
             for endpoint in self.endpoints.values()
         ]
         links = {"health": f"{PREFIX}/health", "openapi": DOCUMENT, "swagger": f"{SWAGGER}/"}
-        feeds = declared.feeds()
-        notes = [] if feeds else ["This project has no feeds."]
+        notes = [] if self.feeds else ["This project has no feeds."]
         notes += [] if served else ["No mart is served: `config.meta.api` in a mart's YAML adds one."]
         notes += [f"Not served: {explanation}." for explanation in self.broken.values()]
-        body = {"name": "granary", "version": "1", "feeds": feeds, "endpoints": served}
+        body = {"name": "granary", "version": "1", "feeds": self.feeds, "endpoints": served}
         return as_json(body | links | {"notes": notes})
 
     def health(self) -> Response:
@@ -208,7 +208,7 @@ def moment(build: Build) -> str | None:
 
 
 def as_json(body: dict[str, Any]) -> Response:
-    """Return a response that is no mart's."""
+    """Return a response that says how things are now, and so must not be kept."""
     text = json.dumps(body, ensure_ascii=False) + "\n"
     return Response(text, content_type="application/json", headers={"Cache-Control": "no-store"})
 

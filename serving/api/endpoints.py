@@ -1,6 +1,6 @@
 """What the API serves: each mart whose YAML has `config.meta.api`, either `true` or a mapping such as
 
-    api: {path: daily_sales, summary: Sales of the shop by day, filters: [sales_date], sort: -sales_date}
+    api: {path: visits, summary: "Visits, by day", filters: [visit_date], sort: -visit_date}
 
 docs/api.md explains the keys. Nothing here needs the database; `as_built` compares a declaration with what is built.
 """
@@ -88,7 +88,7 @@ class Endpoint:
 def read_endpoints() -> tuple[dict[str, Endpoint], dict[str, str]]:
     """Return the endpoints by path, and by path what is wrong with the declarations that can't be used."""
     found: dict[str, Endpoint] = {}
-    broken: dict[str, str] = {}
+    broken, doubled = {}, {}
     for mart in declared.marts().values():
         if mart.meta.get("api", False) is False:
             continue
@@ -98,11 +98,10 @@ def read_endpoints() -> tuple[dict[str, Endpoint], dict[str, str]]:
         except Invalid as error:
             broken[mart.name] = f"{file}: meta.api: {error}"
             continue
-        if endpoint.path in found:
-            first = found[endpoint.path].file
-            broken[endpoint.path] = f"{file}: meta.api: {first} declares the path {endpoint.path}, too: rename one"
-        found[endpoint.path] = endpoint
-    return {path: endpoint for path, endpoint in found.items() if path not in broken}, broken
+        first = found.setdefault(endpoint.path, endpoint)
+        if first is not endpoint:
+            doubled[endpoint.path] = f"{file}: meta.api: {first.file} has the path {endpoint.path}, too: rename one"
+    return {path: endpoint for path, endpoint in found.items() if path not in doubled}, broken | doubled
 
 
 def read_endpoint(mart: declared.Mart, file: str) -> Endpoint:
@@ -156,13 +155,14 @@ def read_column(column: declared.Column) -> Column:
 
 def read_filters(given: Any, columns: dict[str, Column]) -> list[Filter]:
     """Return the filters of a list whose items are columns or {parameter: column}. A date has two: from and to."""
-    allowed = [name for name, column in columns.items() if column.kind not in ("time", "other")]
     found = []
     for item in given if isinstance(given, list) else [given]:
         pairs = [*item.items()] if isinstance(item, Mapping) else [(None, item)]
         for parameter, column in pairs:
-            choose("column in filters", [column], allowed)
-            if columns[column].kind == "date":
+            choose("column in filters", [column], columns)
+            if (kind := columns[column].kind) in ("time", "other"):
+                raise Invalid(f"{column} can't be a filter: its data_type must be a date, text, number or boolean")
+            if kind == "date":
                 start = f"{parameter}_" if parameter else ""
                 found += [Filter(f"{start}from", column, ">="), Filter(f"{start}to", column, "<=")]
             else:
@@ -192,4 +192,8 @@ def as_built(endpoint: Endpoint, built: Mapping[str, Any]) -> Endpoint:
         name: dataclasses.replace(column, type=built[name].type, description=" ".join(built[name].description.split()))
         for name, column in endpoint.columns.items()
     }
+    for name in {each.column for each in endpoint.filters}:
+        if columns[name].kind != endpoint.columns[name].kind:
+            words = f"{name} in marts.{endpoint.mart} is {columns[name].type}, but {endpoint.columns[name].type} in"
+            raise unavailable(f"{words} {endpoint.file}: correct it, or run {build} --full-refresh.", seconds=60)
     return dataclasses.replace(endpoint, columns=columns, key=key)

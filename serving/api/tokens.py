@@ -1,6 +1,6 @@
 """Tokens of the API: create, list and revoke them.
 
-usage: bin/api-token create --name NAME [--rate 60/minute] [--feeds shop,tickets]
+usage: bin/api-token create --name NAME [--rate 60/minute] [--feeds FEED,...]
        bin/api-token list
        bin/api-token revoke NAME
 
