@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Measure the API at 16 clients against the query that it asks the database.
+"""Measure the API with 16 clients against the query that it sends to the database.
 
-usage: .venv/bin/python benchmarks/api.py [--clients N] [--seconds S] [--repetitions N] [--workers N] [--directory D]
+usage: .venv/bin/python benchmarks/api.py [PATH] [--clients N] [--seconds S] [--repetitions N] [--workers N]
+           [--directory D]
 
-The sample data are loaded and built, and bin/api serves them. Clients, each with a connection that it keeps, ask for
-the days of the shop (70 rows) as fast as they are answered, in three ways, in turns: through the API; through the API
-with the tag of an answer that still holds (304); and the same select from PostgreSQL, by psycopg2. Clients, API and
+The files in data/ are loaded and built, and bin/api serves the marts. Clients, each with a connection that it keeps,
+send requests for a page of one path as fast as they are answered, in three ways, in turns: through the API; through the
+API with the tag of an answer that still holds (304); and the same select from PostgreSQL, by psycopg2. Clients, API and
 PostgreSQL share the machine.
 """
 
@@ -15,42 +16,36 @@ import argparse
 import concurrent.futures
 import contextlib
 import http.client
+import json
 import socket
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 
 import psycopg2
 from bench import ROOT, Database, print_measurement, print_ratio, private_server, say
 
-PATH = "/api/v1/daily_sales"
-COLUMNS = """
-    sales_date, order_count, customer_count, units, gross_sales_usd, discount_usd, returns_usd, net_sales_usd,
-    average_order_usd, net_sales_7d_avg_usd
-"""
-QUERY = f"""
-    select cast(row_to_json(page) as text)
-    from (select {COLUMNS} from marts.fct_daily_sales order by sales_date desc limit 101) as page
-"""
-
 
 def main() -> None:
-    """Ask in all ways, in turns, and print the ratios."""
+    """Measure all ways, in turns, and print the ratios."""
     options = parse_arguments()
     with private_server(options.directory) as server:
         database = server.database("api")
-        say("loading and building the sample data")
+        say("loading and building")
         database.run("bin/ingest")
         database.run("bin/dbt", "--quiet", "build", "--exclude-resource-type", "test", "unit_test")
         database.run("bin/warehouse", "roles")
         token = database.run("bin/api-token", "create", "--name", "benchmark", "--rate", "1000000/second").strip()
         with serving(database, options.workers) as port:
+            path = choose_path(port, options.path)
+            query = query_of(port, path, token)
             ways = {
-                "API, 200": lambda: requests(port, {"Authorization": f"Bearer {token}"}, 200),
-                "API, 304": lambda: requests(port, {"Authorization": f"Bearer {token}", "If-None-Match": "*"}, 304),
-                "select": lambda: queries(database),
+                "API, 200": lambda: requests(port, path, token, {}, 200),
+                "API, 304": lambda: requests(port, path, token, {"If-None-Match": "*"}, 304),
+                "select": lambda: queries(database, query),
             }
             speeds: dict[str, list[float]] = {way: [] for way in ways}
             slowest: dict[str, list[float]] = {way: [] for way in ways}
@@ -62,7 +57,7 @@ def main() -> None:
                 speed = ", ".join(f"{way} {measured[-1]:,.0f}" for way, measured in speeds.items())
                 say(f"repetition {repetition + 1}, answers a second: {speed}")
 
-    print(f"\n{options.clients} clients, {options.workers} workers, 70 rows")
+    print(f"\n{options.clients} clients, {options.workers} workers, {path}")
     for way in ways:
         print_measurement(way, speeds[way], "answers/s")
         print_measurement(f"{way}, p99", slowest[way], "ms")
@@ -74,6 +69,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", nargs="?", help="of the API (default: the first one that it lists)")
     parser.add_argument("--clients", type=int, default=16, help="default: 16")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement (default: 5)")
     parser.add_argument("--repetitions", type=int, default=3, help="of each (default: 3)")
@@ -101,14 +97,36 @@ def serving(database: Database, workers: int) -> Iterator[int]:
 
 
 def answers(port: int) -> bool:
-    """Tell whether somebody listens."""
+    """Return whether a server listens on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
+def choose_path(port: int, path: str | None) -> str:
+    """Return the path to measure. Exits if the API doesn't serve it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+        built = [each["path"].rpartition("/")[2] for each in json.load(answer)["endpoints"] if each["is_built"]]
+    if not built or path not in (None, *built):
+        sys.exit(f"error: unknown path {path}: the API serves {', '.join(built) or 'no mart'}")
+    return path or built[0]
+
+
+def query_of(port: int, path: str, token: str) -> str:
+    """Return the select of a page of a path, in the order of its first column."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{path}")
+    request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request) as answer:
+        page = json.load(answer)
+    if not page["data"]:
+        sys.exit(f"error: {path} has no rows")
+    columns = ", ".join(f'"{name}"' for name in page["data"][0])
+    rows = f'select {columns} from marts."{page["meta"]["mart"]}" order by 1 desc limit 101'
+    return f"select cast(row_to_json(page.*) as text) from ({rows}) as page"
+
+
 def ask(open_client: Callable[[], contextlib.AbstractContextManager], clients: int, seconds: float) -> list[float]:
-    """Let all clients ask, without a pause, for some seconds; return how long each answer took, in seconds."""
+    """Let all clients send requests for some seconds, without a pause; return the seconds that each answer took."""
 
     def one() -> list[float]:
         times = []
@@ -125,12 +143,12 @@ def ask(open_client: Callable[[], contextlib.AbstractContextManager], clients: i
 
 
 @contextlib.contextmanager
-def requests(port: int, headers: dict[str, str], status: int) -> Iterator[Callable[[], None]]:
-    """Give a function that sends a request on one connection; end where the answer is another one."""
+def requests(port: int, path: str, token: str, headers: dict[str, str], status: int) -> Iterator[Callable[[], None]]:
+    """Give a function that sends a request on one connection; exit if the answer has another status."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
 
         def call() -> None:
-            connection.request("GET", PATH, headers=headers)
+            connection.request("GET", f"/api/v1/{path}", headers={"Authorization": f"Bearer {token}"} | headers)
             answer = connection.getresponse()
             if answer.status != status or (status == 200) != bool(answer.read()):
                 raise SystemExit(f"error: {answer.status} and not {status}")
@@ -139,7 +157,7 @@ def requests(port: int, headers: dict[str, str], status: int) -> Iterator[Callab
 
 
 @contextlib.contextmanager
-def queries(database: Database) -> Iterator[Callable[[], None]]:
+def queries(database: Database, query: str) -> Iterator[Callable[[], None]]:
     """Give a function that runs the query on one connection."""
     with (
         contextlib.closing(
@@ -150,7 +168,7 @@ def queries(database: Database) -> Iterator[Callable[[], None]]:
         connection.autocommit = True
 
         def call() -> None:
-            cursor.execute(QUERY)
+            cursor.execute(query)
             cursor.fetchall()
 
         yield call

@@ -220,8 +220,8 @@ def test_the_api_serves_with_a_password(built: dict[str, str], token: str, login
         ("bin/api", AS_API | {"PGPASSWORD": "wrong"}, "refuses the password of 'granary_api'"),
         ("bin/warehouse roles", AS_READER, "the roles can't be created"),
         ("bin/warehouse roles", AS_API, "the roles can't be created"),
-        ("bin/api-token list", AS_READER, "tokens are made by the user who ran bin/warehouse roles"),
-        ("bin/api-token create --name mine", AS_API, "tokens are made by the user who ran bin/warehouse roles"),
+        ("bin/api-token list", AS_READER, "set PGUSER to the user who ran bin/warehouse roles"),
+        ("bin/api-token create --name mine", AS_API, "set PGUSER to the user who ran bin/warehouse roles"),
     ],
 )
 def test_who_may_not_is_told_so(built: dict[str, str], command: str, login: dict[str, str], words: str) -> None:

@@ -1,1 +1,1 @@
-"""The HTTP API: marts as JSON, CSV and Parquet. `endpoints` says what there is; the rest is the same for all of it."""
+"""The HTTP API: marts as JSON, CSV and Parquet. `endpoints` reads which marts; the rest treats all of them alike."""

@@ -1,110 +1,179 @@
-"""The Flask application: who asks, what for, and the answer."""
+"""The Flask application: a request's token, what it asks for, and the answer."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+from typing import Any
 
-from flask import Response, current_app, g, request
-from flask_openapi3 import Info, OpenAPI
+from flask import Flask, Response, g, request
+from flask_swagger_ui import get_swaggerui_blueprint
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from . import database, formats, pages, problems, spec
-from .database import Admission, Build, Column
-from .endpoints import ENDPOINTS, Endpoint
+from granary import declared
+
+from . import database, formats, openapi, pages, problems
+from .database import Build
+from .endpoints import Endpoint, as_built, read_endpoints
+from .formats import FORMATS
 from .problems import Problem
 
 PREFIX = "/api/v1"
-TOKEN_HELP = "`bin/api-token create --name NAME` makes one"
+DOCUMENT = "/openapi/openapi.json"
+SWAGGER = "/openapi/swagger"
+TOKEN_HELP = "`bin/api-token create --name NAME` creates one"
 
 
-def create_app(pool_size: int = 4) -> OpenAPI:
-    """Return the application. The marts must be built, because their columns are read now."""
-    engine = database.create_engine(pool_size)
-    columns = database.columns_of(ENDPOINTS)
-    app = OpenAPI(
-        "granary",
-        info=Info(title="Granary", version="1"),
-        static_folder=None,
-        validation_error_status=400,
-        openapi_extensions=spec.document(PREFIX, ENDPOINTS, columns),
-    )
-    app.json.sort_keys = False  # columns in the order of the mart
-    app.config["SWAGGER_CONFIG"] = {"validatorUrl": None, "persistAuthorization": False}
-    app.extensions["engine"] = engine
-    app.extensions["build"] = database.served_build(engine)
+def create_app(pool_size: int = 4) -> Flask:
+    """Return the application. What the YAML declares is read now; what is built, when a request needs it."""
+    app = Flask("granary", static_folder=None)
+    service = Service(database.create_engine(pool_size))
+    app.extensions["engine"] = service.engine
+    for explanation in service.broken.values():
+        app.logger.warning("not served: %s", explanation)
     problems.register(app)
-    app.after_request(add_headers)
-    app.get(f"{PREFIX}/health", endpoint="health", doc_ui=False)(lambda: answer_health(engine))
-    for endpoint in ENDPOINTS:
-        add_endpoint(app, engine, endpoint, columns[endpoint.name])
+    app.after_request(service.add_headers)
+    app.get("/", endpoint="root")(service.index)
+    app.get(f"{PREFIX}/", endpoint="index")(service.index)
+    app.get(f"{PREFIX}/health", endpoint="health")(service.health)
+    app.get(f"{PREFIX}/<path>", endpoint="mart")(service.mart)
+    app.get(DOCUMENT, endpoint="document")(service.document)
+    app.register_blueprint(get_swaggerui_blueprint(SWAGGER, DOCUMENT, {"app_name": "Granary", "validatorUrl": None}))
     return app
 
 
-def add_endpoint(app: OpenAPI, engine: Engine, endpoint: Endpoint, columns: dict[str, Column]) -> None:
-    """Let the application answer for one mart."""
+class Service:
+    """What the paths answer."""
 
-    def view() -> Response:
-        return answer(engine, endpoint, columns)
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.feeds = declared.feeds()
+        self.endpoints, self.broken = read_endpoints()
+        self.last_build = database.served_build(engine)
+        self.built: dict[str, tuple[str | None, Endpoint]] = {}  # by path: the build's state, the endpoint in it
 
-    app.get(f"{PREFIX}/{endpoint.name}", endpoint=endpoint.name, doc_ui=False)(view)
+    # -- Paths ---------------------------------------------------------------------------------------------------------
 
+    def mart(self, path: str) -> Response:
+        """Answer with a page of a mart."""
+        declaration = self.endpoints.get(path)
+        if not declaration and path not in self.broken:
+            raise Problem(404, f"No mart is served at this path: {PREFIX}/ lists the paths.")
+        build = self.admit(declaration.feed if declaration else declared.CORE)
+        if not declaration:
+            raise Problem(503, f"This path is not served, because its declaration is invalid: {self.broken[path]}.")
+        endpoint = self.as_built(declaration, build)
+        query = pages.read_query(endpoint, request.args)
+        form = chosen_format()
+        tag = hashlib.sha256(f"{build.state} {form} {query.identity()}".encode()).hexdigest()[:32]
+        if build.state and request.if_none_match.contains_weak(tag):
+            return cacheable(Response(status=304), tag)
+        try:
+            with database.reading(self.engine) as connection:
+                rows, cursor = pages.read_page(connection, query, form)
+        except ProgrammingError:  # the table may have changed without a build
+            as_built(declaration, database.columns(self.engine).get(endpoint.mart, {}))
+            raise
+        following = pages.next_address(request.root_path + request.path, request.args, cursor) if cursor else None
+        meta = {"build_id": build.build_id, "built_at": moment(build), "mart": endpoint.mart, "row_count": len(rows)}
+        body = formats.write(form, rows, endpoint.columns, meta, following)
+        response = Response(body, content_type=FORMATS[form])
+        if form != "json":
+            response.headers["Content-Disposition"] = f'attachment; filename="{path}.{form}"'
+        if following:
+            response.headers["Link"] = f'<{following}>; rel="next"'
+        return cacheable(response, tag if build.state else None)
 
-def answer(engine: Engine, endpoint: Endpoint, columns: dict[str, Column]) -> Response:
-    """Answer a request for a page of a mart."""
-    build = admit(engine, endpoint)
-    query = pages.read_query(endpoint, columns, request.args)
-    form = chosen_format()
-    tag = hashlib.sha256(f"{build.state} {form} {query.identity()}".encode()).hexdigest()[:32]
-    if request.if_none_match.contains_weak(tag):
-        return cacheable(Response(status=304), tag)
-    with database.reading(engine) as connection:
-        rows, cursor = pages.read_page(connection, query, columns, formats.expressions(form, columns))
-    following = pages.next_address(request.root_path + request.path, request.args, cursor) if cursor else None
-    meta = {"build_id": build.build_id, "built_at": moment(build), "mart": endpoint.mart, "row_count": len(rows)}
-    response = Response(formats.write(form, rows, columns, meta, following), content_type=pages.FORMATS[form])
-    if form != "json":
-        response.headers["Content-Disposition"] = f'attachment; filename="{endpoint.name}.{form}"'
-    if following:
-        response.headers["Link"] = f'<{following}>; rel="next"'
-    return cacheable(response, tag)
+    def index(self) -> Response:
+        """Say what there is."""
+        pages.refuse_unknown(request.args, [])
+        built = self.tables()
+        served = [
+            {
+                "path": f"{PREFIX}/{endpoint.path}",
+                "summary": endpoint.summary,
+                "feed": endpoint.feed,
+                "formats": [*FORMATS],
+                "is_built": None if built is None else endpoint.mart in built,
+            }
+            for endpoint in self.endpoints.values()
+        ]
+        links = {"health": f"{PREFIX}/health", "openapi": DOCUMENT, "swagger": f"{SWAGGER}/"}
+        notes = [] if self.feeds else ["This project has no feeds."]
+        notes += [] if served else ["No mart is served: `config.meta.api` in a mart's YAML adds one."]
+        notes += [f"Not served: {explanation}." for explanation in self.broken.values()]
+        body = {"name": "granary", "version": "1", "feeds": self.feeds, "endpoints": served}
+        return as_json(body | links | {"notes": notes})
 
+    def health(self) -> Response:
+        """Say which build is served, and when each feed was last loaded."""
+        pages.refuse_unknown(request.args, [])
+        with database.committing(self.engine) as connection:
+            build = g.build = database.latest_build(connection)
+            feeds = database.freshness(connection)
+        served = {"id": build.build_id, "finished_at": moment(build), "status": build.status}
+        body = {"status": "ok", "build": served if build.build_id else None, "latest_build_status": build.latest_status}
+        return as_json(body | {"feeds": feeds})
 
-def answer_health(engine: Engine) -> Response:
-    """Say which build is served, and when each feed was last loaded."""
-    pages.refuse_unknown(request.args, [])
-    with database.reading(engine) as connection:
-        build = g.build = database.latest_build(connection)
-        feeds = database.freshness(connection)
-    served = {"id": build.build_id, "finished_at": moment(build), "status": build.status} if build.build_id else None
-    body = {"status": "ok", "build": served, "latest_build_status": build.latest_status, "feeds": feeds}
-    return Response(json.dumps(body) + "\n", content_type="application/json", headers={"Cache-Control": "no-store"})
+    def document(self) -> Response:
+        """Answer with the OpenAPI document: of marts as they are built, or else as they are declared."""
+        built, described = self.tables() or {}, []
+        for endpoint in self.endpoints.values():
+            try:
+                described.append(as_built(endpoint, built.get(endpoint.mart, {})))
+            except Problem:
+                described.append(endpoint)
+        return as_json(openapi.document(PREFIX, described))
 
+    # -- What they share -----------------------------------------------------------------------------------------------
 
-def moment(build: Build) -> str | None:
-    """Return when a build ended."""
-    return build.finished_at.isoformat() if build.finished_at else None
+    def tables(self) -> dict[str, dict[str, Any]] | None:
+        """Return the tables of the marts with their columns, or None if the database can't be reached."""
+        with contextlib.suppress(SQLAlchemyError):
+            return database.columns(self.engine)
+        return None
 
+    def as_built(self, declaration: Endpoint, build: Build) -> Endpoint:
+        """Return an endpoint as its mart is built, which is looked up once in each build."""
+        state, endpoint = self.built.get(declaration.path, (None, declaration))
+        if state is None or state != build.state:
+            endpoint = as_built(declaration, database.columns(self.engine).get(declaration.mart, {}))
+            self.built[declaration.path] = build.state, endpoint
+        return endpoint
 
-# -- Who asks ----------------------------------------------------------------------------------------------------------
+    def admit(self, feed: str) -> Build:
+        """Count the request and return the build. Raises a problem unless the token may read the feed now."""
+        admission, g.build = database.admit(self.engine, bearer_token())
+        if not admission:
+            raise unauthorized(f"The token is unknown or revoked; {TOKEN_HELP}.", "invalid_token")
+        g.admission = admission
+        if not admission.is_admitted:
+            seconds = admission.reset_seconds
+            detail = f"The {admission.request_limit} requests of this window are used up: wait {seconds} seconds."
+            raise Problem(429, detail, headers={"Retry-After": str(seconds)})
+        if feed not in (declared.CORE, *admission.token_feeds):
+            has = ", ".join(admission.token_feeds) or "no feed"
+            detail = f"The token may read {has}, and this path needs {feed}: ask for a token with that feed."
+            raise Problem(403, detail)
+        return g.build
 
+    def add_headers(self, response: Response) -> Response:
+        """Add the build, and what is left of the token's requests.
 
-def admit(engine: Engine, endpoint: Endpoint) -> Build:
-    """Count the request and return the build. Raises a problem unless the token may ask for the endpoint now."""
-    admission, g.build = database.admit(engine, bearer_token())
-    if not admission:
-        raise unauthorized(f"The token is not valid: it is unknown or revoked. {TOKEN_HELP}.", "invalid_token")
-    g.admission = admission
-    if not admission.is_admitted:
-        seconds = admission.reset_seconds
-        detail = f"The {admission.request_limit} requests of this window are used up. Wait {seconds} seconds."
-        raise Problem(429, detail, headers={"Retry-After": str(seconds)})
-    if endpoint.feed not in admission.token_feeds:
-        has = ", ".join(admission.token_feeds)
-        detail = f"The token may read {has}, and this path needs {endpoint.feed}. Ask for a token with that feed."
-        raise Problem(403, detail)
-    return g.build
+        An answer that needed nothing from the database, such as 404, has the build that was last seen.
+        """
+        self.last_build = g.get("build") or self.last_build
+        if self.last_build.build_id:
+            response.headers["Granary-Build"] = re.sub("[^ -~]", "?", self.last_build.build_id)
+        if admission := g.get("admission"):
+            response.headers["RateLimit-Limit"] = str(admission.request_limit)
+            response.headers["RateLimit-Remaining"] = str(admission.remaining)
+            response.headers["RateLimit-Reset"] = str(admission.reset_seconds)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
 
 def bearer_token() -> str:
@@ -121,46 +190,33 @@ def unauthorized(detail: str, error: str = "") -> Problem:
     return Problem(401, detail, headers={"WWW-Authenticate": challenge})
 
 
-# -- What for ----------------------------------------------------------------------------------------------------------
-
-
 def chosen_format() -> str:
     """Return the format that the parameter, or else the header Accept, asks for."""
     if form := request.args.get("format"):
         return form
-    if not request.headers.get("Accept"):
-        return "json"
-    best = request.accept_mimetypes.best_match(pages.FORMATS.values())
+    default = None if request.headers.get("Accept") else FORMATS["json"]
+    best = request.accept_mimetypes.best_match(FORMATS.values(), default)
     if not best:
-        offered = ", ".join(pages.FORMATS.values())
-        raise Problem(406, f"Accept one of {offered}, or choose with ?format={'|'.join(pages.FORMATS)}.")
-    return next(form for form, kind in pages.FORMATS.items() if kind == best)
+        offered = ", ".join(FORMATS.values())
+        raise Problem(406, f"Accept one of {offered}, or choose with ?format={'|'.join(FORMATS)}.")
+    return next(form for form, kind in FORMATS.items() if kind == best)
 
 
-# -- What every answer has ---------------------------------------------------------------------------------------------
+def moment(build: Build) -> str | None:
+    """Return when a build ended."""
+    return build.finished_at.isoformat() if build.finished_at else None
 
 
-def cacheable(response: Response, tag: str) -> Response:
-    """Let clients keep a response, and ask each time whether it still holds."""
-    response.set_etag(tag)
+def as_json(body: dict[str, Any]) -> Response:
+    """Return a response that says how things are now, and so must not be kept."""
+    text = json.dumps(body, ensure_ascii=False) + "\n"
+    return Response(text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def cacheable(response: Response, tag: str | None) -> Response:
+    """Let clients keep a response, and ask each time whether it still holds. Before any build, it has no tag."""
+    if tag:
+        response.set_etag(tag)
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Vary"] = "Accept, Authorization"
-    return response
-
-
-def add_headers(response: Response) -> Response:
-    """Add the build, and what is left of the token's requests.
-
-    An answer that asked nothing of the database, such as 404, has the build that was last seen.
-    """
-    build: Build = g.get("build") or current_app.extensions["build"]
-    current_app.extensions["build"] = build
-    if build.build_id:
-        response.headers["Granary-Build"] = re.sub("[^ -~]", "?", build.build_id)
-    admission: Admission | None = g.get("admission")
-    if admission:
-        response.headers["RateLimit-Limit"] = str(admission.request_limit)
-        response.headers["RateLimit-Remaining"] = str(admission.remaining)
-        response.headers["RateLimit-Reset"] = str(admission.reset_seconds)
-    response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -1,4 +1,4 @@
-"""The database as the API sees it: as a role that may read marts and ask whom it answers, and nothing else."""
+"""The database as the API sees it: as a role that may read marts and look up tokens, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy
-from psycopg2 import sql
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
 from granary.project import GranaryError
-from granary.reports import export as report
-from granary.server.connection import connect, environment
-from granary.server.roles import API_ROLE
+from granary.server.connection import environment
 
-from .endpoints import Endpoint
-
+ROLE = "granary_api"
 STATEMENT_TIMEOUT = "10s"
+UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
 
 ADMIT = text("select * from api.admit(:given)")
-# The marts change with every build, whatever becomes of it; what is said to be served is the latest that passed.
+# Every build changes marts, also one that fails; the build that answers name is the latest that passed.
 BUILD = text("""
     with
 
@@ -48,36 +44,29 @@ FRESHNESS = text("""
     group by feed
     order by feed
 """)
-DESCRIPTIONS = """
-    select attname, col_description(attrelid, attnum)
-    from pg_attribute
-    where attrelid = %s::regclass and attnum > 0 and not attisdropped
-"""
+# `place` is the column's place in the primary key, or else in the unique index with the fewest columns.
+COLUMNS = text("""
+    select
+        pg_class.relname as mart,
+        pg_attribute.attname as name,
+        format_type(pg_attribute.atttypid, pg_attribute.atttypmod) as type,
+        coalesce(col_description(pg_class.oid, pg_attribute.attnum), '') as description,
+        array_position(key.columns, pg_attribute.attnum) as place
+    from pg_class
+    inner join pg_attribute on pg_class.oid = pg_attribute.attrelid
+    left join lateral (
+        select cast(indkey as smallint[]) as columns
+        from pg_index
+        where indrelid = pg_class.oid and indisunique and indpred is null and indexprs is null
+        order by not indisprimary, indnkeyatts, indkey::smallint[]
+        limit 1
+    ) as key on true
+    where pg_class.relnamespace = to_regnamespace('marts') and pg_class.relkind in ('r', 'p', 'v', 'm')
+        and pg_attribute.attnum > 0 and not pg_attribute.attisdropped
+""")
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of an endpoint, with its type as PostgreSQL spells it and its description from dbt."""
-
-    name: str
-    type: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Admission:
-    """A valid token, and what is left of its requests."""
-
-    token_name: str
-    token_feeds: list[str]
-    request_limit: int
-    remaining: int
-    reset_seconds: int
-    is_admitted: bool
-
-
-@dataclass(frozen=True)
-class Build:
+class Build(NamedTuple):
     """The latest build that passed, and `state`, which changes with every build. All of it is None before the first."""
 
     state: str | None = None
@@ -94,7 +83,7 @@ def create_engine(pool_size: int) -> Engine:
         "host": values["PGHOST"],
         "port": values["PGPORT"],
         "dbname": values["PGDATABASE"],
-        "user": API_ROLE,
+        "user": ROLE,
         "application_name": "granary api",
         "connect_timeout": 5,
         "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT}",
@@ -112,36 +101,16 @@ def create_engine(pool_size: int) -> Engine:
 
 
 def check_connection(engine: Engine) -> None:
-    """Raise GranaryError where the API's role can't connect."""
+    """Raise GranaryError if the API's role can't connect."""
     try:
         engine.connect().close()
     except sqlalchemy.exc.OperationalError as error:
         raise GranaryError(
-            f"the API can't connect as {API_ROLE}: set GRANARY_API_PASSWORD, then run bin/warehouse roles.\n"
+            f"the API can't connect as {ROLE}: set GRANARY_API_PASSWORD, then run bin/warehouse roles.\n"
             f"({str(error.orig).strip()})"
         ) from None
     finally:
         engine.dispose()  # processes that are forked later must not share a connection
-
-
-def columns_of(endpoints: list[Endpoint]) -> dict[str, dict[str, Column]]:
-    """Return the columns of each endpoint, by its name, as the marts have them."""
-    found = {}
-    with contextlib.closing(connect()) as connection:
-        built = report.marts_in(connection)
-        for endpoint in endpoints:
-            report.check_mart(endpoint.mart, built)
-            mart = sql.Identifier("marts", endpoint.mart).as_string(connection)
-            with connection.cursor() as cursor:
-                cursor.execute(DESCRIPTIONS, [mart])
-                descriptions = {name: " ".join((words or "").split()) for name, words in cursor}
-            types = {column.name: column.type for column in report.describe(connection, endpoint.mart).columns}
-            found[endpoint.name] = {
-                name: Column(name, types[name], descriptions[name]) for name in endpoint.columns if name in types
-            }
-            if missing := [name for name in endpoint.columns if name not in types]:
-                raise GranaryError(f"{endpoint.mart} has no column {', '.join(missing)}: bin/dbt build --full-refresh")
-    return found
 
 
 @contextlib.contextmanager
@@ -151,28 +120,52 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def admit(engine: Engine, token: str) -> tuple[Admission | None, Build]:
-    """Count a request of a token; return what it may do, or None where it isn't valid, and the build."""
+@contextlib.contextmanager
+def committing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection that commits after each statement, so that one that fails costs no other."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
+def admit(engine: Engine, token: str) -> tuple[Row | None, Build]:
+    """Count a request of a token; return what api.admit says, or None if the token isn't valid, and the build."""
     given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-    with engine.begin() as connection:
-        row = connection.execute(ADMIT, {"given": given}).one_or_none()
-        return (Admission(**row._mapping) if row else None), latest_build(connection)
+    with committing(engine) as connection:
+        return connection.execute(ADMIT, {"given": given}).one_or_none(), latest_build(connection)
 
 
 def latest_build(connection: Connection) -> Build:
     """Return the build that the marts stand for."""
-    row = connection.execute(BUILD).one_or_none()
-    return Build(**row._mapping) if row else Build()
+    return Build(*next(iter(rows_if_built(connection, BUILD)), ()))
 
 
 def served_build(engine: Engine) -> Build:
-    """Return the build that the marts stand for, or none where the database can't be reached."""
-    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), reading(engine) as connection:
+    """Return the build that the marts stand for, or none if the database can't be reached."""
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), committing(engine) as connection:
         return latest_build(connection)
     return Build()
 
 
 def freshness(connection: Connection) -> list[dict[str, str]]:
     """Return when each feed was last loaded."""
-    rows = connection.execute(FRESHNESS)
+    rows = rows_if_built(connection, FRESHNESS)
     return [{"feed": row.feed, "last_loaded_at": row.last_loaded_at.isoformat()} for row in rows]
+
+
+def rows_if_built(connection: Connection, statement: Any) -> list[Row]:
+    """Return the rows of a query, or none while a table that it needs isn't built."""
+    try:
+        return list(connection.execute(statement))
+    except sqlalchemy.exc.ProgrammingError as error:
+        if error.orig.pgcode != UNDEFINED_TABLE:
+            raise
+        return []
+
+
+def columns(engine: Engine) -> dict[str, dict[str, Row]]:
+    """Return the columns of all tables in the schema marts, by table and name, each with type, description, place."""
+    found: dict[str, dict[str, Row]] = {}
+    with reading(engine) as connection:
+        for row in connection.execute(COLUMNS):
+            found.setdefault(row.mart, {})[row.name] = row
+    return found

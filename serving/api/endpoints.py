@@ -1,8 +1,53 @@
-"""What the API serves. An endpoint is an entry in this table; everything else treats all of them alike."""
+"""What the API serves: each mart whose YAML has `config.meta.api`, either `true` or a mapping such as
+
+    api: {path: visits, summary: "Visits, by day", filters: [visit_date], sort: -visit_date}
+
+docs/api.md explains the keys. Nothing here needs the database; `as_built` compares a declaration with what is built.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from granary import declared, project
+
+from .problems import unavailable
+
+OPTIONS = ["path", "summary", "columns", "filters", "sortable", "sort"]
+OWN_PARAMETERS = ["limit", "sort", "cursor", "format"]
+UNITS = {"_usd": "USD", "_pct": "percent", "_days": "days"}  # by the end of a name; a column's meta `unit` wins
+KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
+    "integer": ["smallint", "integer", "int", "bigint"],
+    "number": ["numeric", "decimal", "real", "double precision", "float"],
+    "text": ["text", "string", "character varying", "varchar", "character"],
+    "boolean": ["boolean", "bool"],
+    "date": ["date"],
+    "time": ["timestamp without time zone", "timestamp with time zone", "timestamp", "timestamptz"],
+}
+
+
+class Invalid(ValueError):
+    """A declaration that can't be used; the message says why and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an endpoint. Type and description are the database's once the mart is built."""
+
+    name: str
+    type: str
+    unit: str | None
+    description: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return how the column is filtered and described: by its kind, or "other"."""
+        name = re.sub(r" *\(.*\)", "", self.type.lower())
+        return next((kind for kind, types in KINDS.items() if name in types), "other")
 
 
 @dataclass(frozen=True)
@@ -16,17 +61,23 @@ class Filter:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A mart, and what may be asked of it."""
+    """A mart, and what a request may ask of it. The key is the mart's grain: it breaks ties, and is never null."""
 
-    name: str
-    feed: str  # the scope that a token needs
+    path: str
     mart: str
+    feed: str  # the scope that a token needs
     summary: str
-    columns: list[str]
+    columns: dict[str, Column]
     filters: list[Filter]
-    sort: str  # the order where none is asked for; `-` in front means descending
     sortable: list[str]
-    key: list[str]  # the mart's grain: never null, and what breaks ties
+    sort: str  # the order where none is asked for; `-` in front means descending; empty: by the key
+    key: tuple[str, ...]
+    file: str  # the YAML that declares it
+
+    @property
+    def default_sort(self) -> str:
+        """Return the order where none is asked for."""
+        return self.sort or next(name for name in [*self.key, *self.sortable] if name in self.sortable)
 
     @property
     def sorts(self) -> list[str]:
@@ -34,138 +85,115 @@ class Endpoint:
         return [sign + column for column in self.sortable for sign in ("", "-")]
 
 
-def names(text: str) -> list[str]:
-    """Return the names of a list that is written with spaces."""
-    return text.split()
+def read_endpoints() -> tuple[dict[str, Endpoint], dict[str, str]]:
+    """Return the endpoints by path, and by path what is wrong with the declarations that can't be used."""
+    found: dict[str, Endpoint] = {}
+    broken, doubled = {}, {}
+    for mart in declared.marts().values():
+        if mart.meta.get("api", False) is False:
+            continue
+        file = str(mart.path.relative_to(project.ROOT))
+        try:
+            endpoint = read_endpoint(mart, file)
+        except Invalid as error:
+            broken[mart.name] = f"{file}: meta.api: {error}"
+            continue
+        first = found.setdefault(endpoint.path, endpoint)
+        if first is not endpoint:
+            doubled[endpoint.path] = f"{file}: meta.api: {first.file} has the path {endpoint.path}, too: rename one"
+    return {path: endpoint for path, endpoint in found.items() if path not in doubled}, broken | doubled
 
 
-def days(column: str) -> list[Filter]:
-    """Return the two filters by date, both inclusive."""
-    return [Filter("from", column, ">="), Filter("to", column, "<=")]
+def read_endpoint(mart: declared.Mart, file: str) -> Endpoint:
+    """Return the endpoint that a mart declares."""
+    given = {} if mart.meta["api"] is True else mart.meta["api"]
+    if not isinstance(given, Mapping):
+        raise Invalid(f"expected true or a mapping of {', '.join(OPTIONS)}; found {given!r}")
+    choose("key", given, OPTIONS)
+    path = given.get("path", mart.name)
+    if not isinstance(path, str) or not re.fullmatch("[a-z][a-z0-9_]*", path) or path == "health":
+        raise Invalid(f"invalid path {path!r}: use lowercase letters, digits and _, and not health")
+    public = {column.name: read_column(column) for column in mart.public_columns}
+    if not public:
+        raise Invalid("the model declares no columns: list them under `columns`")
+    columns = {name: public[name] for name in choose("column", given.get("columns") or [*public], public)}
+    if left_out := [name for name in mart.grain if name not in columns]:
+        raise Invalid(f"the columns must include the primary key: add {', '.join(left_out)}")
+    sortable = choose("column in sortable", given.get("sortable") or [*columns], columns)
+    sort = str(given.get("sort") or "")
+    choose("column in sort", [sort.removeprefix("-")] if sort else [], sortable)
+    sentence = mart.description.partition(". ")[0].removesuffix(".")
+    return Endpoint(
+        path=path,
+        mart=mart.name,
+        feed=mart.feed,
+        summary=str(given.get("summary") or (sentence if sentence and "{{" not in sentence else mart.name)),
+        columns=columns,
+        filters=read_filters(given.get("filters") or [], columns),
+        sortable=sortable,
+        sort=sort,
+        key=mart.grain,
+        file=file,
+    )
 
 
-ENDPOINTS = [
-    Endpoint(
-        name="daily_sales",
-        feed="shop",
-        mart="fct_daily_sales",
-        summary="Sales of the shop, by day",
-        columns=names("""
-            sales_date order_count customer_count units gross_sales_usd discount_usd returns_usd net_sales_usd
-            average_order_usd net_sales_7d_avg_usd
-        """),
-        filters=days("sales_date"),
-        sort="-sales_date",
-        sortable=names("""
-            sales_date order_count units gross_sales_usd net_sales_usd average_order_usd net_sales_7d_avg_usd
-        """),
-        key=["sales_date"],
-    ),
-    Endpoint(
-        name="top_customers",
-        feed="shop",
-        mart="customer_lifetime_value",
-        summary="Customers of the shop, by what they are worth",
-        columns=names("""
-            customer_id customer_name country_code rfm_segment order_count units net_revenue_usd margin_usd
-            average_order_usd days_between_orders tenure_days recency_days historical_value_usd
-            predicted_12_month_value_usd is_delivered first_order_date last_order_date as_of_date
-        """),
-        filters=[
-            Filter("customer_id", "customer_id"),
-            Filter("segment", "rfm_segment"),
-            Filter("country", "country_code"),
-        ],
-        sort="-net_revenue_usd",
-        sortable=names("""
-            customer_id rfm_segment order_count net_revenue_usd margin_usd average_order_usd recency_days
-            historical_value_usd predicted_12_month_value_usd last_order_date
-        """),
-        key=["customer_id"],
-    ),
-    Endpoint(
-        name="product_metrics",
-        feed="shop",
-        mart="product_performance",
-        summary="Products of the shop: revenue, margin, returns, trend",
-        columns=names("""
-            product_id product_name category unit_price_usd unit_cost_usd units returned_units net_revenue_usd
-            margin_usd margin_pct return_rate share_of_revenue_pct revenue_rank category_revenue_rank
-            net_revenue_last_28d_usd net_revenue_previous_28d_usd revenue_trend_28d_pct is_delivered first_sale_date
-            last_sale_date
-        """),
-        filters=[Filter("product_id", "product_id"), Filter("category", "category")],
-        sort="revenue_rank",
-        sortable=names("""
-            product_id category units net_revenue_usd margin_usd margin_pct return_rate revenue_rank
-            revenue_trend_28d_pct last_sale_date
-        """),
-        key=["product_id"],
-    ),
-    Endpoint(
-        name="weekly_sales",
-        feed="tickets",
-        mart="fct_weekly_sales",
-        summary="Ticket sales, by week and event",
-        columns=names("sales_week event_id order_count buyer_count gross_sales_usd collected_usd average_order_usd"),
-        filters=[*days("sales_week"), Filter("event_id", "event_id")],
-        sort="-sales_week",
-        sortable=names("sales_week event_id order_count buyer_count gross_sales_usd collected_usd average_order_usd"),
-        key=["sales_week", "event_id"],
-    ),
-    Endpoint(
-        name="asset_prices",
-        feed="market",
-        mart="fct_asset_prices_daily",
-        summary="Closes of assets, by day",
-        columns=names("""
-            asset_id price_date close_price_usd market_cap_usd total_volume_usd daily_return_pct sma_7d_close
-            volatility_30d_pct
-        """),
-        filters=[*days("price_date"), Filter("asset_id", "asset_id")],
-        sort="-price_date",
-        sortable=names("""
-            asset_id price_date close_price_usd market_cap_usd total_volume_usd daily_return_pct volatility_30d_pct
-        """),
-        key=["asset_id", "price_date"],
-    ),
-    Endpoint(
-        name="asset_leaderboard",
-        feed="market",
-        mart="asset_leaderboard",
-        summary="The largest assets of the latest snapshot",
-        columns=names("""
-            asset_id symbol asset_name price_trend liquidity leaderboard_rank market_cap_rank price_usd market_cap_usd
-            total_volume_usd market_dominance_pct change_24h_pct price_range_24h_pct distance_from_ath_pct
-            volume_to_market_cap snapshot_at
-        """),
-        filters=[
-            Filter("asset_id", "asset_id"),
-            Filter("price_trend", "price_trend"),
-            Filter("liquidity", "liquidity"),
-        ],
-        sort="leaderboard_rank",
-        sortable=names("""
-            asset_id symbol leaderboard_rank market_cap_rank price_usd market_cap_usd total_volume_usd change_24h_pct
-            volume_to_market_cap
-        """),
-        key=["asset_id"],
-    ),
-    Endpoint(
-        name="course_engagement",
-        feed="courses",
-        mart="course_engagement",
-        summary="Courses: learners, and what they completed",
-        columns=names("""
-            course_id course_title category_name learners active_learners engagement_rate total_quizzes_completed
-            total_videos_completed total_events session_count first_activity last_activity
-        """),
-        filters=[Filter("course_id", "course_id"), Filter("category", "category_name")],
-        sort="-active_learners",
-        sortable=names("""
-            course_id course_title learners active_learners engagement_rate total_events session_count last_activity
-        """),
-        key=["course_id"],
-    ),
-]
-FEEDS = sorted({endpoint.feed for endpoint in ENDPOINTS})
+def choose(what: str, names: Any, allowed: Iterable[str]) -> list[str]:
+    """Return the names. Raises Invalid, naming what is allowed, if one isn't."""
+    allowed = [*allowed]
+    if not isinstance(names, list | Mapping):
+        raise Invalid(f"expected a list for each {what}; found {names!r}")
+    if unknown := [name for name in names if name not in allowed]:
+        raise Invalid(f"unknown {what} {unknown[0]!r}: choose from {', '.join(allowed)}")
+    return list(names)
+
+
+def read_column(column: declared.Column) -> Column:
+    """Return a column as its YAML declares it."""
+    unit = next((unit for end, unit in UNITS.items() if column.name.endswith(end)), None)
+    return Column(column.name, column.data_type, column.meta.get("unit", unit))
+
+
+def read_filters(given: Any, columns: dict[str, Column]) -> list[Filter]:
+    """Return the filters of a list whose items are columns or {parameter: column}. A date has two: from and to."""
+    found = []
+    for item in given if isinstance(given, list) else [given]:
+        pairs = [*item.items()] if isinstance(item, Mapping) else [(None, item)]
+        for parameter, column in pairs:
+            choose("column in filters", [column], columns)
+            if (kind := columns[column].kind) in ("time", "other"):
+                raise Invalid(f"{column} can't be a filter: its data_type must be a date, text, number or boolean")
+            if kind == "date":
+                start = f"{parameter}_" if parameter else ""
+                found += [Filter(f"{start}from", column, ">="), Filter(f"{start}to", column, "<=")]
+            else:
+                found.append(Filter(str(parameter or column), column))
+    names = [*OWN_PARAMETERS, *(each.parameter for each in found)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Invalid(f"two parameters are called {twice[0]}: rename one in filters, as in `{{name: column}}`")
+    return found
+
+
+def as_built(endpoint: Endpoint, built: Mapping[str, Any]) -> Endpoint:
+    """Return the endpoint with types, descriptions and key as the mart's table has them (database.columns).
+
+    Raises a problem that says what is missing.
+    """
+    build = f"bin/dbt build --select +{endpoint.mart}"
+    if not built:
+        raise unavailable(f"marts.{endpoint.mart} isn't built yet: run {build}.", seconds=60)
+    if missing := [name for name in endpoint.columns if name not in built]:
+        words = f"marts.{endpoint.mart} has no column {', '.join(missing)}, which {endpoint.file} declares"
+        raise unavailable(f"{words}: run {build} --full-refresh.", seconds=60)
+    key = endpoint.key or tuple(sorted((n for n in built if built[n].place is not None), key=lambda n: built[n].place))
+    if not key or not endpoint.columns.keys() >= set(key):
+        words = f"marts.{endpoint.mart} has no key, which its pages need: declare a primary key in {endpoint.file}"
+        raise unavailable(f"{words} (constraints), and run {build} --full-refresh.", seconds=60)
+    columns = {
+        name: dataclasses.replace(column, type=built[name].type, description=" ".join(built[name].description.split()))
+        for name, column in endpoint.columns.items()
+    }
+    for name in {each.column for each in endpoint.filters}:
+        if columns[name].kind != endpoint.columns[name].kind:
+            words = f"{name} in marts.{endpoint.mart} is {columns[name].type}, but {endpoint.columns[name].type} in"
+            raise unavailable(f"{words} {endpoint.file}: correct it, or run {build} --full-refresh.", seconds=60)
+    return dataclasses.replace(endpoint, columns=columns, key=key)

@@ -10,21 +10,27 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import sqlalchemy
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Subquery
 
 from granary.reports import export as report
 
-from .database import Column
+from .endpoints import Column
 
+FORMATS = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 WITH_OFFSET = "timestamp with time zone"
 
 
-def expressions(form: str, columns: dict[str, Column]) -> list[ColumnElement]:
-    """Return what to select of the subquery `page`: in JSON the row as a whole, in CSV text, in Parquet values."""
+def expressions(form: str, page: Subquery, columns: dict[str, Column]) -> list[ColumnElement]:
+    """Return what to select of a page: for JSON the row as a whole, for CSV text, for Parquet values."""
     if form == "json":
-        return [sqlalchemy.cast(sqlalchemy.func.row_to_json(sqlalchemy.literal_column("page")), sqlalchemy.Text())]
-    selected = [sqlalchemy.literal_column(f"page.{name}") for name in columns]  # declared names, none of a request's
-    return [sqlalchemy.cast(each, sqlalchemy.Text()) for each in selected] if form == "csv" else selected
+        row = sqlalchemy.func.row_to_json(sqlalchemy.literal_column(f"{page.name}.*"))
+        return [sqlalchemy.cast(row, sqlalchemy.Text())]
+    return [
+        sqlalchemy.cast(page.c[name], sqlalchemy.Text())
+        if form == "csv" or pyarrow.types.is_string(arrow_type(column))
+        else page.c[name]
+        for name, column in columns.items()
+    ]
 
 
 def write(
@@ -44,7 +50,7 @@ def write_json(rows: list[str], meta: dict[str, Any], following: str | None) -> 
 
 def write_csv(rows: list[tuple], names: list[str]) -> bytes:
     """Return CSV as bin/report writes it: with a header; null is empty, and empty text is ""."""
-    lines = [",".join(names), *[",".join(map(quoted, row)) for row in rows]]
+    lines = [",".join(map(quoted, row)) for row in [names, *rows]]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -57,9 +63,8 @@ def quoted(text: str | None) -> str:
 
 def write_parquet(rows: list[tuple], columns: dict[str, Column]) -> bytes:
     """Return a Parquet file, with the types that bin/report gives the mart; times are in UTC."""
-    fields = [(each.name, arrow_type(each)) for each in columns.values()]
-    schema = pyarrow.schema(fields)
-    values = zip(*rows, strict=True) if rows else ([] for _ in fields)
+    schema = pyarrow.schema([(name, arrow_type(column)) for name, column in columns.items()])
+    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
     arrays = [pyarrow.array(list(given), kind) for given, kind in zip(values, schema.types, strict=True)]
     file = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(arrays, schema=schema), file)

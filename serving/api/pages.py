@@ -9,34 +9,32 @@ import difflib
 import json
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Connection, Select, Subquery
+from sqlalchemy import ColumnElement, Connection, FromClause, Subquery
+from sqlalchemy.types import UserDefinedType
 from werkzeug.datastructures import MultiDict
 
-from .database import Column
-from .endpoints import Endpoint, Filter
+from . import formats
+from .endpoints import OWN_PARAMETERS, Column, Endpoint
+from .formats import FORMATS
 from .problems import Problem
 
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 MOST_VALUES = 100  # of one filter
-FORMATS = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-OWN_PARAMETERS = ["limit", "sort", "cursor", "format"]
-
-TYPES = {
-    "bigint": sqlalchemy.BigInteger(),
-    "boolean": sqlalchemy.Boolean(),
-    "date": sqlalchemy.Date(),
-    "integer": sqlalchemy.Integer(),
-    "text": sqlalchemy.Text(),
-    "timestamp without time zone": sqlalchemy.DateTime(),
+VALUES = {  # what a filter takes, by the kind of its column: a pattern, its description, and the value of a text
+    "text": (r"[^\x00]+", "a text of at least one character, without NUL", str),
+    "integer": (r"-?[0-9]{1,30}", "a whole number", Decimal),
+    "number": (r"-?[0-9]{1,30}(\.[0-9]{1,30})?", "a number like 12.50", Decimal),
+    "boolean": (r"true|false", "true or false", lambda text: text == "true"),
 }
 
 
-class Broken(ValueError):
+class Invalid(ValueError):
     """A value of a parameter that can't be used; the message says what it should be."""
 
 
@@ -56,17 +54,17 @@ class Query:
         return self.sort.removeprefix("-")
 
     def identity(self) -> str:
-        """Return a text that is the same for two queries just where they ask for the same."""
+        """Return a text that is the same for two queries only if they ask for the same."""
         values = {name: sorted(map(str, given)) for name, given in self.filters.items()}
-        columns = self.endpoint.columns
-        return json.dumps([self.endpoint.name, columns, values, self.sort, self.limit, self.cursor], sort_keys=True)
+        columns = [*self.endpoint.columns]
+        return json.dumps([self.endpoint.path, columns, values, self.sort, self.limit, self.cursor], sort_keys=True)
 
 
 # -- Parameters --------------------------------------------------------------------------------------------------------
 
 
-def read_query(endpoint: Endpoint, columns: dict[str, Column], arguments: MultiDict[str, str]) -> Query:
-    """Return what the parameters ask for. Raises a problem that names each parameter with which something is wrong."""
+def read_query(endpoint: Endpoint, arguments: MultiDict[str, str]) -> Query:
+    """Return what the parameters ask for. Raises a problem that names each parameter that can't be used."""
     filters = {each.parameter: each for each in endpoint.filters}
     refuse_unknown(arguments, [*filters, *OWN_PARAMETERS])
     problems, values = {}, {}
@@ -74,15 +72,15 @@ def read_query(endpoint: Endpoint, columns: dict[str, Column], arguments: MultiD
         given = arguments.getlist(name)
         try:
             if name in filters:
-                values[name] = read_filter(filters[name], columns, given)
+                values[name] = read_filter(endpoint.columns[filters[name].column], given)
             else:
-                (values[name],) = [OWN_READERS[name](endpoint, text) for text in only(given)]
-        except Broken as error:
+                values[name] = OWN_READERS[name](endpoint, only(given))
+        except Invalid as error:
             problems[name] = str(error)
-    sort = values.get("sort", endpoint.sort)
+    sort = values.get("sort", endpoint.default_sort)
     cursor = values.pop("cursor", None)
     if cursor and cursor[0] != sort and "sort" not in problems:
-        problems["cursor"] = "it is of another order: use it with the sort that it came with"
+        problems["cursor"] = "it belongs to another order: send it with the sort that it came with"
     if problems:
         words = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise Problem(400, f"Correct these parameters: {words}.", parameters=problems)
@@ -91,34 +89,34 @@ def read_query(endpoint: Endpoint, columns: dict[str, Column], arguments: MultiD
 
 
 def refuse_unknown(arguments: MultiDict[str, str], known: list[str]) -> None:
-    """Raise a problem that names the parameters that aren't known."""
+    """Raise a problem that names the unknown parameters, if there are any."""
     unknown = sorted(set(arguments) - set(known))
     if unknown:
         problems = {}
         for name in unknown:
             close = difflib.get_close_matches(name, known, n=1)
             problems[name] = f"unknown; did you mean {close[0]}?" if close else "unknown"
-        has = f"This path has {', '.join(known)}" if known else "This path has no parameters"
-        raise Problem(400, f"Leave out what is unknown: {', '.join(unknown)}. {has}.", parameters=problems)
+        has = f"This path takes {', '.join(known)}" if known else "This path takes no parameters"
+        raise Problem(400, f"Remove the unknown parameters: {', '.join(unknown)}. {has}.", parameters=problems)
 
 
-def only(given: list[str]) -> list[str]:
-    """Return the one value of a parameter that can't be given twice."""
+def only(given: list[str]) -> str:
+    """Return the value of a parameter that can't be given twice."""
     if len(given) > 1:
-        raise Broken("give it once")
-    return given
+        raise Invalid("give it once")
+    return given[0]
 
 
-def read_filter(wanted: Filter, columns: dict[str, Column], given: list[str]) -> list[Any]:
+def read_filter(column: Column, given: list[str]) -> list[Any]:
     """Return the values of a filter."""
-    if columns[wanted.column].type == "date":
-        return [read_date(text) for text in only(given)]
+    if column.kind == "date":
+        return [read_date(only(given))]
     if len(given) > MOST_VALUES:
-        raise Broken(f"give at most {MOST_VALUES} values")
-    for text in given:
-        if not text or "\0" in text:
-            raise Broken("give a text of at least one character, without NUL")
-    return given
+        raise Invalid(f"give at most {MOST_VALUES} values")
+    pattern, words, value = VALUES[column.kind]
+    if not all(re.fullmatch(pattern, text) for text in given):
+        raise Invalid(f"give {words}")
+    return [value(text) for text in given]
 
 
 def read_date(text: str) -> datetime.date:
@@ -128,49 +126,49 @@ def read_date(text: str) -> datetime.date:
             return datetime.date.fromisoformat(text)
         except ValueError:
             pass
-    raise Broken("give a date like 2026-02-03")
+    raise Invalid("give a date like 2026-02-03")
 
 
 def read_limit(_: Endpoint, text: str) -> int:
     """Return how many rows a page may have."""
     if re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= LARGEST_LIMIT:
         return int(text)
-    raise Broken(f"give a whole number from 1 to {LARGEST_LIMIT}")
+    raise Invalid(f"give a whole number from 1 to {LARGEST_LIMIT}")
 
 
 def read_sort(endpoint: Endpoint, text: str) -> str:
     """Return the order."""
     if text in endpoint.sorts:
         return text
-    raise Broken(f"give one of {', '.join(endpoint.sortable)}, with - in front for descending")
+    raise Invalid(f"give one of {', '.join(endpoint.sortable)}, with - in front for descending")
 
 
 def read_format(_: Endpoint, text: str) -> str:
     """Return the name of a format."""
     if text in FORMATS:
         return text
-    raise Broken(f"give one of {', '.join(FORMATS)}")
+    raise Invalid(f"give one of {', '.join(FORMATS)}")
 
 
 # -- The cursor --------------------------------------------------------------------------------------------------------
 
 
 def write_cursor(query: Query, value: str | None, key: list[str]) -> str:
-    """Return the place after a row: opaque to clients, who are to pass it on as it is."""
-    text = json.dumps([query.endpoint.name, query.sort, value, *key], separators=(",", ":"))
+    """Return the place after a row. Clients pass it on unread."""
+    text = json.dumps([query.endpoint.path, query.sort, value, *key], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read_cursor(endpoint: Endpoint, text: str) -> tuple[str, str | None, list[str]]:
     """Return the order, the sort value and the key of a cursor."""
-    broken = Broken("it is broken, or of another path: take the address in `next` as it is")
+    broken = Invalid("it is broken, or belongs to another path: copy the address in `next` unchanged")
     try:
         decoded = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        name, sort, value, *key = json.loads(decoded)
+        path, sort, value, *key = json.loads(decoded)
     except (ValueError, TypeError, RecursionError, binascii.Error):
         raise broken from None
     texts = [*key, *([] if value is None else [value])]
-    if name != endpoint.name or sort not in endpoint.sorts or len(key) != len(endpoint.key):
+    if path != endpoint.path or sort not in endpoint.sorts or len(key) != len(endpoint.key):
         raise broken
     if not all(isinstance(each, str) and "\0" not in each and is_unicode(each) for each in texts):
         raise broken
@@ -178,7 +176,7 @@ def read_cursor(endpoint: Endpoint, text: str) -> tuple[str, str | None, list[st
 
 
 def is_unicode(text: str) -> bool:
-    """Tell whether a text has no half of a surrogate pair, which JSON can spell and the database can't hold."""
+    """Return whether a text has no half of a surrogate pair, which JSON can spell and the database can't hold."""
     return not re.search("[\ud800-\udfff]", text)
 
 
@@ -194,82 +192,81 @@ def next_address(path: str, arguments: MultiDict[str, str], cursor: str) -> str:
 # -- The select --------------------------------------------------------------------------------------------------------
 
 
-def select_page(query: Query, columns: dict[str, Column]) -> Subquery:
-    """Return the select of a page and of one row more, by which one sees whether there is another page."""
+class Spelled(UserDefinedType):
+    """A type as PostgreSQL spells it."""
+
+    cache_ok = True
+
+    def __init__(self, spelling: str) -> None:
+        self.spelling = spelling
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Return the type's name in SQL."""
+        return self.spelling
+
+
+def select_page(query: Query) -> Subquery:
+    """Return the select of a page and of one row more, which shows whether there is another page."""
     endpoint = query.endpoint
-    mart = sqlalchemy.table(
-        endpoint.mart, *[sqlalchemy.column(each.name, type_of(each)) for each in columns.values()], schema="marts"
-    )
-    selected = [in_utc(mart.c[name]).label(name) for name in endpoint.columns]
-    statement = sqlalchemy.select(*selected).order_by(*order(query, mart.c)).limit(query.limit + 1)
+    mart = sqlalchemy.table(endpoint.mart, *map(sqlalchemy.column, endpoint.columns), schema="marts")
+    selected = [in_utc(mart, column).label(name) for name, column in endpoint.columns.items()]
+    statement = sqlalchemy.select(*selected).order_by(*order(query, mart)).limit(query.limit + 1)
     for each in endpoint.filters:
         if given := query.filters.get(each.parameter):
-            statement = statement.where(condition(mart.c[each.column], each.operator, given))
+            column = mart.c[each.column]
+            statement = statement.where(column.in_(given) if each.operator == "=" else column.op(each.operator)(*given))
     if query.cursor:
-        statement = statement.where(after(query, mart.c, columns))
+        statement = statement.where(after(query, mart))
     return statement.subquery("page")
 
 
-def type_of(column: Column) -> Any:
-    """Return the type by which a value is compared with a column."""
-    return sqlalchemy.Numeric() if column.type.startswith("numeric") else TYPES[column.type]
+def in_utc(mart: FromClause, column: Column) -> ColumnElement:
+    """Return a column as answers show it: times with their offset, which is that of UTC."""
+    is_local = column.kind == "time" and "without" in column.type
+    return sqlalchemy.func.timezone("UTC", mart.c[column.name]) if is_local else mart.c[column.name]
 
 
-def in_utc(column: ColumnElement) -> ColumnElement:
-    """Return a column as it is shown: times with their offset, which is that of UTC."""
-    is_time = isinstance(column.type, sqlalchemy.DateTime)
-    return sqlalchemy.func.timezone("UTC", column) if is_time else column
+def compared(query: Query, mart: FromClause, name: str) -> ColumnElement:
+    """Return a column for comparisons: text by code points, whatever the server's language."""
+    return mart.c[name].collate("C") if query.endpoint.columns[name].kind == "text" else mart.c[name]
 
 
-def condition(column: ColumnElement, operator: str, given: list[Any]) -> ColumnElement[bool]:
-    """Return the condition of a filter."""
-    return {"=": column.in_(given), ">=": column >= given[0], "<=": column <= given[0]}[operator]
-
-
-def compared(column: ColumnElement) -> ColumnElement:
-    """Return a column as it is ordered: text by code points, whatever the server's language."""
-    return column.collate("C") if isinstance(column.type, sqlalchemy.Text) else column
-
-
-def order(query: Query, mart: Any) -> list[ColumnElement]:
+def order(query: Query, mart: FromClause) -> list[ColumnElement]:
     """Return the order of a page: nulls at the end, ties by the key."""
-    column = compared(mart[query.sort_column])
+    column = compared(query, mart, query.sort_column)
     first = column.desc() if query.sort.startswith("-") else column.asc()
-    return [first.nulls_last(), *[compared(mart[name]).asc() for name in query.endpoint.key]]
+    return [first.nulls_last(), *[compared(query, mart, name).asc() for name in query.endpoint.key]]
 
 
-def after(query: Query, mart: Any, columns: dict[str, Column]) -> ColumnElement[bool]:
+def after(query: Query, mart: FromClause) -> ColumnElement[bool]:
     """Return the condition of the rows that come after the cursor's, in the same order as `order`."""
-    value, key = query.cursor
-    column = mart[query.sort_column]
+    (value, key), names = query.cursor, query.endpoint.key
+    column = mart.c[query.sort_column]
 
     def typed(name: str, text: str) -> ColumnElement:
-        return sqlalchemy.cast(sqlalchemy.literal(text, sqlalchemy.Text()), type_of(columns[name]))
+        return sqlalchemy.cast(sqlalchemy.literal(text, sqlalchemy.Text()), Spelled(query.endpoint.columns[name].type))
 
-    names = query.endpoint.key
-    later_key = sqlalchemy.tuple_(*[compared(mart[name]) for name in names]) > sqlalchemy.tuple_(
+    later_key = sqlalchemy.tuple_(*[compared(query, mart, name) for name in names]) > sqlalchemy.tuple_(
         *[typed(name, text) for name, text in zip(names, key, strict=True)]
     )
     if value is None:
         return sqlalchemy.and_(column.is_(None), later_key)
-    last = typed(query.sort_column, value)
-    beyond = compared(column) < last if query.sort.startswith("-") else compared(column) > last
+    last, ordered = typed(query.sort_column, value), compared(query, mart, query.sort_column)
+    beyond = ordered < last if query.sort.startswith("-") else ordered > last
     return sqlalchemy.or_(beyond, sqlalchemy.and_(column == last, later_key), column.is_(None))
 
 
-def read_page(
-    connection: Connection, query: Query, columns: dict[str, Column], expressions: list[ColumnElement]
-) -> tuple[list[tuple], str | None]:
-    """Return the rows of a page, as the values of `expressions`, and the cursor of the next one, if there is one."""
-    page = select_page(query, columns)
+def read_page(connection: Connection, query: Query, form: str) -> tuple[list[tuple], str | None]:
+    """Return the rows of a page, as `formats` writes them, and the cursor of the next one, if there is one."""
+    page = select_page(query)
     place = [sqlalchemy.cast(page.c[name], sqlalchemy.Text()) for name in (query.sort_column, *query.endpoint.key)]
-    statement: Select = sqlalchemy.select(*place, *expressions).select_from(page)
+    expressions = formats.expressions(form, page, query.endpoint.columns)
     try:
-        rows = connection.execute(statement).all()
+        rows = connection.execute(sqlalchemy.select(*place, *expressions).select_from(page)).all()
     except sqlalchemy.exc.DataError:  # of all that is compared, only a cursor's values have not been read yet
         if not query.cursor:
             raise
-        words = "it is broken: take the address in `next` as it is"
+        words = "it is broken: copy the address in `next` unchanged"
         raise Problem(400, f"Correct these parameters: cursor: {words}.", parameters={"cursor": words}) from None
     cursor = None
     if len(rows) > query.limit:

@@ -10,7 +10,7 @@ import sqlalchemy.exc
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-RETRY_SECONDS = 2  # how long a restart of the server takes, as a rule
+RETRY_SECONDS = 2  # a restart of the server rarely takes longer
 OUT_OF_REACH = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
 
 
@@ -29,10 +29,9 @@ class Problem(Exception):
         return Response(body, self.status, self.headers, content_type="application/problem+json")
 
 
-def unavailable(reason: str) -> Problem:
-    """Return the problem of a database that can't answer now."""
-    detail = f"{reason} Try again in {RETRY_SECONDS} seconds."
-    return Problem(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+def unavailable(detail: str, seconds: int) -> Problem:
+    """Return the problem of what can't be answered now, and may be in some seconds."""
+    return Problem(503, detail, headers={"Retry-After": str(seconds)})
 
 
 def register(app: Flask) -> None:
@@ -48,30 +47,25 @@ def register(app: Flask) -> None:
         if status < 400:  # a redirect
             return error.get_response()
         if status == 404:
-            return Problem(404, "There is nothing at this path. /openapi/openapi.json lists the paths.").response()
+            return Problem(404, "There is nothing at this path: /api/v1/ lists the paths.").response()
         if status == 405:
             allowed = ", ".join(sorted(error.valid_methods or []))
-            detail = f"This path answers {allowed} only: the API reads, and changes nothing."
-            return Problem(405, detail, headers={"Allow": allowed}).response()
+            return Problem(405, f"This path answers {allowed} only.", headers={"Allow": allowed}).response()
         return Problem(status, error.description or HTTPStatus(status).phrase).response()
 
     @app.errorhandler(sqlalchemy.exc.SQLAlchemyError)
     def of_the_database(error: sqlalchemy.exc.SQLAlchemyError) -> Response:
         state = getattr(getattr(error, "orig", None), "pgcode", None)
         if state == "57014":
-            words = "The query took too long. Ask for less: fewer days, or a smaller limit."
-            return Problem(503, words, headers={"Retry-After": "60"}).response()
-        if state == "42P01":
-            return unavailable(
-                "The mart is not there: it is being rebuilt, or not built yet (bin/dbt build)."
-            ).response()
+            words = "The query took too long: ask for fewer days, or a smaller limit."
+            return unavailable(words, seconds=60).response()
         if isinstance(error, OUT_OF_REACH):
             app.logger.warning("the database can't be reached: %s", str(error).splitlines()[0])
-            return unavailable("The database can't be reached, or has no connection left.").response()
+            words = f"The database can't be reached, or has no connection left: try again in {RETRY_SECONDS} seconds."
+            return unavailable(words, RETRY_SECONDS).response()
         return of_this_program(error)
 
     @app.errorhandler(Exception)
     def of_this_program(error: Exception) -> Response:
-        app.logger.error("error in a request", exc_info=error)
-        words = "The API failed, which is a mistake of its own. Its log has the reason: tell who runs it."
-        return Problem(500, words).response()
+        app.logger.error("a request failed", exc_info=error)
+        return Problem(500, "The API failed; its log says why. Please tell those who run it.").response()

@@ -3,8 +3,9 @@
     bin/api
     bin/api --host 0.0.0.0 --port 8080 --workers 4
 
-It listens on this machine only unless --host says otherwise; it speaks no TLS, which a reverse proxy in front of it
-adds. Whoever asks needs a token: bin/api-token create --name NAME. Ctrl-C stops it.
+Marts are served that have `config.meta.api` in their YAML; `/` lists them. Every request for rows needs a token:
+bin/api-token create --name NAME. The server listens on this machine only, unless --host says otherwise, and without
+TLS: put a reverse proxy in front of it. Ctrl-C stops it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from api.tokens import ensure_roles
 from granary.project import GranaryError, check_address, check_packages, load_env, run_main
-from granary.server.roles import ensure_roles
 
 THREADS = 4  # of a worker; each may hold one connection to the database
 
@@ -22,7 +23,7 @@ def main() -> int:
     """Serve until told to stop."""
     options = parse_arguments()
     load_env()
-    check_packages("api", "api", "flask_openapi3", "gunicorn", "sqlalchemy", "pyarrow")
+    check_packages("api", "api", "flask", "flask_swagger_ui", "gunicorn", "sqlalchemy", "pyarrow")
     check_address(options.host, options.port)
     ensure_roles()
     serve(options)
@@ -35,15 +36,15 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("bin/api", description=__doc__, formatter_class=as_written)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
-    parser.add_argument("--workers", type=int, default=2, help=f"processes, of {THREADS} threads each (default: 2)")
+    parser.add_argument("--workers", type=int, default=2, help=f"processes of {THREADS} threads each (default: 2)")
     options = parser.parse_args()
     if options.workers < 1:
-        raise GranaryError(f"--workers {options.workers}: there must be one at least")
+        raise GranaryError(f"invalid --workers {options.workers}: choose 1 or more")
     return options
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Run gunicorn. The application is made once, before the workers are, so that a mistake is said once."""
+    """Run gunicorn. The application is created once, before the workers, so that a warning appears once."""
     from gunicorn.app.base import BaseApplication
 
     from api import app, database
@@ -57,7 +58,7 @@ def serve(options: argparse.Namespace) -> None:
         "threads": THREADS,
         "preload_app": True,
         "proc_name": "granary-api",
-        "control_socket_disable": True,  # nobody needs it, and it would be a file in the project
+        "control_socket_disable": True,  # it would be a file in the project
     }
 
     class Server(BaseApplication):

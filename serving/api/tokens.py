@@ -1,14 +1,15 @@
-"""Tokens of the API: make, list and revoke them.
+"""Tokens of the API: create, list and revoke them.
 
-usage: bin/api-token create --name NAME [--rate 60/minute] [--feeds shop,tickets]
+usage: bin/api-token create --name NAME [--rate 60/minute] [--feeds FEED,...]
        bin/api-token list
        bin/api-token revoke NAME
 
-  create   make a token and print it, this once: only its hash is stored
-  list     show whose tokens there are, what they may read, and when they were last used
+  create   create a token and print it, this once: only its hash is stored
+  list     list the tokens: what they may read, their rates, and when they were last used
   revoke   end a token; its next request is refused
 
-A rate is a number of requests per second, minute, hour or day; without --feeds, a token may read all feeds.
+A rate is a number of requests per second, minute, hour or day. Without --feeds, a token may read the feeds that there
+are now; every token may read the marts of the group core.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from granary import declared
 from granary.project import GranaryError, load_env, run_main
 from granary.reports.summary import print_table
 from granary.server.connection import connect
-from granary.server.roles import ensure_roles
+from granary.server.roles import create_roles
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 LARGEST_RATE = 1_000_000
@@ -44,9 +45,7 @@ def main() -> int:
         with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
             options.run(cursor, options)
     except psycopg2.errors.InsufficientPrivilege as error:
-        raise GranaryError(
-            f"{str(error).strip()}: tokens are made by the user who ran bin/warehouse roles; name that one in PGUSER"
-        ) from None
+        raise GranaryError(f"{str(error).strip()}: set PGUSER to the user who ran bin/warehouse roles") from None
     return 0
 
 
@@ -56,9 +55,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("-h", "--help", action="store_true")
     commands = parser.add_subparsers(dest="command")
     create = commands.add_parser("create", usage="bin/api-token create --name NAME [--rate RATE] [--feeds FEEDS]")
-    create.add_argument("--name", required=True, help="whose it is: letters, digits, and - _ . within")
+    create.add_argument("--name", required=True, help="its user: letters and digits, with - _ . between them")
     create.add_argument("--rate", default="60/minute", help="requests per time (default: 60/minute)")
-    create.add_argument("--feeds", help="feeds that it may read, separated by commas (default: all)")
+    create.add_argument("--feeds", help="feeds that it may read, separated by commas (default: all there are now)")
     create.set_defaults(run=create_token)
     commands.add_parser("list", usage="bin/api-token list").set_defaults(run=list_tokens)
     revoke = commands.add_parser("revoke", usage="bin/api-token revoke NAME")
@@ -72,9 +71,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def create_token(cursor: Any, options: argparse.Namespace) -> None:
-    """Make a token and print it."""
+    """Create a token and print it."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", options.name):
-        raise GranaryError(f"--name {options.name!r} is no name; use letters, digits, and - _ . within")
+        raise GranaryError(f"invalid --name {options.name!r}: use 1 to 63 letters and digits, with - _ . between them")
     requests, seconds = read_rate(options.rate)
     token = f"granary_{secrets.token_urlsafe(32)}"
     values = [options.name, hashlib.sha256(token.encode()).digest(), read_feeds(options.feeds), requests, seconds]
@@ -83,10 +82,10 @@ def create_token(cursor: Any, options: argparse.Namespace) -> None:
         cursor.execute(insert, values)
     except psycopg2.errors.UniqueViolation:
         raise GranaryError(
-            f"there is, or was, a token called {options.name}: a name is used once; see bin/api-token list"
+            f"the name {options.name} is taken, maybe by a revoked token (bin/api-token list): choose another one"
         ) from None
     print(token)
-    print("This is the only time that it is shown. Send it as:  Authorization: Bearer <token>", file=sys.stderr)
+    print("The token is shown only this once. Send it as:  Authorization: Bearer <token>", file=sys.stderr)
 
 
 def read_rate(text: str) -> tuple[int, int]:
@@ -94,15 +93,16 @@ def read_rate(text: str) -> tuple[int, int]:
     found = re.fullmatch(rf"([0-9]{{1,7}})/({'|'.join(SECONDS)})", text)
     if found and 1 <= int(found[1]) <= LARGEST_RATE:
         return int(found[1]), SECONDS[found[2]]
-    raise GranaryError(f"--rate {text} is no rate; write it like 60/minute (second, minute, hour or day)")
+    raise GranaryError(f"invalid --rate {text}: write it like 60/minute (per second, minute, hour or day)")
 
 
 def read_feeds(text: str | None) -> list[str]:
-    """Return the feeds of a list with commas; without one, all that the dbt sources declare."""
-    known = declared.feeds()
+    """Return the feeds of a list with commas; without one, all of them. The group of a mart counts as a feed, too."""
+    known = sorted({*declared.feeds(), *(mart.feed for mart in declared.marts().values())} - {declared.CORE})
     given = sorted({name.strip() for name in text.split(",")}) if text is not None else known
     if unknown := [name for name in given if name not in known]:
-        raise GranaryError(f"--feeds: there is no feed {', '.join(map(repr, unknown))}, but {', '.join(known)}")
+        choices = f"choose from {', '.join(known)}" if known else "this project has no feeds"
+        raise GranaryError(f"invalid --feeds: unknown feed {', '.join(map(repr, unknown))}: {choices}")
     return given
 
 
@@ -128,8 +128,18 @@ def list_tokens(cursor: Any, _: argparse.Namespace) -> None:
         print("There are no tokens yet: bin/api-token create --name NAME")
 
 
+def ensure_roles() -> None:
+    """Create the roles and the schema api unless this database has them."""
+    with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+        # Ask the catalog, which everyone may read: to_regprocedure() needs rights on the schema.
+        cursor.execute("select from pg_proc where proname = 'admit' and pronamespace = to_regnamespace('api')")
+        exists = cursor.rowcount
+    if not exists:
+        create_roles()
+
+
 def minute(time: datetime.datetime | None) -> str:
-    """Return a time as people write it."""
+    """Return a time to the minute."""
     return f"{time:%Y-%m-%d %H:%M}" if time else "-"
 
 
@@ -137,7 +147,7 @@ def revoke_token(cursor: Any, options: argparse.Namespace) -> None:
     """End a token."""
     cursor.execute("update api.tokens set revoked_at = now() where name = %s and revoked_at is null", [options.name])
     if not cursor.rowcount:
-        raise GranaryError(f"there is no valid token called {options.name}; see bin/api-token list")
+        raise GranaryError(f"no valid token is called {options.name}: bin/api-token list shows all of them")
     print(f"revoked   {options.name}")
 
 
