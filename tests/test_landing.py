@@ -167,7 +167,7 @@ def test_what_the_csv_module_writes_is_read_as_it_was(rows: list[list[str]]):
     assert [record.fields for record in records] == rows
 
 
-PIECES = [b"a", b",", b'"', b"\n", b"\r", b'""', b"a,b\n", b'"a\nb",c\n', b"\xe9\0"]
+PIECES = [b"a" * 20, b"a", b",", b'"', b"\n", b"\r", b'""', b"a,b\n", b'"a\nb",c\n', b"\xe9\0"]
 
 
 @given(
@@ -185,7 +185,7 @@ def test_csv_records_are_the_whole_file_each_line_once_and_in_order(content: byt
     for record in records:
         assert (record.number, bool(record.text)) == (number, True)
         assert record.problem is None or record.text.count(b"\n") <= 1 or record.problem.reason == "ragged"
-        number += record.text.count(b"\n")
+        number += record.text.count(b"\n") or 1  # a line that is cut off has no end
 
 
 @pytest.mark.parametrize(
