@@ -1,12 +1,19 @@
 {#-
-    Stops a run in which a table can't be brought up to date by its new batches alone:
-      - the model has no unique_key, and would get each row once more;
-      - the table was built before it had a watermark, by an earlier version of the project;
+    Stops a run after which a table would be wrong:
+      - with --empty, it would pass for complete;
+      - its model is incremental and has no unique_key: it would get each row once more;
+      - it has no watermark, because an earlier version of the project built it;
       - it counts a batch that was replaced since (bin/ingest --replace). What a batch brought is spread over tables that
         only look at new ones, so they must be built from nothing once.
 -#}
 {% macro refuse_unsafe_increments() %}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {%- if flags.EMPTY -%}
+            {{ exceptions.raise_compiler_error(
+                "--empty is not supported, because it leaves views without rows. Try models in a copy beside the first:"
+                ~ " GRANARY_SCHEMA_PREFIX=try_ bin/dbt build"
+            ) }}
+        {%- endif -%}
         {%- set incremental_models = {} -%}
         {%- for model in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
                 if model.config.materialized == 'incremental' -%}
@@ -17,15 +24,15 @@
                 ) }}
             {%- endif -%}
             {%- set relation = adapter.get_relation(model.database, model.schema, model.alias) -%}
-            {%- if relation is not none and relation.is_table and not flags.FULL_REFRESH -%}
+            {%- if relation is not none and relation.is_table -%}
                 {%- do incremental_models.update({model.name: model}) -%}
             {%- endif -%}
         {%- endfor -%}
-        {%- if incremental_models -%}
+        {%- if incremental_models and not flags.FULL_REFRESH -%}
             {%- set known = run_query("select model from " ~ watermarks()).columns[0].values() -%}
             {%- for name in incremental_models if name not in known -%}
                 {{ exceptions.raise_compiler_error(
-                    name ~ " was built by an earlier version of the project. Rebuild once: bin/dbt build --full-refresh"
+                    name ~ " has no watermark: an earlier version of the project built it. Rebuild once: bin/dbt build --full-refresh"
                 ) }}
             {%- endfor -%}
             {%- set replaced -%}

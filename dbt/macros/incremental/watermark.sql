@@ -15,7 +15,7 @@
         watermark: the next build looks at them again, which changes nothing, because what depends on them is computed anew.
       - A full refresh, or a table that was dropped, starts from nothing: `is_incremental()` is false, and the old row is not
         read. So does a `dbt clone`, which makes a view.
-      - `--empty` takes in nothing, and may leave an empty table: it writes 0.
+      - `--empty`, which takes nothing in, is refused: see refuse_unsafe_increments.
 -#}
 {% macro watermarks() %}
     {{ return(api.Relation.create(
@@ -51,17 +51,15 @@
 {#- The hook of each table, in its transaction. -#}
 {% macro record_watermark() %}
     {%- if execute and model.config.materialized not in ('view', 'ephemeral') %}
-    insert into {{ watermarks() }} as watermarks (model, batch_id, loaded_batch_id)
+    insert into {{ watermarks() }} (model, batch_id, loaded_batch_id)
     select
         '{{ model.name }}' as model,
-        {% if flags.EMPTY %}0{% else -%}
         least(
             {%- for input in tables_read_by(model) %}
             coalesce((select batch_id from {{ watermarks() }} where model = '{{ input }}'), 0),
             {%- endfor %}
             loaded.batch_id
-        )
-        {%- endif %} as batch_id,
+        ) as batch_id,
         loaded.batch_id as loaded_batch_id
     from (select coalesce(max(batch_id), 0) as batch_id from raw._batches) as loaded
     on conflict (model) do update

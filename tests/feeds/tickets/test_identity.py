@@ -42,7 +42,13 @@ def warehouse(new_database: Callable[[], Database], tmp_path_factory: pytest.Tem
 def resolve(warehouse: Database, *batches: list[Merge]) -> dict[str, str]:
     """What the models make of the merges, batch by batch, in this order of arrival: the first build is from nothing."""
     warehouse.query("truncate raw.tickets__identity_merges")
+    warehouse.query("delete from raw._batches")
     for number, merges in enumerate(batches, start=1):
+        warehouse.query(
+            "insert into raw._batches (batch_id, feed, entity, path, sha256, bytes, first_row_id, status, started_at)"
+            " values (%s, 'tickets', 'identity_merges', %s, '', 0, 0, 'loaded', now())",
+            [number, f"batch_{number}"],
+        )
         warehouse.query(
             "insert into raw.tickets__identity_merges (from_customer_id, to_customer_id, merged_at, _batch_id)"
             " select split_part(line, E'\\t', 1), split_part(line, E'\\t', 2), split_part(line, E'\\t', 3), %s"

@@ -54,8 +54,7 @@ all_versions as (
         _row_id
     from {{ this }}
     where
-        _batch_id <= {{ watermark() }}
-        and (order_id, product_id, is_return) in (
+        (order_id, product_id, is_return) in (
             select
                 new_lines.order_id,
                 new_lines.product_id,

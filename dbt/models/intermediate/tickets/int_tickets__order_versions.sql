@@ -44,9 +44,7 @@ all_versions as (
         _batch_id,
         _row_id
     from {{ this }}
-    where
-        _batch_id <= {{ watermark() }}
-        and order_id in (select new_orders.order_id from new_orders)
+    where order_id in (select new_orders.order_id from new_orders)
 
     {% endif %}
 

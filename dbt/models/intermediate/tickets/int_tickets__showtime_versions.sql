@@ -39,9 +39,7 @@ all_versions as (
         _batch_id,
         _row_id
     from {{ this }}
-    where
-        _batch_id <= {{ watermark() }}
-        and showtime_id in (select new_showtimes.showtime_id from new_showtimes)
+    where showtime_id in (select new_showtimes.showtime_id from new_showtimes)
 
     {% endif %}
 

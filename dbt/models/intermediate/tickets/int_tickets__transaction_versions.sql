@@ -42,9 +42,7 @@ all_versions as (
         _batch_id,
         _row_id
     from {{ this }}
-    where
-        _batch_id <= {{ watermark() }}
-        and transaction_id in (select new_transactions.transaction_id from new_transactions)
+    where transaction_id in (select new_transactions.transaction_id from new_transactions)
 
     {% endif %}
 
