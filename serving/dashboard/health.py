@@ -1,55 +1,67 @@
-"""Data health: how fresh each feed is, what was loaded, what was rejected, and how the builds went."""
+"""Data health: how fresh each feed is; below that, the core's own marts show rejected rows, loads and builds."""
 
 from __future__ import annotations
 
-import streamlit as st
+import contextlib
+import datetime
+from collections.abc import Mapping
 
-from dashboard import queries, shared
-from dashboard.queries import Marts
+import streamlit as st
+from psycopg2 import sql
+
+from dashboard import page
+from dashboard.marts import Marts, table
+from granary import declared
+from granary.declared import Column, Mart
+from granary.project import GranaryError
 from granary.reports.export import prefix
 
-BUILDS = 20
-MEANINGS = {"row": "row: the whole row is left out", "value": "value: only this value is, and is null"}
+FRESHNESS = """
+    select
+        feed, max(finished_at) as last_loaded_at, count(batch_id) as file_count,
+        sum(rows_read_count) as rows_read_count, sum(rows_loaded_count) as rows_loaded_count,
+        sum(lines_rejected_count) as lines_rejected_count, sum(rows_rejected_count) as rows_rejected_count,
+        sum(values_rejected_count) as values_rejected_count
+    from unnest(cast(%s as text[])) as feeds (feed)
+    full join (select * from {load_audit} where status = 'loaded') as loads using (feed)
+    group by feed
+    order by feed
+"""
+TYPES = {"feed": "text", "data_until": "date", "last_loaded_at": "timestamp"}  # the others are counts
 
 
-def show(marts: Marts) -> None:
-    """Show the page."""
+def show(marts: Marts, shown: list[Mart], all_marts: Mapping[str, Mart]) -> None:
+    """Show the page: the freshness of all feeds, then the core's marts."""
     st.caption("What was delivered, what became of it, and when. Times are in UTC.")
-    bounds = marts.bounds(queries.LOAD_DATES)
-    if bounds:
-        st.subheader("Freshness by feed")
-        st.caption("Of tickets, data reach to the Monday of the newest week.")
-        shared.show_table(marts.select(queries.FRESHNESS), "freshness")
-        feed = st.selectbox("Feed", marts.select(queries.FEEDS)["feed"], None, key="health_feed", placeholder="All")
-        show_rejected(marts, feed)
-        show_loads(marts, feed, bounds)
+    if declared.feeds():
+        show_freshness(marts, all_marts)
     else:
-        shared.show_empty("loads", "bin/ingest")
-    show_builds(marts)
+        st.info("There are no feeds yet. The README says how to add one.")
+    for mart in shown:
+        # Builds of all copies are written down in one place: show those of this copy.
+        is_shared = any(column.name == "schema_prefix" for column in mart.columns)
+        page.show_mart(marts, mart, all_marts, **({"schema_prefix": [prefix()]} if is_shared else {}))
 
 
-def show_rejected(marts: Marts, feed: str | None) -> None:
-    """Show what was delivered and is not used."""
-    st.subheader("Rejected rows and values")
-    severity = st.selectbox(
-        "Severity", MEANINGS, None, format_func=MEANINGS.get, key="health_severity", placeholder="All"
-    )
-    values = {"feed": feed, "severity": severity, "count": shared.MOST_ROWS + 1}
-    shared.show_table(marts.select(queries.REJECTED, **values), "rejected_rows")
+def show_freshness(marts: Marts, all_marts: Mapping[str, Mart]) -> None:
+    """Show until when the data of each feed reach, and what was loaded."""
+    st.subheader("Freshness by feed")
+    try:
+        rows = marts.select(sql.SQL(FRESHNESS).format(load_audit=table("load_audit")), declared.feeds())
+    except GranaryError as error:
+        page.show_problem("The freshness of the feeds can't be shown:", error)
+        return
+    newest = newest_dates(marts, all_marts)
+    rows.insert(1, "data_until", [newest.get(feed) for feed in rows["feed"]])
+    page.show_table(rows, [Column(name, TYPES.get(name, "bigint")) for name in rows.columns], "freshness")
 
 
-def show_loads(marts: Marts, feed: str | None, bounds: tuple) -> None:
-    """Show the attempts to load a file."""
-    st.subheader("Loads")
-    chosen = shared.choose_dates(bounds, "health")
-    shared.show_table(marts.select(queries.LOADS, feed=feed, count=shared.MOST_ROWS + 1, **chosen), "loads")
-
-
-def show_builds(marts: Marts) -> None:
-    """Show the last builds."""
-    st.subheader(f"The last {BUILDS} builds")
-    builds = marts.select(queries.BUILDS, prefix=prefix(), count=BUILDS)
-    if builds.empty:
-        st.info("No build has come to its end yet. Run `bin/dbt build`.")
-    else:
-        shared.show_table(builds, "builds")
+def newest_dates(marts: Marts, all_marts: Mapping[str, Mart]) -> dict[str, datetime.date]:
+    """Return the newest date of each feed, of its marts that are built and have one (meta.data_until)."""
+    newest = {}
+    for mart in all_marts.values():
+        if column := mart.meta.get("data_until"):
+            query = sql.SQL("select cast(max({}) as date) from {}").format(sql.Identifier(column), table(mart.name))
+            with contextlib.suppress(GranaryError):
+                newest.setdefault(mart.feed, []).append(marts.select(query).iat[0, 0])
+    return {feed: max(filter(None, dates), default=None) for feed, dates in newest.items()}

@@ -3,9 +3,9 @@
     bin/dashboard
     bin/dashboard --port 8600
 
-It only reads the marts, opens no browser, and asks nothing of the network. Whoever reaches the port sees all marts, so
-other hosts belong behind a proxy that asks who they are: see docs/dashboard.md. Streamlit's other settings are taken
-from variables (STREAMLIT_SERVER_BASE_URL_PATH=granary).
+It only reads the marts, opens no browser, and makes no requests to the network. Anyone who reaches the port sees all
+marts, so put a proxy with a log-in in front of it for other hosts: see docs/dashboard.md. Set other options of
+Streamlit in the environment (STREAMLIT_SERVER_BASE_URL_PATH=granary).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> NoReturn:
     settings = SETTINGS | {
         "server.address": options.host,
         "server.port": str(options.port),
-        # What it says at its start; for all addresses it would ask the internet which of them is this machine's.
+        # The address that it prints; for all addresses it would ask the internet which one is this machine's.
         "browser.serverAddress": "localhost" if options.host in ("0.0.0.0", "::") else options.host,
     }
     arguments = [f"--{name}={value}" for name, value in settings.items()]
