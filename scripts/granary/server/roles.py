@@ -23,7 +23,8 @@ def create_roles() -> None:
     A role that logs in takes its password from the variable with its name: granary_reader from GRANARY_READER_PASSWORD.
     """
     package = ROOT / "scripts" / "granary"
-    files = [package / "loader" / "raw.sql", package / "server" / "roles.sql", *ROOT.glob("serving/*/roles.sql")]
+    parts = sorted(ROOT.glob("serving/*/roles.sql"))
+    files = [package / "loader" / "raw.sql", package / "server" / "roles.sql", *parts]
     try:
         with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
             take_lock(connection, "roles", transaction=True)
