@@ -284,8 +284,9 @@ def test_a_failed_test_turns_the_run_red(warehouse: Database, report: Path) -> N
     warehouse.query(f"{add} {one}", [-1])
     assert done.returncode == 1
     assert "marts failed: bin/dbt failed with exit code 1" in done.stdout
-    assert "Failure in test order_totals_are_conserved (tests/order_totals_are_conserved.sql)" in done.stdout
-    sql = Path(warehouse.environment["DBT_TARGET_PATH"], "compiled/granary/tests/order_totals_are_conserved.sql")
+    path = "tests/tickets/order_totals_are_conserved.sql"
+    assert f"Failure in test order_totals_are_conserved ({path})" in done.stdout
+    sql = Path(warehouse.environment["DBT_TARGET_PATH"], "compiled", "granary", path)
     assert f"fail  order_totals_are_conserved: its SQL is in {sql}\n" in done.stdout
     assert sql.exists()
     assert "$ bin/report" not in done.stdout

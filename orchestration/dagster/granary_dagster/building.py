@@ -63,10 +63,11 @@ class Translator(DagsterDbtTranslator):
         return {**super().get_metadata(dbt_resource_props), "docs": link}
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """Let the views on the ledger depend on every load, because each load writes to the ledger."""
+        """Let views of nothing but the ledger depend on every load, because each load writes to the ledger."""
         spec = super().get_asset_spec(manifest, unique_id, project)
-        sources = [manifest["sources"].get(parent) for parent in manifest["parent_map"].get(unique_id, [])]
-        if any(source and source["loader"] != "bin/ingest" for source in sources):
+        parents = manifest["parent_map"].get(unique_id, [])
+        loaders = {manifest["sources"][parent]["loader"] for parent in parents if parent.startswith("source.")}
+        if loaders and "bin/ingest" not in loaders:
             spec = spec.replace_attributes(deps=[key_of(entity) for entity in resources.entities().values()])
         return spec
 
