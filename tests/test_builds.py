@@ -9,6 +9,7 @@ import pytest
 from conftest import MODELS_ONLY, ROOT, Database, new_build, wait_until
 from copies import differences
 
+pytestmark = pytest.mark.feeds("tickets")
 SECOND = "second_"
 
 
@@ -59,7 +60,6 @@ def test_two_builds_at_once_take_turns(built: Database, data: Path) -> None:
     assert differences(built, SECOND) == []
 
 
-@pytest.mark.feeds("tickets")
 def test_a_killed_build_is_made_good_by_the_next_one(built: Database, data: Path) -> None:
     deliver_the_rest(data)
     succeeds(built, "bin/ingest", "--data-dir", data)
@@ -84,7 +84,6 @@ def test_a_build_without_new_batches_changes_nothing(built: Database) -> None:
     assert differences(built, SECOND) == []
 
 
-@pytest.mark.feeds("tickets")
 def test_a_replaced_batch_asks_for_a_full_refresh_and_leaves_nothing_behind(built: Database, data: Path) -> None:
     path = data / "initial" / "tickets" / "orders.csv"
     lines = path.read_text().splitlines(keepends=True)
@@ -107,7 +106,6 @@ def test_a_replaced_batch_asks_for_a_full_refresh_and_leaves_nothing_behind(buil
     succeeds(built, *BUILD)  # from now on, builds are incremental again
 
 
-@pytest.mark.feeds("tickets")
 def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database, data: Path) -> None:
     path = data / "initial" / "tickets" / "identity_merges.csv"
     path.write_text(path.read_text() + "c_0001,c_0016,2026-03-01\n")
@@ -129,7 +127,6 @@ def test_the_log_of_builds_is_there_while_a_build_goes_on(built: Database) -> No
     assert len(built.query("select * from marts.build_log")) == 2
 
 
-@pytest.mark.feeds("tickets")
 def test_each_build_is_written_down(built: Database) -> None:
     log = "select command, selection, is_full_refresh, status, error_count > 0 from marts.build_log order by started_at"
     assert built.query(log) == [("build", None, False, "passed", False)]

@@ -31,7 +31,7 @@ class Tree:
 
     def run(self, *command: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """Run a command of the copy."""
-        return self.database.run(self.root / command[0], *command[1:], env=self.environment, **kwargs)
+        return self.database.run(*command, root=self.root, env=self.environment, **kwargs)
 
     def succeed(self, *command: str) -> str:
         """Run a command of the copy, which must succeed, and return its output."""

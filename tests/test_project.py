@@ -166,6 +166,7 @@ def test_models_have_one_yaml_file_each() -> None:
         assert described["name"] == model.stem
 
 
+@pytest.mark.feeds("courses", "market", "shop", "tickets")
 @pytest.mark.parametrize("package", ["dbt_utils", "dbt_expectations"])
 def test_stand_ins_have_every_package_macro_that_is_called(package: str) -> None:
     sources = [path for folder in ("models", "macros", "tests", "seeds") for path in (DBT / folder).rglob("*.*")]
