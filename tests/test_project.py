@@ -83,7 +83,7 @@ def test_the_database_refuses_a_null_and_a_double_in_each_mart(built: tuple[Data
         (key,) = [constraint["columns"] for constraint in mart["constraints"] if constraint["type"] == "primary_key"]
         required = [column["name"] for column in mart["columns"].values() if column["constraints"]]
         row = {
-            column["name"]: "2026-01-01" if column["data_type"] in ("date", "timestamp") else "0"
+            column["name"]: "2026-01-01" if column["data_type"].startswith(("date", "timestamp")) else "0"
             for column in mart["columns"].values()
         }
         for name in (*key, *required):
