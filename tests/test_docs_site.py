@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Database, fetch, free_port
+from conftest import Database, fetch, free_port
 
 LAYERS = {"staging": "#5b8fb9", "intermediate": "#c98b2b", "marts": "#3d8b5a"}
 
@@ -64,16 +64,3 @@ def test_a_newcomer_finds_a_mart_its_columns_and_its_lineage(page: Any, target: 
     canvas = page.locator("canvas").first
     canvas.wait_for()
     assert canvas.bounding_box()["height"] > 300
-
-
-@pytest.mark.browser
-def test_a_newcomer_finds_a_column_in_the_data_dictionary(
-    page: Any, target: tuple[Path, Database], tmp_path: Path
-) -> None:
-    folder, database = target
-    done = database.run("scripts/in_venv.sh", "granary.reports.data_dictionary", env={"DBT_TARGET_PATH": str(folder)})
-    assert done.returncode == 0, done.stdout + done.stderr
-    page.goto((ROOT / "output" / "data_dictionary.html").as_uri())
-    page.get_by_placeholder("Search").fill("net_sales_7d_avg_usd")
-    page.get_by_text("net_sales_7d_avg_usd", exact=True).first.wait_for()
-    assert page.get_by_text("course_engagement", exact=True).locator("visible=true").count() == 0

@@ -1,9 +1,11 @@
-"""Names and counts as people and the database write them."""
+"""Names, counts and tables as people and the database write them."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import Any
 
 
 def snake_case(name: str) -> str:
@@ -16,3 +18,17 @@ def snake_case(name: str) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun: 1 row, 1,200 rows."""
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print aligned columns: numbers to the right with thousands separators, everything else to the left."""
+    numeric = [all(not isinstance(row[i], str) for row in rows) for i in range(len(header))]
+    cells = [
+        ["" if value is None else value if isinstance(value, str) else f"{value:,}" for value in row] for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    for line in (header, ["─" * width for width in widths], *cells):
+        aligned = (
+            f"{text:{'>' if right else '<'}{width}}" for text, width, right in zip(line, widths, numeric, strict=True)
+        )
+        print("  " + "  ".join(aligned).rstrip())

@@ -35,8 +35,8 @@ import psycopg2
 from psycopg2 import sql
 
 from granary.project import ROOT, GranaryError, load_env, replacing, run_main
-from granary.reports.summary import print_table
 from granary.server.connection import connect
+from granary.text import print_table
 
 try:
     import pyarrow
