@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from coingecko import CoinGecko
 from conftest import MODELS_ONLY, ROOT, Database, fetch, free_port, wait_until
 from copies import differences
+from feeds.market.coingecko import CoinGecko
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.filterwarnings("ignore:sqlglotrs is deprecated")]
 
