@@ -63,7 +63,7 @@ docs: setup ## Write dbt's docs as one page
 report: setup ## Write the quality report: tests, freshness, rows, money and rejects on one page
 	@"$$ROOT/scripts/in_venv.sh" granary.reports.quality
 
-expectations: setup ## Check the shop's raw tables with Great Expectations (ARGS="--batch 58")
+expectations: setup ## Check raw tables with Great Expectations, of feeds that have expectations (ARGS="--batch 58")
 	@"$$ROOT/scripts/setup.sh" --quality
 	@code=0; "$$ROOT/scripts/in_venv.sh" granary.reports.expectations $(ARGS) || code=$$?; \
 		[ ! -f "$$ROOT/output/quality_report.html" ] || "$$ROOT/scripts/in_venv.sh" granary.reports.quality || code=$$?; exit $$code

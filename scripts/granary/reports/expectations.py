@@ -32,7 +32,7 @@ from granary.server.connection import connect, environment
 DIRECTORY = ROOT / "output" / "expectations"
 PAGE, RESULTS = "index.html", "results.json"
 SAMPLES, SHOWN_TEXT = 10, 200  # unexpected values shown of each expectation, and characters of a value
-STATES = ["critical", "warning", "tolerated", "met"]
+STATES = ["critical", "warning", "met"]
 
 BATCHES = """
     select feed, entity, batch_id
@@ -45,23 +45,25 @@ BATCHES = """
 
 def main() -> None:
     """Check, write the page, and say what was found."""
-    options = parse_arguments()
+    parser = argparse.ArgumentParser(
+        prog="scripts/in_venv.sh granary.reports.expectations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=argparse.SUPPRESS,
+    )
+    parser.add_argument("--batch", metavar="NUMBER", type=int, nargs="+", help="only these (default: all in use)")
+    parser.add_argument("--output", metavar="DIRECTORY", type=Path, default=DIRECTORY, help="where to write the page")
+    options = parser.parse_args()
     load_env()
     check_packages("quality", "expectations", "great_expectations", "sqlalchemy")
-    feeds = [
-        feed
-        for feed in declared.feeds()
-        if (ROOT / "scripts" / "granary" / "feeds" / feed / "expectations.py").exists()
-    ]
+    folder = ROOT / "scripts" / "granary" / "feeds"
+    feeds = [feed for feed in declared.feeds() if (folder / feed / "expectations.py").exists()]
     if not feeds:
         print("no feed has expectations, in scripts/granary/feeds/<feed>/expectations.py: there is nothing to check")
         return
     batches = batches_in_use(feeds, options.batch)
-    tables = {
-        (feed, entity): columns
-        for (feed, entity), columns in declared_columns().items()
-        if (feed, entity) in batches or (not options.batch and feed in {feed for feed, _ in batches})
-    }
+    loaded = {feed for feed, _ in batches} if not options.batch else ()
+    tables = {key: columns for key, columns in declared_columns().items() if key in batches or key[0] in loaded}
     results = {
         "checked_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "feeds": feeds,
@@ -71,21 +73,6 @@ def main() -> None:
     }
     write(options.output, results)
     say(results, options.output)
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/in_venv.sh granary.reports.expectations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage=argparse.SUPPRESS,
-    )
-    parser.add_argument(
-        "--batch", metavar="NUMBER", type=int, nargs="+", help="only these batches (default: all in use)"
-    )
-    parser.add_argument("--output", metavar="DIRECTORY", type=Path, default=DIRECTORY, help="where to write the page")
-    return parser.parse_args()
 
 
 def declared_columns() -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -195,20 +182,18 @@ def expectation_of(table: str, outcome: Mapping[str, Any]) -> dict[str, Any]:
     rule = {key: value for key, value in configuration["kwargs"].items() if key not in ("batch_id", "mostly")}
     names = rule.get("column_list") or [rule[key] for key in ("column", "column_A", "column_B") if key in rule]
     count = result.get("element_count", result.get("observed_value")) or 0
-    unexpected = result.get("unexpected_count", 0)
     samples = result.get("partial_unexpected_index_list") or result.get("partial_unexpected_list") or []
-    met = "tolerated" if unexpected else "met"
     return {
         "column": configuration["meta"].get("column")
         or ", ".join(name.removesuffix("_read") for name in names if name != "file"),
         "expected": configuration["description"],
-        "state": met if outcome["success"] else configuration["severity"],
+        "state": "met" if outcome["success"] else configuration["severity"],
         "type": configuration["type"],
         "rule": rule,
         "severity": configuration["severity"],
         "mostly": configuration["kwargs"].get("mostly", 1),
         "checked": count - result.get("missing_count", 0),
-        "unexpected": unexpected,
+        "unexpected": result.get("unexpected_count", 0),
         "samples": [{"value": value_of(row), "file": row["file"], "line": row.get("line")} for row in samples],
     }
 
@@ -242,10 +227,10 @@ def say(results: Mapping[str, Any], directory: Path) -> None:
     """
     failed = sum(table["counts"]["critical"] for table in results["tables"])
     for table in results["tables"]:
-        met, total = (sum(table["counts"][state] for state in some) for some in (("tolerated", "met"), STATES))
+        met, total = table["counts"]["met"], len(table["expectations"])
         print(f"{table['table']:<16} {table['row_count']:>6,} rows, {met} of {total} expectations met")
         for found in table["expectations"]:
-            if found["state"] in ("critical", "warning"):
+            if found["state"] != "met":
                 print(f"  {found['state']:<9} {sentence(found)}")
     print(f"expectations: {directory / PAGE}")
     if failed:

@@ -80,16 +80,19 @@ def query(
             is_impossible = f"{name} ~ '{FORMATS[parse][0]}' and {as_type} is null"
             read.append(f", case when {is_impossible} then {name} end as {name}_impossible")
     text = f"""
-        with trimmed as (
-            select batches.path as file, delivered._row_id - batches.first_row_id + 1 as line {"".join(trimmed)}
-            from raw.{table} as delivered
-            inner join raw._batches as batches on delivered._batch_id = batches.batch_id
-            where batches.batch_id = any(cast('{{{", ".join(map(str, batch_ids))}}}' as bigint[]))
-            order by delivered._batch_id, delivered._row_id
-        ),
-        cleaned as (select file, line {"".join(cleaned)} from trimmed),
-        as_read as (select * {"".join(read)} from cleaned)
-        select * {"".join(f", {expression} as {name}" for name, expression in computed.items())} from as_read
+        select *
+        from (
+            with trimmed as (
+                select batches.path as file, delivered._row_id - batches.first_row_id + 1 as line {"".join(trimmed)}
+                from raw.{table} as delivered
+                inner join raw._batches as batches on delivered._batch_id = batches.batch_id
+                where batches.batch_id = any(cast('{{{", ".join(map(str, batch_ids))}}}' as bigint[]))
+                order by delivered._batch_id, delivered._row_id
+            ),
+            cleaned as (select file, line {"".join(cleaned)} from trimmed),
+            as_read as (select * {"".join(read)} from cleaned)
+            select * {"".join(f", {expression} as {name}" for name, expression in computed.items())} from as_read
+        ) as delivered
     """
     # Each % stands in a regular expression. On its way through two libraries it would be doubled.
     return text.replace("%", r"\u0025")
