@@ -7,9 +7,9 @@ ranges, known values, and what holds between columns, files and tables in script
     COMPUTED       by table, further columns to look at, as SQL over those below (optional)
 
 Expectations look at the delivered columns, without outer white space, and null (or the column's default) where they
-hold a word for nothing; at <column>_read, the same as a number, date or label; at <column>_impossible, dates that no
-calendar has; and at COMPUTED. Each row also has its `file` and `line`. None of dbt's macros is used: this is a second
-opinion on the same values, and where the two differ, one of them is wrong.
+hold a word for nothing; at <column>_read, the same as a number, date or label; at <column>_impossible, values such as
+dates that no calendar has; and at COMPUTED. Each row also has its `file` and `line`. None of dbt's macros is used: this
+is a second opinion on the same values, and where the two differ, one of them is wrong.
 """
 
 from __future__ import annotations
@@ -59,8 +59,14 @@ READ = {
     "epoch_ms": "cast({0} as bigint)",
     "integer": "cast({0} as bigint)",
     "label": "btrim(regexp_replace(lower({0}), '[^[:alnum:]]+', '_', 'g'), '_')",
-    "number": "cast({0} as numeric)",
+    "number": "case when pg_input_is_valid({0}, 'numeric(38, 18)') then cast({0} as numeric) end",
     "timestamp": "case when pg_input_is_valid({0}, 'timestamptz') then cast({0} as timestamptz) end",
+}
+# What a value whose format is right may still not be; <column>_impossible holds those that are not.
+POSSIBLE = {
+    "date": "is a day of the calendar",
+    "number": "has at most 20 digits before its point",
+    "timestamp": "is a day of the calendar",
 }
 
 
@@ -76,7 +82,7 @@ def query(
         if parse in READ:
             as_type = f"case when {name} ~ '{FORMATS[parse][0]}' then {READ[parse].format(name)} end"
             read.append(f", {as_type} as {name}_read")
-        if parse in ("date", "timestamp"):
+        if parse in POSSIBLE:
             is_impossible = f"{name} ~ '{FORMATS[parse][0]}' and {as_type} is null"
             read.append(f", case when {is_impossible} then {name} end as {name}_impossible")
     text = f"""
@@ -112,8 +118,8 @@ def suite(columns: Sequence[Mapping[str, Any]], more: Sequence[Expectation]) -> 
         pattern, words = FORMATS[parse]
         if pattern:
             expected.append(gxe.ExpectColumnValuesToMatchRegex(column=name, regex=pattern, description=words, **level))
-        if parse in ("date", "timestamp"):
-            expected.append(no_values(f"{name}_impossible", name, "is a day of the calendar", level))
+        if parse in POSSIBLE:
+            expected.append(no_values(f"{name}_impossible", name, POSSIBLE[parse], level))
     return [*expected, *more]
 
 
