@@ -3,20 +3,26 @@
 # The shell finds the root, because make's own $(dir ...) would split a path at its spaces.
 export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_LIST))' | sed 's/^ //')")" && pwd)
 
+# Each declared feed is a target, unless its name is one already.
+FEEDS := $(shell cd '$(subst ','\'',$(ROOT))' && \
+	for file in $$(grep -ls 'loader: bin/ingest' dbt/models/staging/*/_*__sources.yml); do \
+	feed=$$(basename "$$(dirname "$$file")"); grep -q "^$$feed:" Makefile || echo "$$feed"; done)
+
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load market dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak psql reset clean
+.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak psql reset clean
+.PHONY: $(FEEDS)
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
 	@"$$ROOT/bin/ingest"
 	@"$$ROOT/bin/dbt" --bar build || { code=$$?; "$$ROOT/scripts/in_venv.sh" granary.reports.quality; exit $$code; }
 	@"$$ROOT/bin/dbt" --bar docs generate --static
-	@"$$ROOT/scripts/in_venv.sh" granary.reports.data_dictionary
 	@"$$ROOT/scripts/in_venv.sh" granary.reports.quality
-	@"$$ROOT/scripts/in_venv.sh" granary.reports.summary
+	@"$$ROOT/scripts/summary.sh"
 
 help: ## List the targets
 	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-21s %s\n", $$1, $$2}'
+	@echo '  <feed>              Load and build a feed; if it has an extractor, fetch it first (ARGS="...")'
 
 setup: ## Create .venv, install the requirements, choose the dbt packages (PYTHON=... names an interpreter)
 	@"$$ROOT/scripts/setup.sh"
@@ -28,7 +34,7 @@ up: setup ## Start the embedded PostgreSQL server (other targets start it when t
 down: ## Stop the embedded server; the data stays
 	@"$$ROOT/bin/warehouse" stop
 
-extract: setup ## Fetch the market feed from CoinGecko into data/ (ARGS="--coins bitcoin --days 90")
+extract: setup ## Fetch a feed from its API into data/ (ARGS=--help says which feeds can be fetched, and how)
 	@"$$ROOT/bin/extract" $(ARGS)
 
 ingest: setup ## Load what is new in data/ into the raw tables
@@ -36,9 +42,10 @@ ingest: setup ## Load what is new in data/ into the raw tables
 
 load: ingest ## The same as ingest
 
-market: extract ## Fetch, load and build the market feed
-	@"$$ROOT/bin/ingest" market
-	@"$$ROOT/bin/dbt" --bar build --select group:market tag:ledger
+$(FEEDS): setup # fetch the feed if it has an extractor, load and build it
+	@[ ! -f "$$ROOT/scripts/granary/feeds/$@/extract.py" ] || "$$ROOT/bin/extract" $@ $(ARGS)
+	@"$$ROOT/bin/ingest" $@
+	@"$$ROOT/bin/dbt" --bar build --select group:$@ tag:ledger
 
 dbt_deps: setup ## Fetch the dbt packages again
 	@"$$ROOT/bin/dbt" deps
@@ -49,21 +56,20 @@ dbt_run: setup ## Build seeds and models, without the tests
 dbt_test: setup ## Run dbt's data tests and unit tests
 	@"$$ROOT/bin/dbt" test
 
-docs: setup ## Write dbt's docs and the data dictionary, each as one page
+docs: setup ## Write dbt's docs as one page
 	@"$$ROOT/bin/dbt" --bar docs generate --static
-	@"$$ROOT/scripts/in_venv.sh" granary.reports.data_dictionary
 	@echo "docs: $$ROOT/dbt/target/static_index.html"
 
 report: setup ## Write the quality report: tests, freshness, rows, money and rejects on one page
 	@"$$ROOT/scripts/in_venv.sh" granary.reports.quality
 
-expectations: setup ## Check the shop's raw tables with Great Expectations (ARGS="--batch 58")
+expectations: setup ## Check raw tables with Great Expectations, of feeds that have expectations (ARGS="--batch 58")
 	@"$$ROOT/scripts/setup.sh" --quality
 	@code=0; "$$ROOT/scripts/in_venv.sh" granary.reports.expectations $(ARGS) || code=$$?; \
 		[ ! -f "$$ROOT/output/quality_report.html" ] || "$$ROOT/scripts/in_venv.sh" granary.reports.quality || code=$$?; exit $$code
 
-summary: setup ## Show rows per feed and the last weeks of sales
-	@"$$ROOT/scripts/in_venv.sh" granary.reports.summary
+summary: setup ## Show rows per feed, a look at the marts of each, and what to try next
+	@"$$ROOT/scripts/summary.sh"
 
 notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in JupyterLab
 	@"$$ROOT/scripts/setup.sh" --notebook
@@ -130,5 +136,5 @@ reset: setup ## Drop the warehouse's schemas and load the initial data again
 
 clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv .venv-airflow dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/data_dictionary.html output/quality_report.html
+	@cd "$$ROOT" && rm -rf .venv .venv-airflow dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/quality_report.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Database, fetch, free_port
+from conftest import Database, fetch, free_port
 
 pytestmark = pytest.mark.feeds("courses", "shop")
 LAYERS = {"staging": "#5b8fb9", "intermediate": "#c98b2b", "marts": "#3d8b5a"}
@@ -23,7 +23,7 @@ def target(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPa
     (empty := folder / "data").mkdir()
     for command in (
         ("bin/ingest", "--data-dir", empty),
-        ("bin/dbt", "--quiet", "run", "--select", "+fct_daily_sales"),
+        ("bin/dbt", "--quiet", "run", "--select", "+load_audit"),
         ("bin/dbt", "--quiet", "docs", "generate", "--static"),
     ):
         done = database.run(*command, env={"DBT_TARGET_PATH": str(folder)})
@@ -43,7 +43,7 @@ def test_dbt_serves_the_docs_without_a_network(target: tuple[Path, Database]) ->
     port = free_port()
     command = ("bin/dbt", "docs", "serve", "--no-browser", "--host", "127.0.0.1", "--port", port)
     with database.start(*command, env={"DBT_TARGET_PATH": str(folder)}) as served:
-        for name, expected in (("index.html", b"<html"), ("manifest.json", b"fct_daily_sales")):
+        for name, expected in (("index.html", b"<html"), ("manifest.json", b"load_audit")):
             assert expected in fetch(f"http://127.0.0.1:{port}/{name}", served)
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=30)
@@ -54,27 +54,14 @@ def test_a_newcomer_finds_a_mart_its_columns_and_its_lineage(page: Any, target: 
     page.goto((target[0] / "static_index.html").as_uri())
     page.get_by_role("heading", name="Where to look").wait_for()
 
-    page.get_by_placeholder("Search for models").fill("fct_daily_sales")
-    page.locator(".result-body", has_text="One row per date from the first to the last").first.click()
-    page.get_by_role("heading", name="fct_daily_sales").wait_for()
-    page.get_by_text("net_sales_7d_avg_usd", exact=True).wait_for()
-    page.get_by_text("numeric(38,2)").first.wait_for()
+    page.get_by_placeholder("Search for models").fill("load_audit")
+    page.locator(".result-body", has_text="One row per attempt to load a landing file").first.click()
+    page.get_by_role("heading", name="load_audit").wait_for()
+    page.get_by_text("rows_read_count", exact=True).wait_for()
+    page.get_by_text("bigint").first.wait_for()
 
     page.get_by_title("View Lineage Graph").first.click()
     page.get_by_text("Lineage Graph", exact=True).first.wait_for()
     canvas = page.locator("canvas").first
     canvas.wait_for()
     assert canvas.bounding_box()["height"] > 300
-
-
-@pytest.mark.browser
-def test_a_newcomer_finds_a_column_in_the_data_dictionary(
-    page: Any, target: tuple[Path, Database], tmp_path: Path
-) -> None:
-    folder, database = target
-    done = database.run("scripts/in_venv.sh", "granary.reports.data_dictionary", env={"DBT_TARGET_PATH": str(folder)})
-    assert done.returncode == 0, done.stdout + done.stderr
-    page.goto((ROOT / "output" / "data_dictionary.html").as_uri())
-    page.get_by_placeholder("Search").fill("net_sales_7d_avg_usd")
-    page.get_by_text("net_sales_7d_avg_usd", exact=True).first.wait_for()
-    assert page.get_by_text("course_engagement", exact=True).locator("visible=true").count() == 0

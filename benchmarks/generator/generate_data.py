@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Write sample data for a feed: believable, messy, and the same bytes for the same arguments everywhere.
 
-    generate_data.py --feed tickets                                   the data that is committed under data/
-    generate_data.py --feed tickets --explain                         every planted mess: file, line, and why
-    generate_data.py --feed tickets --scale 1000 --out /tmp/big        more than a million orders
+    generate_data.py                                      the data that is committed under data/
+    generate_data.py --feed NAME --scale 1000 --out /tmp/big        a thousand times as much of one feed
 
 A feed's sample data has two parts. Both are in its module, sample_data/<feed>.py.
 
@@ -11,7 +10,8 @@ A feed's sample data has two parts. Both are in its module, sample_data/<feed>.p
    missing `Z`, capitals), but all of them are sound at scale 1. Above scale 1, about one in 500 is also spoiled:
    duplicated, corrected, unparseable, without its key, or pointing at something that never arrives.
 2. Planted rows, the same at every scale: one for each kind of mess that the warehouse promises to handle. They are
-   listed by hand, story by story, and stand at the top of their files, above the regular rows.
+   listed by hand, story by story, and stand at the top of their files, above the regular rows. planted.csv says where
+   each of them is, what becomes of it, and why.
 
 The same arguments give the same bytes on every platform and Python version: of the random module only `random()` is
 used, whose sequence Python promises to keep, dates are fixed, and no arithmetic is left to the platform's libraries.
@@ -21,17 +21,17 @@ Memory does not grow with the scale: every row is written as it is made.
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import sample_data
 from sample_data import feed as feeds
 from sample_data.chance import dice_for, spoil
 from sample_data.feed import Feed, Planted, landing_path
-from sample_data.files import rows_of
+from sample_data.files import rows_of, whole_file
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SEED = 7
@@ -75,17 +75,10 @@ def write_feed(name: str, scale: int, seed: int, out: Path) -> list[Path]:
     return written
 
 
-def explain(name: str) -> Iterator[str]:
-    """The planted rows for a reader: story by story, each with its file, line, text, fate and reason."""
-    story = None
-    for row in planted_rows(name):
-        if row.story != story:
-            story = row.story
-            yield f"\n{story}"
-        fate = "kept" if row.fate == "kept" else f"rejected: {row.fate}"
-        yield f"  {row.path}:{row.line}  {row.text!r}  {fate}{', ' if row.why else ''}{row.why}"
-    if FEEDS[name].told:
-        yield f"\nAmong the regular rows\n{FEEDS[name].told}"
+def write_planted(path: Path) -> None:
+    """Write the table of the planted rows of all feeds. Raises OSError if it can't be written."""
+    with whole_file(path) as file:
+        csv.writer(file, lineterminator="\n").writerows(feeds.planted_table(FEEDS.values()))
 
 
 def scale_number(text: str) -> int:
@@ -102,23 +95,22 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=f"what --scale multiplies:{grows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--feed", required=True, choices=FEEDS)
+    parser.add_argument("--feed", choices=FEEDS, help="default: all of them, and planted.csv")
     parser.add_argument("--scale", type=scale_number, default=1, help="default 1: what is committed")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"default {DEFAULT_SEED}")
     parser.add_argument("--out", type=Path, default=ROOT / "data", help="the data root to write to (default data/)")
-    parser.add_argument("--explain", action="store_true", help="write nothing; list the planted rows")
     options = parser.parse_args(arguments)
-    if options.explain:
-        print("\n".join(explain(options.feed)).lstrip())
-        return 0
     try:
-        written = write_feed(options.feed, options.scale, options.seed, options.out)
+        for name in [options.feed] if options.feed else FEEDS:
+            written = write_feed(name, options.scale, options.seed, options.out)
+            size = sum(path.stat().st_size for path in written)
+            print(f"{name}: {len(written)} files, {size:,} bytes, under {options.out}")
+        if not options.feed:
+            write_planted(options.out / "planted.csv")
     except OSError as error:
         place = error.filename or options.out
         print(f"error: can't write {place}: {error.strerror}; choose another directory with --out", file=sys.stderr)
         return 1
-    size = sum(path.stat().st_size for path in written)
-    print(f"{options.feed}: {len(written)} files, {size:,} bytes, under {options.out}")
     return 0
 
 

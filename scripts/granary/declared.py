@@ -39,6 +39,7 @@ class Column:
     name: str
     data_type: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                         column["name"],
                         str(column.get("data_type") or ""),
                         (column.get("config") or {}).get("meta") or {},
+                        " ".join((column.get("description") or "").split()),
                     )
                     for column in model.get("columns") or []
                 )

@@ -28,9 +28,9 @@ import psycopg2.errors
 
 from granary import declared
 from granary.project import GranaryError, load_env, run_main
-from granary.reports.summary import print_table
 from granary.server.connection import connect
 from granary.server.roles import create_roles
+from granary.text import print_table
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 LARGEST_RATE = 1_000_000

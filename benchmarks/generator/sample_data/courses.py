@@ -607,11 +607,11 @@ def spelled_thing(event_type: str, lesson: int, dice: Dice) -> str:
     return thing if dice() >= ODD_SPELLINGS / 2 else pick((f" {thing} ", thing.title(), ""), dice)
 
 
-TOLD = f"""
-  Nobody enrols in {NEVER_CHOSEN}.
-  All who enrol in {CALLED_OFF} cancel.
-  All who enrol in {ABANDONED} are deleted later.
-""".strip("\n")
+# The stories that regular rows tell at every scale.
+#
+# Nobody enrols in NEVER_CHOSEN.
+# All who enrol in CALLED_OFF cancel.
+# All who enrol in ABANDONED are deleted later.
 
 FEED = Feed(
     name="courses",
@@ -624,5 +624,4 @@ FEED = Feed(
     rows={"users": user_rows, "courses": course_rows, "enrolments": enrolment_rows, "events": event_rows},
     spoiled=SPOILED,
     corrected=under_earlier_key,
-    told=TOLD,
 )

@@ -3,9 +3,9 @@
 Planted rows are a table, one line each: entity, batch, |what stands in the file| and why it is there. A line that
 begins with # names the story that the next lines tell. [brackets] tell what the warehouse must reject:
 
-    [line]          the loader sets the line aside: it can't be a row (the text between the bars is the whole line)
-    [row column]    staging leaves the row out, because of what stands in a required column, or is missing there
-    [value column]  staging keeps the row with null in that optional column, and lists the value
+    [line]          the loader rejects the line, which can't be a row (the text between the bars is the whole line)
+    [row column]    staging rejects the row, for what stands in a required column, or is missing there
+    [value column]  staging rejects the value of an optional column, and keeps the row with null in its place
 
 All others are kept.
 """
@@ -13,7 +13,7 @@ All others are kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from sample_data.chance import Corrected
@@ -38,7 +38,6 @@ class Feed(NamedTuple):
     spoiled: dict[str, tuple]  # by entity: (column, what stands in it) of rows that are spoiled above scale 1
     corrected: Corrected  # makes a regular row into a correction, above scale 1
     planted_values: Callable[[str, str, str], tuple] = by_position  # (entity, batch, text) to the values of a row
-    told: str = ""  # the stories that regular rows tell at every scale
 
 
 class Planted(NamedTuple):
@@ -81,3 +80,14 @@ def landing_path(feed: str, entity: str, batch: str, extension: str) -> str:
     if batch == "initial":
         return f"initial/{feed}/{entity}{extension}"
     return f"incremental/{feed}/{entity}/{batch}{extension}"
+
+
+def planted_table(feeds: Iterable[Feed]) -> Iterator[tuple[str, ...]]:
+    """Yield the lines of planted.csv: what becomes of each planted row, and why; one for each column to blame."""
+    yield "file", "line", "column", "outcome", "story", "why"
+    for row in (row for feed in feeds for row in planted_rows(feed)):
+        fate, _, columns = row.fate.partition(" ")
+        outcome = fate if fate == "kept" else f"{fate} rejected"
+        for column in columns.split(", "):
+            in_raw = re.sub("(?<=[a-z])(?=[A-Z])", "_", column).lower()  # as the raw table calls it
+            yield row.path, str(row.line), in_raw, outcome, row.story, row.why

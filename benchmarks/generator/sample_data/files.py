@@ -98,21 +98,27 @@ class StoredGzip(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def rows_of(path: Path, columns: tuple, header: tuple, quirk: str, numbers: tuple) -> Iterator[CsvRows | JsonRows]:
-    """A file to write rows to. It takes its place under its name when it is whole, so nobody ever loads half of it."""
+def whole_file(path: Path) -> Iterator[io.TextIOWrapper]:
+    """A text file that takes its name when it is complete, so that half of it is never loaded."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
-    form = path.name.removesuffix(".gz").rpartition(".")[2]
     try:
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(unfinished.open("wb"))
             if path.suffix == ".gz":
                 file = stack.enter_context(StoredGzip(file))
-            file = stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", newline=""))
-            is_csv, is_array = form == "csv", form == "json"
-            rows = CsvRows(file, columns, header, quirk) if is_csv else JsonRows(file, columns, numbers, is_array)
-            yield rows
-            rows.finish()
+            yield stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", newline=""))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def rows_of(path: Path, columns: tuple, header: tuple, quirk: str, numbers: tuple) -> Iterator[CsvRows | JsonRows]:
+    """A file to write rows to, in the format that its name tells."""
+    form = path.name.removesuffix(".gz").rpartition(".")[2]
+    with whole_file(path) as file:
+        is_csv, is_array = form == "csv", form == "json"
+        rows = CsvRows(file, columns, header, quirk) if is_csv else JsonRows(file, columns, numbers, is_array)
+        yield rows
+        rows.finish()

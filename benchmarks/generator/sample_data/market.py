@@ -456,19 +456,19 @@ def plain_price(batch: str, given: dict[str, str]) -> tuple:
 
 PLAIN = {"coin_markets_snapshot": plain_snapshot, "coin_price_history": plain_price}
 
-TOLD = """
-  {0} comes new in batch_001.
-  {97} is not in batch_001, and is back in batch_002. {98} is gone from batch_002 on.
-  {10} and {11} change ranks 10 and 11 in batch_001; {50} and {51} change ranks 50 and 51 in batch_002.
-  {34} has another symbol from batch_001 on, {23} another name from batch_002 on.
-  {80} has prices from 2026-01-05 on only.
-  {34} has no price of 2025-12-24: that day is never delivered.
-  {11} has its price of 2026-01-24 late: in batch_002, not in batch_001.
-  {2} has its price of 2026-02-01 late: in batch_003. In batch_002, that day has a partial point only.
-  {23} has its price of 2025-12-20 corrected in batch_003: it was a quarter too high.
-  Each batch ends each asset's prices with a partial point of its last day: 06:00:03.512.
-  Each batch brings again the three days before the extraction before it, and that day.
-""".strip("\n").format(*(names_of(number)[0] for number in range(100)))
+# The stories that regular rows tell at every scale; {n} is the asset whose names are names_of(n).
+#
+# {0} comes new in batch_001.
+# {97} is not in batch_001, and is back in batch_002. {98} is gone from batch_002 on.
+# {10} and {11} change ranks 10 and 11 in batch_001; {50} and {51} change ranks 50 and 51 in batch_002.
+# {34} has another symbol from batch_001 on, {23} another name from batch_002 on.
+# {80} has prices from 2026-01-05 on only.
+# {34} has no price of 2025-12-24: that day is never delivered.
+# {11} has its price of 2026-01-24 late: in batch_002, not in batch_001.
+# {2} has its price of 2026-02-01 late: in batch_003. In batch_002, that day has a partial point only.
+# {23} has its price of 2025-12-20 corrected in batch_003: it was a quarter too high.
+# Each batch ends each asset's prices with a partial point of its last day: 06:00:03.512.
+# Each batch brings again the three days before the extraction before it, and that day.
 
 FEED = Feed(
     name="market",
@@ -482,5 +482,4 @@ FEED = Feed(
     rows={"coin_markets_snapshot": snapshot_rows, "coin_price_history": history_rows},
     spoiled=SPOILED,
     corrected=with_another_price,
-    told=TOLD,
 )

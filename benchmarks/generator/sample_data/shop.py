@@ -533,13 +533,13 @@ PRICES = {batch: prices_in(batch) for batch in WEEKS}
 # The products of each batch, each as often as it is popular.
 ON_SALE = {batch: [product for product in PRICES[batch] for _ in range(product.popularity)] for batch in WEEKS}
 
-TOLD = """
-  Lines that are under way when a batch ends come again in the next one, with what has become of them.
-  Lines that are returned in part come again with a negative quantity, one to three weeks after they were ordered.
-  Nobody orders anything on 2025-12-25, 2025-12-26, 2026-01-01 and 2026-01-02, and nothing comes back.
-  A few customers never order; p_55 is never sold; p_56 has no category; p_54 comes in batch_001.
-  p_33, p_40, p_42, p_43, p_47 and p_52 get new prices or costs. p_53 sells below its cost from batch_002 on.
-""".strip("\n")
+# The stories that regular rows tell at every scale.
+#
+# Lines that are under way when a batch ends come again in the next one, with what has become of them.
+# Lines that are returned in part come again with a negative quantity, one to three weeks after they were ordered.
+# Nobody orders anything on 2025-12-25, 2025-12-26, 2026-01-01 and 2026-01-02, and nothing comes back.
+# A few customers never order; p_55 is never sold; p_56 has no category; p_54 comes in batch_001.
+# p_33, p_40, p_42, p_43, p_47 and p_52 get new prices or costs. p_53 sells below its cost from batch_002 on.
 
 FEED = Feed(
     name="shop",
@@ -552,5 +552,4 @@ FEED = Feed(
     rows={"customers": customer_rows, "products": product_rows, "orders": order_rows},
     spoiled=SPOILED,
     corrected=under_earlier_key,
-    told=TOLD,
 )

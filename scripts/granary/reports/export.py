@@ -37,8 +37,8 @@ from psycopg2 import sql
 
 from granary import declared
 from granary.project import ROOT, GranaryError, check_packages, load_env, replacing, run_main
-from granary.reports.summary import print_table
 from granary.server.connection import connect
+from granary.text import print_table
 
 try:
     import pyarrow

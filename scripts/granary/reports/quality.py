@@ -4,8 +4,8 @@ usage: scripts/in_venv.sh granary.reports.quality [--output FILE]        (or: ma
 
 Writes output/quality_report.html (or FILE): the latest build, how fresh each table is, what became of each delivered
 row and of the money, what was rejected, every test with its SQL and the rows that fail it, what `make expectations`
-found, columns that nobody declared, the health of identities, and the last builds. The page needs no server and no
-network; docs/quality.md explains its parts.
+found, columns that nobody declared, each mart that declares a section (`meta.quality_report`), and the last builds. The
+page needs no server and no network; docs/quality.md explains its parts.
 
 It only reads: dbt's artifacts (dbt/target, or where DBT_TARGET_PATH says) and the warehouse. It is a report, so the
 exit code is 0 when tests failed. With GRANARY_SCHEMA_PREFIX, the marts are those of the second copy.
@@ -18,6 +18,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
@@ -26,21 +27,24 @@ from typing import Any
 
 import jinja2
 import psycopg2
+from markupsafe import Markup, escape
 from psycopg2 import sql
 
+from granary import declared
 from granary.project import ROOT, TEST_RESULTS, GranaryError, load_env, replacing, run_main, target_directory
-from granary.reports.data_dictionary import TEMPLATES, in_words, prose
 from granary.server.connection import connect
 
 PAGE = ROOT / "output" / "quality_report.html"
+TEMPLATES = Path(__file__).with_name("templates")
 
 TESTED_BY = ("build", "retry", "test")  # the commands of dbt that run tests
+SELECTORS = ("select", "exclude")  # the options that make them run a part
 FAILING_ROWS = 10  # shown of each test that failed
-PATIENCE = "30s"  # with the SQL of one failed test
+TIMEOUT = "30s"  # of the SQL of one failed test
 REASONS, SAMPLES = 50, 5  # shown of what was rejected: reasons, and values of each
 SHOWN_TEXT = 300  # characters of a delivered value
 BUILDS = 30
-MERGE_DAYS = 90
+BARS = 90  # of a mart's section
 
 TOTALS = """
     select
@@ -49,7 +53,7 @@ TOTALS = """
         count(*) filter (where status = 'replaced') as replaced_count,
         coalesce(sum(rows_read_count) filter (where status = 'loaded'), 0) as read_count,
         coalesce(sum(rows_staged_count) filter (where status = 'loaded'), 0) as used_count,
-        coalesce(sum(lines_rejected_count + rows_quarantined_count) filter (where status = 'loaded'), 0)
+        coalesce(sum(lines_rejected_count + rows_rejected_count) filter (where status = 'loaded'), 0)
             as rejected_count
     from {marts}.load_audit
 """
@@ -65,7 +69,7 @@ BATCHES = """
         max(audit.status) as status, max(audit.error) as error, max(audit.replaced_by_batch_id) as replaced_by_batch_id,
         count(*) as batch_count,
         sum(audit.rows_read_count) as read_count, sum(audit.lines_rejected_count) as lines_rejected_count,
-        sum(audit.rows_loaded_count) as loaded_count, sum(audit.rows_quarantined_count) as quarantined_count,
+        sum(audit.rows_loaded_count) as loaded_count, sum(audit.rows_rejected_count) as rows_rejected_count,
         sum(audit.rows_staged_count) as staged_count, sum(usage.rows_superseded_count) as superseded_count,
         sum(usage.rows_current_count) as current_count
     from {marts}.load_audit as audit
@@ -77,28 +81,28 @@ NO_USAGE = (
     "(select null::bigint as batch_id, null::bigint as rows_superseded_count, null::bigint as rows_current_count)"
 )
 MONEY = """
-    select feed, measure, step_number, step_name, is_total, amount_usd, difference_usd, row_count,
-        rows_without_amount_count
+    select feed, measure, measure_title, step_number, step_name, step_title, is_total, amount_usd, difference_usd,
+        row_count, rows_without_amount_count
     from {marts}.money_reconciliation
-    order by feed desc, measure desc, step_number
+    order by feed, measure, step_number
 """
 REJECTIONS = """
-    select reason, severity, reject_count, file_path, line_number, feed, entity, column_name, delivered_value
+    select reason, explanation, severity, reject_count, file_path, line_number, column_name, delivered_value
     from (
         select *,
-            count(*) over (partition by reason, severity) as reject_count,
+            count(*) over (partition by reason, explanation, severity) as reject_count,
             row_number() over (
-                partition by reason, severity order by _batch_id, line_number, column_name
+                partition by reason, explanation, severity order by _batch_id, line_number, column_name
             ) as sample_number
         from {marts}.rejected_rows
     ) as ranked
     where sample_number <= %s
-    order by reject_count desc, reason, severity, sample_number
+    order by reject_count desc, reason, explanation, severity, sample_number
 """
 UNSEEN = """
     select count(*) as unseen_count
     from raw._batches
-    where feed = 'shop' and status = 'loaded' and batch_id <> all(%s)
+    where feed = any(%s) and status = 'loaded' and batch_id <> all(%s)
 """
 COLUMNS = """
     select attname
@@ -114,14 +118,7 @@ FIRST_FILLED = """
     left join raw._batches as batches on batches.batch_id = filled.batch_id
 """
 IS_FILLED = "select exists (select 1 from {table} where {column} <> ''), exists (select 1 from {table})"
-HEALTH = "select * from {marts}.identity_health"
-MERGES = """
-    select day::date as merge_date, coalesce(merge_count, 0) as merge_count
-    from (select max(merge_date) as latest, min(merge_date) as earliest from {marts}.customer_merges_daily) as bounds
-    cross join generate_series(greatest(earliest, latest - %s + 1), latest, interval '1 day') as day
-    left join {marts}.customer_merges_daily on merge_date = day::date
-    order by day
-"""
+LATEST = "select {columns} from {table} order by 1 desc nulls last limit %s"
 LAST_BUILDS = """
     select *
     from (
@@ -136,20 +133,11 @@ LAST_BUILDS = """
     ) as latest
     order by finished_at, build_id
 """
-MEASURES = {
-    "order_totals": "What was ordered",
-    "collected": "What was paid",
-    "net_sales": "Net sales",
-}
-STEPS = {
-    "delivered": "in all rows of the raw table",
-    "rejected": "in rows that staging leaves out",
-    "staged": "in all versions that staging holds",
-    "superseded": "in versions that a later one replaced",
-    "current": "in the current versions",
-    "without_order": "paid for orders that were not delivered",
-}
 ORDER = ["error", "fail", "warn", "skipped", "pass"]
+
+
+class NothingToReport(GranaryError):
+    """Nothing was built yet; the message says what is missing, and how to build it."""
 
 
 def main() -> int:
@@ -164,10 +152,14 @@ def main() -> int:
     path = parser.parse_args().output
     load_env()
     target = target_directory()
-    manifest, results = read(target / "manifest.json"), read_test_results(target)
-    with contextlib.closing(connect()) as connection:
-        connection.set_session(isolation_level="repeatable read", readonly=True)
-        page = render(gather(connection, manifest, results, path.parent / "expectations"))
+    try:
+        manifest, results = read(target / "manifest.json"), read_test_results(target)
+        with contextlib.closing(connect()) as connection:
+            connection.set_session(isolation_level="repeatable read", readonly=True)
+            page = render(gather(connection, manifest, results, path.parent / "expectations"))
+    except NothingToReport as reason:
+        print(f"quality report: nothing to report yet: {reason}")
+        return 0
     try:
         with replacing(path) as file:
             file.write(page.encode())
@@ -182,7 +174,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise GranaryError(f"{path} isn't there: dbt writes it. Run this first:  bin/dbt build") from None
+        raise NothingToReport(f"dbt has not come to write {path}. Run this first:  bin/dbt build") from None
     except (OSError, ValueError) as error:
         raise GranaryError(f"{path} can't be read ({error}). Let dbt write it again:  bin/dbt build") from None
 
@@ -225,7 +217,8 @@ def render(parts: dict[str, Any], template: str = "quality_report.html") -> str:
         "when": lambda value: value.strftime("%Y-%m-%d %H:%M") if value else "never",
         "share": share,
         "seconds": lambda value: f"{value:.2f} s" if value < 10 else f"{value:.0f} s",
-        "prose": lambda text: prose(text, {}),
+        "prose": lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(" ".join(text.split()))))),
+        "label": lambda column: column.meta.get("label") or column.name.replace("_", " "),
         "shortened": lambda text: text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]} …",
     }
     return environment.get_template(template).render(parts)
@@ -248,7 +241,7 @@ def gather(
     """
     with connection.cursor() as cursor:
         if (totals := query(cursor, TOTALS, "load_audit")) is None or not exists(cursor, "build_log"):
-            raise GranaryError("the warehouse isn't built yet. Run these first:  bin/ingest; bin/dbt build")
+            raise NothingToReport("the warehouse isn't built. Run:  bin/ingest; bin/dbt build")
         builds = query(cursor, LAST_BUILDS, "build_log", parameters=[prefix(), BUILDS])
         parts = {
             "made_at": datetime.datetime.now(datetime.timezone.utc),
@@ -259,16 +252,16 @@ def gather(
             "feeds": feeds(cursor),
             "money": money(cursor),
             "rejections": rejections(cursor),
-            "expectations": expectations(cursor, checked),
+            "expectations": expectations(cursor, checked, manifest),
             "schema": schema_changes(cursor, manifest),
-            "health": (query(cursor, HEALTH, "identity_health") or [None])[0],
-            "merges": query(cursor, MERGES, "customer_merges_daily", parameters=[MERGE_DAYS]),
+            "sections": [section(cursor, mart) for mart in declared.marts().values() if "quality_report" in mart.meta],
         }
     tests = tests_of(connection, manifest, results)
     return parts | {
         "tests": tests,
         "counts": Counter(test["status"] for test in tests),
         "command": command_of(results),
+        "is_partial": any(results["args"].get(key) for key in SELECTORS),
         "not_rebuilt": results["not_rebuilt"],
         "tested_at": datetime.datetime.fromisoformat(results["metadata"]["generated_at"].replace("Z", "+00:00")),
         "shown_rows": FAILING_ROWS,
@@ -282,7 +275,7 @@ def prefix() -> str:
 
 
 def exists(cursor: Any, mart: str) -> bool:
-    """Tell whether a mart has been built."""
+    """Return whether a mart has been built."""
     cursor.execute("select to_regclass(%s)", [sql.Identifier(prefix() + "marts", mart).as_string(cursor)])
     return cursor.fetchone()[0] is not None
 
@@ -370,11 +363,11 @@ def feeds(cursor: Any) -> list[dict[str, Any]]:
 
 
 def adds_up(row: dict[str, Any]) -> bool:
-    """Tell whether no row of a batch got lost: read, loaded, staged, and what a current version comes from."""
+    """Return whether no row of a batch got lost: read, loaded, staged, and what a current version comes from."""
     known = row["superseded_count"] is not None
     return (
         row["read_count"] == row["loaded_count"] + row["lines_rejected_count"]
-        and row["loaded_count"] == row["staged_count"] + row["quarantined_count"]
+        and row["loaded_count"] == row["staged_count"] + row["rows_rejected_count"]
         and (not known or row["staged_count"] == row["current_count"] + row["superseded_count"])
     )
 
@@ -387,13 +380,12 @@ def money(cursor: Any) -> list[dict[str, Any]] | None:
     for step in steps:
         key = (step["feed"], step["measure"])
         measure = measures.setdefault(
-            key, {"feed": key[0], "name": key[1], "title": MEASURES.get(key[1], key[1]), "steps": []}
+            key, {"feed": key[0], "name": key[1], "title": step["measure_title"], "steps": []}
         )
         # A total stands on zero; what is taken away hangs from where the step before it ended.
         before = measure["steps"][-1]["end"] if measure["steps"] else Decimal(0)
         step["start"] = Decimal(0) if step["is_total"] else before
         step["end"] = step["start"] + step["amount_usd"]
-        step["about"] = STEPS.get(step["step_name"], "in the mart")
         measure["steps"].append(step)
     for measure in measures.values():
         ends = [step[end] for step in measure["steps"] for end in ("start", "end")]
@@ -406,15 +398,16 @@ def rejections(cursor: Any) -> list[dict[str, Any]] | None:
     """Return the reasons for which something was rejected, the most frequent first, each with samples."""
     if (rows := query(cursor, REJECTIONS, "rejected_rows", parameters=[SAMPLES])) is None:
         return None
-    reasons: dict[tuple[str, str], dict[str, Any]] = {}
+    reasons: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
-        reason = reasons.setdefault((row["reason"], row["severity"]), row | {"samples": []})
+        key = (row["reason"], row["explanation"], row["severity"])
+        reason = reasons.setdefault(key, row | {"samples": []})
         reason["samples"].append(row)
     return list(reasons.values())
 
 
-def expectations(cursor: Any, directory: Path) -> dict[str, Any] | None:
-    """Return what Great Expectations found in the shop's raw tables, and how many batches came since.
+def expectations(cursor: Any, directory: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what Great Expectations found in the raw tables of today's feeds, and how many batches came since.
 
     None if it was never asked.
     """
@@ -423,11 +416,13 @@ def expectations(cursor: Any, directory: Path) -> dict[str, Any] | None:
         return None
     try:
         results = json.loads(path.read_text("utf-8"))
-        checked_at = datetime.datetime.fromisoformat(results["checked_at"])
+        results["checked_at"] = datetime.datetime.fromisoformat(results["checked_at"])
+        (unseen,) = query(cursor, UNSEEN, parameters=[results["feeds"], results["batch_ids"]])
     except (OSError, ValueError, KeyError) as error:
         raise GranaryError(f"{path} can't be read ({error}). Run this again:  make expectations") from None
-    (unseen,) = query(cursor, UNSEEN, parameters=[results["batch_ids"]])
-    return results | unseen | {"checked_at": checked_at}
+    declared_tables = {source["identifier"] for source in landing_sources(manifest)}
+    tables = [table for table in results["tables"] if table["table"] in declared_tables]
+    return results | unseen | {"tables": tables} if tables else None
 
 
 def schema_changes(cursor: Any, manifest: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -449,6 +444,28 @@ def schema_changes(cursor: Any, manifest: dict[str, Any]) -> dict[str, list[dict
     return {"new": new, "empty": empty}
 
 
+def section(cursor: Any, mart: declared.Mart) -> dict[str, Any]:
+    """Return the section that a mart declares: its only row as figures, or one bar for each of its last rows.
+
+    `rows` is None if the mart is not built, or was built without one of the columns. Raises GranaryError if the
+    declaration can't be used.
+    """
+    spec = mart.meta["quality_report"] if isinstance(mart.meta["quality_report"], dict) else {}
+    columns = {column.name: column for column in mart.public_columns}
+    names = {"figures": [*columns], "bars": [spec.get("x"), spec.get("y")]}.get(spec.get("as"))
+    if not spec.get("title") or not names or not columns.keys() >= set(names):
+        need = "`title`, and `as: figures`, or `as: bars` with two of the mart's columns as `x` and `y`"
+        raise GranaryError(f"{mart.path}: meta.quality_report needs {need}")
+    found = spec | {"mart": mart.name, "columns": [columns[name] for name in names], "rows": None}
+    table = sql.Identifier(prefix() + "marts", mart.name)
+    cursor.execute(COLUMNS, [table.as_string(cursor)])
+    if {name for (name,) in cursor.fetchall()} >= set(names):
+        selected = sql.SQL(", ").join(map(sql.Identifier, names))
+        limit = BARS if spec["as"] == "bars" else 1
+        found["rows"] = query(cursor, LATEST, table=table, columns=selected, parameters=[limit])[::-1]
+    return found
+
+
 # -- Tests -------------------------------------------------------------------------------------------------------------
 
 
@@ -465,7 +482,7 @@ def tests_of(
             test = {
                 "id": result["unique_id"],
                 "name": node["name"] if node else result["unique_id"].split(".")[2],
-                "about": about(node, kind),
+                "about": about(node),
                 "model": model_of(node, manifest),
                 "kind": kind.replace("_", " "),
                 "status": result["status"],
@@ -482,16 +499,15 @@ def tests_of(
     return sorted(tests, key=lambda test: (place.get(test["status"], -1), test["model"], test["name"]))
 
 
-def about(node: dict[str, Any] | None, kind: str) -> str:
-    """Return what a test holds true, in words."""
-    if node is None:
+def about(node: dict[str, Any] | None) -> str:
+    """Return what a test holds true: its description, or else its kind with its arguments."""
+    if node is None or node["description"]:
+        return " ".join(node["description"].split()) if node else ""
+    if not (metadata := node.get("test_metadata")):  # its name says all there is to say
         return ""
-    if kind == "unit_test":
-        return " ".join(node["description"].split())
-    words, column = in_words(node), node.get("column_name")
-    if words == node["name"].replace("_", " "):  # its name says all there is to say
-        return ""
-    return f"{column}: {words}" if column else words
+    given = {key: value for key, value in metadata["kwargs"].items() if key not in ("model", "column_name")}
+    words = " ".join([node.get("column_name") or "", metadata["name"].replace("_", " ")]).strip()
+    return ", ".join([words, *(f"{key.replace('_', ' ')} `{value}`" for key, value in given.items())])
 
 
 def model_of(node: dict[str, Any] | None, manifest: dict[str, Any]) -> str:
@@ -511,7 +527,7 @@ def failing_rows(connection: psycopg2.extensions.connection, text: str) -> dict[
     try:
         with connection.cursor() as cursor:
             cursor.execute("savepoint failing")
-            cursor.execute("select set_config('statement_timeout', %s, true)", [PATIENCE])
+            cursor.execute("select set_config('statement_timeout', %s, true)", [TIMEOUT])
             cursor.execute(f"select * from (\n{text}\n) as failing limit {FAILING_ROWS}")  # dbt's own SQL, which it ran
             return {
                 "columns": [column.name for column in cursor.description],
@@ -530,7 +546,7 @@ def failing_rows(connection: psycopg2.extensions.connection, text: str) -> dict[
 def command_of(results: dict[str, Any]) -> str:
     """Return the command of dbt that ran the tests."""
     given = results["args"]
-    selected = [f"--{key} {' '.join(given[key])}" for key in ("select", "exclude") if given.get(key)]
+    selected = [f"--{key} {' '.join(given[key])}" for key in SELECTORS if given.get(key)]
     return " ".join(["dbt", given["which"], *selected])
 
 

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,8 +24,7 @@ import pytest
 from conftest import ROOT, Database, run_command, start_command, wait_until
 from feeds.market.coingecko import DAY, MARKETS, MIDNIGHT, Answer, CoinGecko, chart, chart_path, market
 from granary import declared
-from granary.feeds.market import extract as extract_coingecko
-from granary.loader import landing, lines
+from granary.feeds.market import extract
 
 KEY = "CG-secret0123456789"
 HEADERS = {
@@ -263,7 +261,7 @@ def test_parquet_stands_beside_each_payload(feed: Feed) -> None:
 def test_it_works_without_the_optional_packages(tmp_path: Path, feed: Feed) -> None:
     for name in ("pyarrow", "fsspec", "s3fs"):
         (tmp_path / f"{name}.py").write_text("raise ImportError(f'No module named {__name__}')")
-    command = [sys.executable, "-m", "granary.feeds.market.extract", "--data-dir", feed.data, "--coins", "bitcoin"]
+    command = [sys.executable, "-m", "granary.extract", "market", "--data-dir", feed.data, "--coins", "bitcoin"]
     settings = feed.settings | {"PYTHONPATH": str(tmp_path)}
     done = run_command(*command, env=settings, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
@@ -276,27 +274,14 @@ def test_it_works_without_the_optional_packages(tmp_path: Path, feed: Feed) -> N
     assert len(feed.payloads()) == 2
 
 
-def test_the_batches_load(tmp_path: Path, database: Database, feed: Feed) -> None:
-    """A copy of the loader takes them, with a source that declares the feed."""
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    models = tmp_path / "dbt" / "models"
-    models.mkdir(parents=True)
-    tables = [
-        {"name": name, "identifier": f"market__{name}", "columns": [{"name": column} for column in header.split(",")]}
-        for name, header in HEADERS.items()
-    ]
-    source = {"sources": [{"name": "market", "loader": "bin/ingest", "tables": tables}]}
-    (models / "sources.yml").write_text(json.dumps(source))  # JSON is YAML
+def test_the_batches_load(database: Database, feed: Feed) -> None:
     assert feed.run("--top", "4", "--days", "3").returncode == 0
     (feed.data / "incremental/market/coin_price_history/.2026-02-03T101500Z.csv.partial").write_text("half a fi")
-    for file in landing.discover(feed.data, declared.entities(models)):
-        with lines.opened(file) as (_, stream):
-            assert lines.read_header(file, stream) == (HEADERS[file.entity.name].split(","), 1)
-    command = [sys.executable, tmp_path / "scripts" / "ingest.py", "--data-dir", feed.data, "--strict", "market"]
-    done = database.run(*command)
+    done = database.run("bin/ingest", "--data-dir", feed.data, "--strict", "market")
     assert done.returncode == 0, done.stderr
     assert "2 files: 2 loaded (20 rows, 0 lines rejected), 0 known, 0 failed" in done.stdout
     for name, header in HEADERS.items():
+        assert set(header.split(",")) == set(declared.entities()["market", name].columns)
         loaded = database.query(f"select {header} from raw.market__{name} order by _row_id")
         assert [[value or "" for value in row] for row in loaded] == [list(row.values()) for row in feed.rows(name)]
 
@@ -354,7 +339,9 @@ def test_a_key_that_can_not_be_one_is_not_shown(feed: Feed) -> None:
     for bad in (f"{KEY}\nX-Other: 1", f"{KEY}é"):
         done = feed.run("--coins", "bitcoin", COINGECKO_API_KEY=bad)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "error: COINGECKO_API_KEY holds a character that no key has; copy it again\n"
+        assert (
+            done.stderr == "error: invalid COINGECKO_API_KEY: it contains a character that no key has; copy it again\n"
+        )
 
 
 def test_it_works_without_a_key(api: CoinGecko, feed: Feed) -> None:
@@ -363,14 +350,14 @@ def test_it_works_without_a_key(api: CoinGecko, feed: Feed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "key", "way_out"), [(401, KEY, "correct COINGECKO_API_KEY"), (403, "", "set COINGECKO_API_KEY")]
+    ("status", "key", "remedy"), [(401, KEY, "correct COINGECKO_API_KEY"), (403, "", "set COINGECKO_API_KEY")]
 )
-def test_refused_access_ends_the_run(api: CoinGecko, feed: Feed, status: int, key: str, way_out: str) -> None:
+def test_refused_access_ends_the_run(api: CoinGecko, feed: Feed, status: int, key: str, remedy: str) -> None:
     api.tell(chart_path("ethereum"), Answer(status))
     done = feed.run("--coins", "bitcoin,ethereum,solana", COINGECKO_API_KEY=key)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        next(line for line in done.stderr.splitlines() if line.startswith(f"error: {way_out}"))
+        next(line for line in done.stderr.splitlines() if line.startswith(f"error: {remedy}"))
     ]
     assert f"HTTP {status}" in done.stderr
     assert not api.asked(chart_path("solana"))
@@ -449,7 +436,7 @@ def test_too_many_requests_end_the_run_after_some_tries(api: CoinGecko, feed: Fe
     api.tell(chart_path("bitcoin"), *[Answer(429, headers={"Retry-After": "0"})] * 9)
     done = feed.run("--coins", "bitcoin,ethereum")
     assert done.returncode == 1
-    assert done.stderr == "error: too many requests for the API (HTTP 429), 5 times\n"
+    assert done.stderr == "error: too many requests (HTTP 429), 5 times\n"
     assert len(api.requests) == 1 + 5
 
 
@@ -496,9 +483,7 @@ def test_charts_of_an_unexpected_shape_are_named_and_kept(tmp_path: Path) -> Non
         feed = Feed(tmp_path, api.url)
         done = feed.run()
     assert done.returncode == 1
-    assert done.stderr == "".join(
-        f"error: {coin}: JSON of an unexpected shape; its payload is kept\n" for coin in coins
-    )
+    assert done.stderr == "".join(f"error: {coin}: unexpected JSON; its payload is kept\n" for coin in coins)
     assert [feed.payloads()[f"market_chart_{coin}.json"].decode() for coin in coins] == bodies
     assert set(feed.column("coin_price_history", "asset_id")) == {"bitcoin"}
 
@@ -509,8 +494,7 @@ def test_markets_of_an_unexpected_shape_are_named_and_kept(api: CoinGecko, feed:
     done = feed.run("--top", "1500")
     assert done.returncode == 1
     assert done.stderr == "".join(
-        f"error: coins/markets, page {number}: JSON of an unexpected shape; its payload is kept\n"
-        for number in range(1, 7)
+        f"error: coins/markets, page {number}: unexpected JSON; its payload is kept\n" for number in range(1, 7)
     )
     assert [feed.payloads()[f"coins_markets_{number}.json"].decode() for number in range(1, 7)] == bodies
     assert not (feed.data / "incremental").exists()
@@ -548,7 +532,7 @@ def test_an_interrupted_run_keeps_what_it_has(api: CoinGecko, feed: Feed) -> Non
         run.send_signal(signal.SIGINT)
         output, errors = run.communicate(timeout=20)
     assert run.returncode == 130
-    assert errors == "error: interrupted; what was fetched until then is kept\n"
+    assert errors == "error: interrupted; everything fetched so far is kept\n"
     assert output.startswith("3 coins, 31 prices, ")
     assert list(feed.payloads()) == ["coins_markets_1.json", "market_chart_bitcoin.json"]
     assert set(feed.column("coin_price_history", "asset_id")) == {"bitcoin"}
@@ -567,7 +551,7 @@ def test_the_default_distance_depends_on_the_key(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("COINGECKO_CALLS_PER_MINUTE", "")
     for key, gap in (("", 6), (KEY, 2)):
         monkeypatch.setenv("COINGECKO_API_KEY", key)
-        assert extract_coingecko.Client().gap == gap
+        assert extract.Client().gap == gap
 
 
 def test_a_place_that_can_not_be_written_is_named(tmp_path: Path, feed: Feed) -> None:
@@ -599,9 +583,9 @@ def test_bad_arguments_are_refused(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["bin/extract", *arguments])
     with pytest.raises(SystemExit) as refused:
-        extract_coingecko.parse_arguments()
+        extract.parse_arguments()
     assert refused.value.code == 2
-    assert "bin/extract: error: " in capsys.readouterr().err
+    assert "bin/extract market: error: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

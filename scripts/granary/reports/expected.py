@@ -1,0 +1,155 @@
+"""What is expected of a raw table, in the words of Great Expectations.
+
+What a source declares of a column (`parse`, `default`, `required`) is expected of it without further ado. A feed adds
+ranges, known values, and what holds between columns, files and tables in scripts/granary/feeds/<feed>/expectations.py:
+
+    EXPECTATIONS   by table, a list of expectations
+    COMPUTED       by table, further columns to look at, as SQL over those below (optional)
+
+Expectations look at the delivered columns, without outer white space, and null (or the column's default) where they
+hold a word for nothing; at <column>_read, the same as a number, date or label; at <column>_impossible, values such as
+dates that no calendar has; and at COMPUTED. Each row also has its `file` and `line`. None of dbt's macros is used: this
+is a second opinion on the same values, and where the two differ, one of them is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from great_expectations import expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from granary.project import GranaryError
+
+# The share of values that must be as expected. Staging rejects single rows without a valid value in a required column;
+# if more than one in twenty is affected, the file is broken. Other columns stop nothing, and deserve a look from one in
+# a hundred on.
+CRITICAL: Mapping[str, Any] = {"severity": "critical", "mostly": 0.95}
+WARNING: Mapping[str, Any] = {"severity": "warning", "mostly": 0.99}
+
+OUTER_SPACE = r"^[\s\u00a0\u200b\ufeff]+|[\s\u00a0\u200b\ufeff]+$"
+NOTHING = "('', '-', 'N/A', 'NULL', 'None', 'null')"
+
+# What `parse` of a source means: a regular expression of PostgreSQL's, and words.
+DIGITS = r"([0-9]{1,15}|[0-9]{1,3}(,[0-9]{3}){1,4})(\.[0-9]{1,2})?"
+AMOUNT = rf"([+-]?\$?{DIGITS}|\$[+-]{DIGITS}|\(\$?{DIGITS}\)|\$\({DIGITS}\))"
+DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?( ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?))?"
+FORMATS = {
+    "amount": (f"^{AMOUNT}$", "is an amount, such as $1,000.00"),
+    "boolean": ("(?i)^(true|t|yes|y|1|false|f|no|n|0)$", "is true or false"),
+    "date": (f"^{DAY}$", "is a day, written as 2026-02-03"),
+    "discount": (rf"^([0-9]{{1,3}}(\.[0-9]{{1,2}})? ?%|{AMOUNT})$", "is an amount or a share, such as 5.00 or 10%"),
+    "email": (r"^[^@\s]+@[^@\s]+\.[^@\s.]+$", "is an e-mail address"),
+    "epoch_ms": ("^[0-9]{1,14}$", "is a number of milliseconds"),
+    "integer": ("^[+-]?[0-9]{1,18}$", "is a whole number"),
+    "label": ("[[:alnum:]]", "is a word"),
+    "number": (r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$", "is a number"),
+    "text": (None, ""),
+    "timestamp": (f"^{DAY}([T ]{TIME})?$", "is a time, such as 2026-02-03T10:15:00Z"),
+}
+
+# <column>_read, as SQL over {0}, the column, whose format is right.
+NUMBER = "case when {0} ~ '[(-]' then -1 else 1 end * cast(regexp_replace({0}, '[^0-9.]', '', 'g') as numeric)"
+READ = {
+    "amount": NUMBER,
+    "date": "case when pg_input_is_valid({0}, 'date') then cast({0} as date) end",
+    "discount": f"case when {{0}} ~ '%' then 0.01 else 1 end * {NUMBER}",
+    "epoch_ms": "cast({0} as bigint)",
+    "integer": "cast({0} as bigint)",
+    "label": "btrim(regexp_replace(lower({0}), '[^[:alnum:]]+', '_', 'g'), '_')",
+    "number": "case when pg_input_is_valid({0}, 'numeric(38, 18)') then cast({0} as numeric) end",
+    "timestamp": "case when pg_input_is_valid({0}, 'timestamptz') then cast({0} as timestamptz) end",
+}
+# What a value whose format is right may still not be; <column>_impossible holds those that are not.
+POSSIBLE = {
+    "date": "is a day of the calendar",
+    "number": "has at most 20 digits before its point",
+    "timestamp": "is a day of the calendar",
+}
+
+
+def query(
+    table: str, columns: Sequence[Mapping[str, Any]], computed: Mapping[str, str], batch_ids: Sequence[int]
+) -> str:
+    """Return the SQL of the rows of some batches, with the columns that expectations look at."""
+    trimmed, cleaned, read = [], [], []
+    for name, parse, default in ((column["name"], column["parse"], column["default"]) for column in columns):
+        trimmed.append(f", {trim(f'delivered.{name}')} as {name}")
+        value = "null" if default is None else "'{}'".format(str(default).replace("'", "''"))
+        cleaned.append(f", case when {name} not in {NOTHING} then {name} else {value} end as {name}")
+        if parse in READ:
+            as_type = f"case when {name} ~ '{FORMATS[parse][0]}' then {READ[parse].format(name)} end"
+            read.append(f", {as_type} as {name}_read")
+        if parse in POSSIBLE:
+            is_impossible = f"{name} ~ '{FORMATS[parse][0]}' and {as_type} is null"
+            read.append(f", case when {is_impossible} then {name} end as {name}_impossible")
+    text = f"""
+        select *
+        from (
+            with trimmed as (
+                select batches.path as file, delivered._row_id - batches.first_row_id + 1 as line {"".join(trimmed)}
+                from raw.{table} as delivered
+                inner join raw._batches as batches on delivered._batch_id = batches.batch_id
+                where batches.batch_id = any(cast('{{{", ".join(map(str, batch_ids))}}}' as bigint[]))
+                order by delivered._batch_id, delivered._row_id
+            ),
+            cleaned as (select file, line {"".join(cleaned)} from trimmed),
+            as_read as (select * {"".join(read)} from cleaned)
+            select * {"".join(f", {expression} as {name}" for name, expression in computed.items())} from as_read
+        ) as delivered
+    """
+    # Each % stands in a regular expression. On its way through two libraries it would be doubled.
+    return text.replace("%", r"\u0025")
+
+
+def suite(columns: Sequence[Mapping[str, Any]], more: Sequence[Expectation]) -> list[Expectation]:
+    """Return what is expected of a table: that it has rows, what is declared of its columns, and `more`."""
+    expected: list[Expectation] = [
+        gxe.ExpectTableRowCountToBeBetween(min_value=1, severity="critical", description="the table has rows")
+    ]
+    for column in columns:
+        name, parse, level = column["name"], column["parse"], CRITICAL if column["required"] else WARNING
+        if parse not in FORMATS:
+            raise GranaryError(f"the column {name} declares `parse: {parse}`: add its format to FORMATS in {__file__}")
+        if column["required"] and column["default"] is None:
+            expected.append(gxe.ExpectColumnValuesToNotBeNull(column=name, description="is there", **level))
+        pattern, words = FORMATS[parse]
+        if pattern:
+            expected.append(gxe.ExpectColumnValuesToMatchRegex(column=name, regex=pattern, description=words, **level))
+        if parse in POSSIBLE:
+            expected.append(no_values(f"{name}_impossible", name, POSSIBLE[parse], level))
+    return [*expected, *more]
+
+
+# -- For the expectations of a feed ------------------------------------------------------------------------------------
+
+
+def no_values(column: str, about: str, words: str, level: Mapping[str, Any]) -> Expectation:
+    """Expect no values in `column`, which holds the unexpected ones of the column `about`."""
+    return gxe.ExpectColumnValuesToBeNull(column=column, description=words, meta={"column": about}, **level)
+
+
+def between(column: str, low: Any, high: Any, words: str, level: Mapping[str, Any]) -> Expectation:
+    """Expect values of a column from `low` to `high`, both included; None is no limit."""
+    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, description=words, **level)
+
+
+def once_per_file(*key: str) -> Expectation:
+    """Expect that no file has a key twice. Later files may: that is how corrections are delivered."""
+    words = "comes once in a file"
+    missing = "any_value_is_missing"
+    return gxe.ExpectCompoundColumnsToBeUnique(
+        column_list=["file", *key], ignore_row_if=missing, description=words, **WARNING
+    )
+
+
+def unknown(key: str, table: str) -> str:
+    """Return SQL of a key that no row of another raw table has; null of one that is known, or missing."""
+    return f"case when {key} not in (select {trim(key)} from raw.{table} where {key} is not null) then {key} end"
+
+
+def trim(column: str) -> str:
+    """Return SQL of a column without outer white space."""
+    return f"regexp_replace({column}, '{OUTER_SPACE}', '', 'g')"

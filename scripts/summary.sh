@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Shows what the warehouse holds: rows per feed, a look at the marts of each feed, and what to try next. It only reads.
+#
+# usage: scripts/summary.sh        (or: make summary)
+set -euo pipefail
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+
+case ${1:-} in
+    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
+    "") ;;
+    *) echo "error: unknown option $1; see scripts/summary.sh --help" >&2 && exit 1 ;;
+esac
+
+cd "$root" # psql's variables take no path with a quote in it
+for feed in scripts/granary/feeds/*/summary.sql; do # of each feed that has one
+    [ ! -f "$feed" ] || files+=(--file "$feed")
+done
+LC_NUMERIC=C PGCLIENTENCODING=UTF8 bin/warehouse psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \
+    --pset pager=off --pset footer=off --pset linestyle=unicode --pset numericlocale=on \
+    --file scripts/granary/reports/summary.sql "${files[@]+"${files[@]}"}"
+
+written() { [ -f "$2" ] && echo "$root/$2" || echo "not written yet: make $1"; }
+cat <<TEXT
+Docs      $(written docs dbt/target/static_index.html)
+Quality   $(written report output/quality_report.html)
+
+To try    bin/warehouse psql -c 'select * from marts.rejected_rows limit 5'
+          bin/report --list      the marts; each can be written to a file
+          bin/ingest --help      load a batch of your own
+          make dashboard         the marts in a browser
+          make notebook          four charts, in JupyterLab
+          make test              run the tests
+          make help              everything else
+TEXT
