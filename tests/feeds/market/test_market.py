@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Database
 
-PRICES = "select * from marts.fct_asset_prices_daily"
+PRICES = "select *, xmin::text from marts.fct_asset_prices_daily"  # xmin tells a row that was written again
 CORRECTED = "sample-oatwick"
 
 
