@@ -9,7 +9,7 @@
 
 with
 
--- The price of a moment within a day is never taken for the day's, however late it is delivered.
+-- A price during the day is never used as the day's price, however late it is delivered.
 new_prices as (
 
     select * from {{ ref('stg_market__coin_price_history') }}
