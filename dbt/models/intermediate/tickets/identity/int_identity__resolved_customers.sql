@@ -154,7 +154,7 @@ resolved as (
 
 ),
 
--- A change to one member of a group concerns all of them.
+-- A change to one member of a group counts as a change to all of them.
 groups as (
 
     select
