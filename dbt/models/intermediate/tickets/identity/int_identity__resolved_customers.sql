@@ -124,7 +124,7 @@ hops_{{ doubling }} as (
 
 ),
 {% endfor %}
--- The customer that the cycle's latest merge points to survives.
+-- The target of the cycle's latest merge survives.
 cycles as (
 
     select
