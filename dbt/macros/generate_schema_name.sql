@@ -1,6 +1,6 @@
 {#-
-    Schemas carry their plain names (staging, intermediate, marts). GRANARY_SCHEMA_PREFIX builds a second copy beside the
-    first, from the same raw tables.
+    Schemas have plain names (staging, intermediate, marts). GRANARY_SCHEMA_PREFIX builds a second copy next to the first, from
+    the same raw tables.
 -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {%- if custom_schema_name is none -%}

@@ -1,5 +1,5 @@
--- Each line that was read is loaded or rejected, each loaded row is staged or rejected, and each staged row is the current
--- version or has a later one, in every batch: staging and its versions are counted here, row by row.
+-- In every batch, each line that was read is loaded or rejected, each loaded row is staged or rejected, and each staged row is
+-- either current or superseded. The test counts staging and its versions independently, row by row.
 
 with
 

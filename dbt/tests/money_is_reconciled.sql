@@ -1,4 +1,4 @@
--- From the delivered files to the last mart, each total is what the steps before it come to, to the cent.
+-- From the delivered files to the last mart, each total equals the sum of the steps before it, to the cent.
 
 select
     feed,

@@ -1,9 +1,9 @@
 {#-
-    numerator / denominator, rounded; null where the denominator is 0. Both sides are cast, because what 7/2 is depends on
-    the engine.
+    numerator / denominator, rounded; null if the denominator is 0. Both sides are cast, because the result of 7/2 depends on the
+    engine.
 
     numerator, denominator: SQL expressions of numbers
-    decimals: digits after the point, at most 18
+    decimals: digits after the decimal point, at most 18
 -#}
 {% macro ratio(numerator, denominator, decimals) -%}
     cast(round(

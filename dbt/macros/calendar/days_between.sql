@@ -1,5 +1,5 @@
 {#-
-    A query with one row per date, `day`, from the first to the last, both included; no row where one of them is null.
+    A query with one row per date (`day`) from the first to the last, inclusive; no rows if either is null.
 
     first, last: SQL expressions of dates, such as subqueries
 -#}
@@ -7,7 +7,7 @@
     {{ return(adapter.dispatch('days_between', 'granary')(first, last)) }}
 {%- endmacro %}
 
-{# generate_series is PostgreSQL's: other engines explode a sequence. #}
+{# generate_series is specific to PostgreSQL; other engines explode a sequence. #}
 {% macro default__days_between(first, last) -%}
     select cast(days.day as date) as day
     from generate_series(cast({{ first }} as timestamp), cast({{ last }} as timestamp), interval '1 day') as days (day)

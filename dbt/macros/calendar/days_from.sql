@@ -1,5 +1,5 @@
 {#-
-    Whole days from one date to another; negative where the other comes first.
+    Number of days from one date to another; negative if the second date is earlier.
 
     first, last: SQL expressions of dates
 -#}
@@ -7,7 +7,7 @@
     {{ return(adapter.dispatch('days_from', 'granary')(first, last)) }}
 {%- endmacro %}
 
-{# Elsewhere the difference of two dates is an interval, or datediff() has it. #}
+{# On other engines the difference between two dates is an interval, or needs datediff(). #}
 {% macro default__days_from(first, last) -%}
     ({{ last }} - {{ first }})
 {%- endmacro %}

@@ -1,16 +1,16 @@
 {#-
-    Stops a run after which a table would be wrong:
-      - with --empty, it would pass for complete;
-      - its model is incremental and has no unique_key: it would get each row once more;
+    Stops a run that would leave a table wrong:
+      - `--empty` would leave it without rows, but looking complete;
+      - its model is incremental without a unique_key, so each build would add its rows again;
       - it has no watermark, because an earlier version of the project built it;
-      - it counts a batch that was replaced since (bin/ingest --replace). What a batch brought is spread over tables that
-        only look at new ones, so they must be built from nothing once.
+      - it includes a batch that has since been replaced (bin/ingest --replace). Incremental tables only look at new batches, so
+        they must be rebuilt once to get rid of the replaced rows.
 -#}
 {% macro refuse_unsafe_increments() %}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
         {%- if flags.EMPTY -%}
             {{ exceptions.raise_compiler_error(
-                "--empty is not supported, because it leaves views without rows. Try models in a copy beside the first:"
+                "--empty is not supported, because it would leave views without rows. To try out models, build a separate copy:"
                 ~ " GRANARY_SCHEMA_PREFIX=try_ bin/dbt build"
             ) }}
         {%- endif -%}
@@ -19,8 +19,8 @@
                 if model.config.materialized == 'incremental' -%}
             {%- if not model.config.unique_key -%}
                 {{ exceptions.raise_compiler_error(
-                    model.original_file_path ~ ": an incremental model without unique_key would get its rows once more with each"
-                    ~ " build: name the columns of its grain in unique_key, or leave out materialized (a table)"
+                    model.original_file_path ~ ": an incremental model without unique_key would add its rows again with each"
+                    ~ " build: set unique_key to the columns of its grain, or remove `materialized` to make it a table"
                 ) }}
             {%- endif -%}
             {%- set relation = adapter.get_relation(model.database, model.schema, model.alias) -%}
@@ -32,7 +32,8 @@
             {%- set known = run_query("select model from " ~ watermarks()).columns[0].values() -%}
             {%- for name in incremental_models if name not in known -%}
                 {{ exceptions.raise_compiler_error(
-                    name ~ " has no watermark: an earlier version of the project built it. Rebuild once: bin/dbt build --full-refresh"
+                    name ~ " has no watermark, because an earlier version of the project built it."
+                    ~ " Rebuild once: bin/dbt build --full-refresh"
                 ) }}
             {%- endfor -%}
             {%- set replaced -%}
@@ -64,7 +65,7 @@
 {% endmacro %}
 
 
-{#- Whether a model reads a landing table, itself or through other models. -#}
+{#- Whether a model reads a landing table, directly or through other models. -#}
 {% macro reads_source(model, feed, entity) %}
     {%- for id in model.depends_on.nodes -%}
         {%- set source = graph.sources.get(id) -%}

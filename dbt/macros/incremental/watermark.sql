@@ -1,21 +1,21 @@
 {#-
-    Watermarks: up to which batch a model has taken in all of its inputs, one row per table in `intermediate._watermarks`.
+    A watermark is the batch up to which a model has processed all of its inputs: one row per table in `intermediate._watermarks`.
 
         model            name of the model
-        batch_id         all inputs are taken in up to this batch: the lowest watermark among them. A view reads whatever is
-                         loaded, so it has the inputs' own; a seed has no batches
-        loaded_batch_id  the newest batch that was loaded then: nothing newer is in the table
+        batch_id         the batch up to which all inputs are processed: the lowest of their watermarks. A view has the
+                         watermarks of its own inputs, because it reads whatever is loaded; a seed has no batches
+        loaded_batch_id  the newest batch loaded at that time: the table has nothing newer
 
-    They are exact, and stay so:
-      - Batches commit in the order of their numbers, and a model reads everything in one snapshot (bin/dbt asks for
-        `repeatable read`): its own watermark, its inputs, theirs, and the newest batch.
-      - The row is written in the transaction that writes the table. A build that is killed leaves both as they were, and
-        `dbt retry` goes on from there.
-      - A partial build (--select) may bring one input further than another. The model has then seen rows above its
-        watermark: the next build looks at them again, which changes nothing, because what depends on them is computed anew.
-      - A full refresh, or a table that was dropped, starts from nothing: `is_incremental()` is false, and the old row is not
-        read. So does a `dbt clone`, which makes a view.
-      - `--empty`, which takes nothing in, is refused: see refuse_unsafe_increments.
+    Watermarks are always exact:
+      - Batches commit in the order of their numbers, and a model reads everything in one snapshot (bin/dbt sets `repeatable
+        read`): its own watermark, its inputs, their watermarks and the newest batch.
+      - The row is written in the transaction that writes the table. A build that is killed leaves both unchanged, and `dbt retry`
+        continues from there.
+      - A partial build (--select) may leave one input further ahead than another, so that the model has read rows above its
+        watermark. The next build reads them again, which does no harm, because it recomputes everything that depends on them.
+      - After a full refresh, a dropped table or a `dbt clone` (which creates a view), a model starts from scratch:
+        `is_incremental()` is false, and the old row is not read.
+      - `--empty`, which processes nothing, is refused: see refuse_unsafe_increments.
 -#}
 {% macro watermarks() %}
     {{ return(api.Relation.create(
@@ -24,7 +24,7 @@
 {% endmacro %}
 
 
-{#- On the start of a run: the table is there. -#}
+{#- Runs at the start of each run, so that every model finds the table. -#}
 {% macro create_watermarks() %}
     {%- if execute and flags.WHICH in ('run', 'build') %}
     create schema if not exists {{ adapter.quote(watermarks().schema) }};
@@ -36,8 +36,8 @@
 
 
 {#-
-    The batch up to which this model has taken in all of its inputs, as a number in the SQL (a literal lets the planner see
-    that few rows are new); 0 where it is built from nothing.
+    The batch up to which this model has processed all of its inputs; 0 if it is built from scratch. It is a number in the SQL,
+    because a literal lets the planner see that few rows are new.
 -#}
 {% macro watermark() -%}
     {%- if execute and is_incremental() and load_relation(watermarks()) is not none -%}
@@ -48,7 +48,7 @@
 {%- endmacro %}
 
 
-{#- The hook of each table, in its transaction. -#}
+{#- The hook that each table runs in its own transaction. -#}
 {% macro record_watermark() %}
     {%- if execute and model.config.materialized not in ('view', 'ephemeral') %}
     insert into {{ watermarks() }} (model, batch_id, loaded_batch_id)
@@ -68,7 +68,7 @@
 {% endmacro %}
 
 
-{#- Names of the tables that a model reads, itself or through views. -#}
+{#- Names of the tables that a model reads, directly or through views. -#}
 {% macro tables_read_by(model) %}
     {%- set tables = [] -%}
     {%- for id in model.depends_on.nodes if id.startswith('model.') -%}

@@ -1,8 +1,8 @@
 {#-
-    Writes one row about a run or a build into raw._builds, when it has come to its end: with what it built, and how its tests
-    went. A build that was killed leaves none.
+    Writes one row about a run or build to raw._builds when it has finished: what it built and how its tests ended. A build that
+    was killed has no row.
 
-    results: dbt's results, as on-run-end has them
+    results: dbt's results, as passed to on-run-end
 -#}
 {% macro record_build(results) %}
     {%- set ledger = api.Relation.create(database=target.database, schema='raw', identifier='_builds') -%}

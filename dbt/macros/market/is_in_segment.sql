@@ -1,5 +1,5 @@
 {#-
-    True where a rank by market cap belongs to a segment: between its bounds, or without a rank in the one without bounds.
+    Condition that is true if a market cap rank belongs to a segment: the rank is within the bounds, or both are missing.
 
     rank: SQL expression of the rank
     segments: alias of the seed market_cap_segments

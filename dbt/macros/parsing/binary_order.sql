@@ -1,5 +1,5 @@
 {#-
-    Text to sort by its code points: a tie-break must not depend on the collation of the server.
+    Text that sorts by code points, because a tie-break must not depend on the collation of the server.
 
     value: SQL expression of text
 -#}

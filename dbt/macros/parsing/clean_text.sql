@@ -1,6 +1,6 @@
 {#-
-    Text without its outer whitespace (no-break spaces and zero-width marks included); null where what remains is a
-    sentinel that means "nothing". Inner whitespace and letter case stay as delivered.
+    Text without outer whitespace, which includes no-break spaces and zero-width marks; null if the rest is a sentinel that means
+    "nothing". Inner whitespace and letter case stay as delivered.
 
     value: SQL expression of text
 -#}
@@ -14,7 +14,7 @@
     {{ return(adapter.dispatch('trim_whitespace', 'granary')(value)) }}
 {%- endmacro %}
 
-{# The escapes are PostgreSQL's: other engines spell control characters in another way. #}
+{# The escapes are specific to PostgreSQL; other engines write control characters differently. #}
 {% macro default__trim_whitespace(value) -%}
     btrim({{ value }}, e' \t\n\r\f\v\u00a0\u200b\ufeff')
 {%- endmacro %}

@@ -1,8 +1,8 @@
 {#-
-    True where text matches a regular expression, false where it does not, null for null.
+    True if text matches a regular expression, false if it does not, null for null.
 
     value: SQL expression of text
-    pattern: regular expression without backslash classes and without single quotes, so that every engine reads it alike
+    pattern: regular expression without backslash classes and single quotes, so that all engines read it the same way
 -#}
 {% macro matches(value, pattern) -%}
     {{ return(adapter.dispatch('matches', 'granary')(value, pattern)) }}

@@ -1,9 +1,9 @@
 {#-
-    numeric(18, 2) from cleaned text; null where it is not an amount.
+    numeric(18, 2) from cleaned text; null if it is not an amount.
 
-    An amount has an optional sign or parentheses (both mean negative), an optional $, digits with or without thousands
-    commas in the right places, and up to two decimals: 200.50  $1,000.00  -$5  $-5  +5  (5.00)  ($5.00)  $(5.00).
-    At most 15 digits stand before the point, so that the cast can't overflow.
+    An amount has an optional sign or parentheses (- and parentheses mean negative), an optional $, digits with or without
+    thousands separators in the right places, and up to two decimals: 200.50, $1,000.00, -$5, $-5, +5, (5.00), ($5.00), $(5.00).
+    There are at most 15 digits before the decimal point, so that the cast can't overflow.
 
     value: SQL expression of cleaned text
 -#}

@@ -1,5 +1,5 @@
 {#-
-    boolean from cleaned text, in any case: true, t, yes, y or 1; false, f, no, n or 0. Null where it is none of them.
+    boolean from cleaned text, in any case: true, t, yes, y or 1; false, f, no, n or 0. Null if it is none of them.
 
     value: SQL expression of cleaned text
 -#}

@@ -1,5 +1,5 @@
 {#-
-    date from cleaned text; null where it is not a day of the calendar, written as 2026-02-03.
+    date from cleaned text; null unless it is an existing day in the form 2026-02-03.
 
     value: SQL expression of cleaned text
 -#}

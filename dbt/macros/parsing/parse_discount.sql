@@ -1,6 +1,6 @@
 {#-
-    A discount from cleaned text, as text in one spelling: `10%` or `12.5%` for a share, `5.00` for an amount (see
-    parse_amount). Null where it is neither.
+    A discount from cleaned text, as text in a uniform spelling: `10%` or `12.5%` for a percentage, `5.00` for an amount (see
+    parse_amount). Null if it is neither.
 
     value: SQL expression of cleaned text
 -#}

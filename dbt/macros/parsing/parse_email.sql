@@ -1,5 +1,5 @@
 {#-
-    The address as delivered; null where it does not look like one (something, @, a domain with a dot, no whitespace).
+    The address as delivered; null if it does not look like an e-mail address (something, @, a domain with a dot, no whitespace).
 
     value: SQL expression of cleaned text
 -#}

@@ -1,6 +1,6 @@
 {#-
-    timestamp in UTC (without a zone) from cleaned text that counts the milliseconds since 1970; null where it does not.
-    At most 14 digits: the year 5138 is far enough.
+    timestamp in UTC (without a zone) from cleaned text with the milliseconds since 1970; null if it is not such a number. It has
+    at most 14 digits, which reach the year 5138.
 
     value: SQL expression of cleaned text
 -#}
@@ -13,7 +13,7 @@
     {{ return(adapter.dispatch('milliseconds_after_1970', 'granary')(value)) }}
 {%- endmacro %}
 
-{# Multiplying an interval is PostgreSQL's way. #}
+{# Multiplying an interval is specific to PostgreSQL. #}
 {% macro default__milliseconds_after_1970(value) -%}
     timestamp '1970-01-01' + {{ value }} * interval '1 millisecond'
 {%- endmacro %}

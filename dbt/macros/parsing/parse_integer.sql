@@ -1,5 +1,5 @@
 {#-
-    bigint from cleaned text; null where it is not a whole number of at most 18 digits, with an optional sign.
+    bigint from cleaned text; null if it is not a whole number of at most 18 digits, with an optional sign.
 
     value: SQL expression of cleaned text
 -#}

@@ -1,8 +1,8 @@
 {#-
-    numeric(38, 18) from cleaned text; null where it is not a number.
+    numeric(38, 18) from cleaned text; null if it is not a number.
 
-    A number has an optional sign, digits, an optional fraction and an optional exponent: 12  -0.5  1.5e-08. There are no
-    thousands commas and no currency. At most 20 digits stand before the point; what is beyond the 18th decimal is rounded.
+    A number has an optional sign, digits, an optional fraction and an optional exponent: 12, -0.5 or 1.5e-08. It has no
+    thousands separators or currency symbols, and at most 20 digits before the decimal point. It is rounded to 18 decimals.
 
     value: SQL expression of cleaned text
 -#}
@@ -14,12 +14,12 @@
 {%- endmacro %}
 
 
-{#- numeric(38, 18) from text in the form that parse_number has checked; null where it is too large. -#}
+{#- numeric(38, 18) from text in the form that parse_number has checked; null if it is too large. -#}
 {% macro to_number(value) -%}
     {{ return(adapter.dispatch('to_number', 'granary')(value)) }}
 {%- endmacro %}
 
-{# Other engines return null from their own try_cast. #}
+{# Other engines have a try_cast that returns null. #}
 {% macro default__to_number(value) -%}
     case when pg_input_is_valid({{ value }}, 'numeric(38, 18)') then cast({{ value }} as numeric(38, 18)) end
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{#- Cleaned text is text already: it always parses. -#}
+{#- The text itself, because cleaned text is always valid text. -#}
 {% macro parse_text(value) -%}
     {{ value }}
 {%- endmacro %}

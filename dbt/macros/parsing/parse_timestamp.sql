@@ -1,10 +1,10 @@
 {#-
-    timestamp in UTC (without a zone) from cleaned text; null where it is not a timestamp.
+    timestamp in UTC (without a zone) from cleaned text; null if it is not a timestamp.
 
-    A timestamp is a date (midnight), or ISO 8601: T or a space, seconds and fraction optional, then Z, an offset (which is
-    turned into UTC) or nothing (which means UTC). Digits of the fraction beyond the microsecond are cut off: rounding
-    could move a row to the next day. The regular expression keeps out what only some engines would accept, and
-    is_valid_timestamp keeps out what no calendar has, such as 2026-02-30.
+    A timestamp is a date (which means midnight) or ISO 8601: T or a space, optional seconds and fraction, then Z, an offset
+    (which is converted to UTC) or nothing (which means UTC). Digits of the fraction beyond microseconds are cut off, because
+    rounding could move a row to the next day. The regular expression rejects forms that only some engines would accept, and
+    to_utc rejects days that do not exist, such as 2026-02-30.
 
     value: SQL expression of cleaned text
 -#}

@@ -1,5 +1,5 @@
 {#-
-    The discount on a line of the shop, in USD: it is delivered as an amount, or as a share of the line.
+    The discount on a line of the shop, in USD, from an amount or a percentage of the line.
 
     discount, quantity, unit_price: SQL expressions of the parsed values
 -#}

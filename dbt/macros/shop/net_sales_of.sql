@@ -1,6 +1,6 @@
 {#-
-    What a delivered version of an order line adds to net sales, in USD. A cancelled line adds nothing, nor does one that was sold
-    and came back as a whole; one that only came back takes away, as its quantity is negative.
+    The contribution of a version of an order line to net sales, in USD. Cancelled lines and lines that were sold and returned as
+    a whole contribute 0; a return line has a negative quantity and reduces net sales.
 
     quantity, unit_price_usd, discount_usd, line_status: SQL expressions
 -#}
@@ -14,7 +14,7 @@
 
 
 {#-
-    The same from a line as it was delivered: its discount is an amount, or a share of the line.
+    The same for a line as delivered, whose discount is an amount or a percentage of the line.
 
     quantity, unit_price, discount, status: SQL expressions of the parsed values
 -#}

@@ -1,19 +1,19 @@
 {#-
-    The amounts of money that the sources declare, which are followed from the files to the marts, as a list of
-    {feed, entity, staging, versions} and what the `amounts` of the table's meta hold:
+    The amounts of money that the sources declare, to be reconciled from the files to the marts, as a list of
+    {feed, entity, staging, versions} together with the entries of `amounts` in the table's meta:
 
         amounts:
-          - measure: paid                   # its name, which no other amount of the feed has
+          - measure: paid                   # name of the amount, unique in the feed
             title: What was paid
             delivered: "{amount}"           # SQL over the delivered columns, in braces
-            staged: "{amount_usd}"          # the same over the columns of staging, which its versions have, too
-            marts:                          # where it ends, in this order: each must come to the same sum
-              - {mart: fct_payments, amount: sum(amount_usd), rows: count(*)}   # `rows` may be missing
-              # Rows of the mart before whose invoice_id is not in fct_invoices: their amount is taken away first.
+            staged: "{amount_usd}"          # the same over the columns of staging, which the versions have too
+            marts:                          # the marts that it reaches, in order: each must have the same sum
+              - {mart: fct_payments, amount: sum(amount_usd), rows: count(*)}   # `rows` is optional
+              # Deducts the rows of the previous mart whose invoice_id is not in fct_invoices.
               - {without: fct_invoices, key: invoice_id, step: without_invoice, title: paid for invoices that never came}
               - {mart: fct_invoices, amount: sum(paid_usd)}
 
-    `delivered` and `staged` may also name a macro of the feed that makes the SQL of some columns:
+    `delivered` and `staged` may also name a macro of the feed that returns the SQL for the given columns:
     {macro: worth_of, columns: [quantity, unit_price_usd]}. The list is empty while dbt parses.
 -#}
 {% macro declared_amounts() %}
@@ -27,7 +27,7 @@
 {% endmacro %}
 
 
-{#- The landing tables with amounts: the core reads marts of them. Known while dbt parses, so that it sees what is read. -#}
+{#- The landing tables with amounts. They come from the registry, so dbt knows the marts that are read when it parses. -#}
 {% macro reconciled_tables() %}
     {%- set tables = [] -%}
     {%- for table in landing_tables() if table.models | length > 1 -%}
@@ -38,17 +38,18 @@
 
 
 {#-
-    The SQL of an amount, and the columns that it is made of.
+    The SQL expression of an amount, and the columns from which it is computed.
 
     declared: SQL with columns in braces, or a mapping {macro, columns}
-    rows: alias of the rows that have the columns
+    rows: alias of the relation with the columns
 -#}
 {% macro amount_of(declared, rows) -%}
     {%- if declared is string -%}
         {{ declared | replace('{', rows ~ '.') | replace('}', '') }}
     {%- elif declared.macro not in context -%}
         {{ exceptions.raise_compiler_error(
-            "A source declares an amount by the macro " ~ declared.macro ~ ", and there is no such macro."
+            "A source declares an amount with the macro " ~ declared.macro ~ ", which does not exist:"
+            ~ " add it to the feed's macros, or correct the name."
         ) }}
     {%- else -%}
         {%- set columns = [] -%}

@@ -1,12 +1,12 @@
 {#-
-    What the source's YAML declares of a landing table, as a list of {name, parse, default, required, must}.
+    The columns that the source's YAML declares for a landing table, as a list of {name, parse, default, required, must}.
 
-    The declaration is the one place that says what a column must be. Each column's `meta` holds
-        parse     text (the default) or another name for which there is a macro parse_<name>
-        default   what an empty value means, as text (default: null)
-        required  true where a row without a valid value is rejected (default false)
-        must      a condition on the parsed values, with columns in braces: {price} > 0. A value for which it is false is
-                  not valid; where it is null, because another value is missing, nothing can be said against it
+    The declaration is the single definition of a column. Each column's `meta` holds
+        parse     text (the default) or the name of another macro parse_<name>
+        default   the meaning of an empty value, as text (default: null)
+        required  true to reject a row without a valid value (default: false)
+        must      a condition on the parsed values, with columns in braces: {price} > 0. A value is invalid if the
+                  condition is false; if it is null, because another value is missing, the value is accepted
 
     feed, entity: names of the source and its table
 -#}

@@ -1,5 +1,5 @@
 {#-
-    What the source's YAML declares of a landing table: dbt's node, with `columns` and `config.meta`. dbt has it when it
+    The declaration of a landing table in its source's YAML: dbt's node, with `columns` and `config.meta`. dbt has it when it
     compiles, not when it parses.
 
     feed, entity: names of the source and its table

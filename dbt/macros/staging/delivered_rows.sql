@@ -1,14 +1,14 @@
 {#-
-    A from clause over a landing table that gives each row three times: `delivered` as it came, `cleaned` of whitespace and
-    sentinels (with the default where nothing is left), and `parsed` as the source declares it (see declared_columns), all
-    under the delivered names.
+    A from clause over a landing table that provides each row in three forms: `delivered` as it came, `cleaned` of whitespace and
+    sentinels (with the default if nothing is left), and `parsed` as the source declares (see declared_columns), all with the
+    delivered column names.
 
     feed, entity: names of the source and its table
-    columns: what is declared of it
+    columns: its columns, from declared_columns
 -#}
 {% macro delivered_rows(feed, entity, columns) %}
-    {#- The limits change nothing in the result: they keep PostgreSQL from merging the subqueries into the whole, where each
-        expression would be computed again wherever its column is used. #}
+    {#- The limits do not change the result. They keep PostgreSQL from inlining the subqueries, which would compute each
+        expression again wherever its column is used. #}
     from {{ source(feed, entity) }} as delivered
     cross join lateral (
         select
@@ -33,13 +33,13 @@
 {% endmacro %}
 
 
-{#- The expression that parses a declared column from an expression of its cleaned text. -#}
+{#- The SQL expression that parses a declared column, given an expression of its cleaned text. -#}
 {% macro parse_column(column, value) -%}
     {%- set parser = context.get('parse_' ~ column.parse) -%}
     {%- if parser is none -%}
         {{ exceptions.raise_compiler_error(
-            "Source column " ~ column.name ~ " declares `parse: " ~ column.parse ~ "`, and there is no macro parse_" ~ column.parse
-            ~ ". See macros/parsing for those there are."
+            "Source column " ~ column.name ~ " declares `parse: " ~ column.parse ~ "`, but there is no macro parse_"
+            ~ column.parse ~ ": choose one from dbt/macros/parsing, or add it."
         ) }}
     {%- endif -%}
     {{ parser(value) }}
@@ -47,9 +47,9 @@
 
 
 {#-
-    What is checked of the rows of delivered_rows, as a list of {column, severity, reason, explanation, fails}: `fails` is the
-    condition under which the value is rejected, never true for two checks of a column at once. Severity `row`: the whole row
-    is rejected. Severity `value`: only the value is.
+    The checks of the rows of delivered_rows, as a list of {column, severity, reason, explanation, fails}: `fails` is the
+    condition under which a value is rejected, and is never true for two checks of the same column. With severity `row` the
+    whole row is rejected, with `value` only the value.
 -#}
 {% macro checks_of(columns) %}
     {%- set checks = [] -%}
@@ -87,7 +87,7 @@
 {% endmacro %}
 
 
-{#- Batches whose rows are rejected: their path was delivered again with other bytes (bin/ingest --replace). -#}
+{#- Batches whose rows are rejected because their file was delivered again with different content (bin/ingest --replace). -#}
 {% macro replaced_batches() -%}
     (select batch_id from {{ source('ledger', '_batches') }} where status = 'replaced')
 {%- endmacro %}

@@ -1,5 +1,5 @@
 {#-
-    True where a model of current versions holds the others as well, told apart by its column `is_current`.
+    True if a model of current versions also holds superseded ones, as shown by its column `is_current`.
 
     model: name of the model
 -#}

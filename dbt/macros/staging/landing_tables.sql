@@ -1,6 +1,6 @@
 {#-
-    The landing tables of all feeds, as a list of {feed, entity, models}, from the registry (the var `feeds`): `models` are
-    those that the core reads of the table. The first, if any, holds its current versions.
+    The landing tables of all feeds, as a list of {feed, entity, models}, from the registry (the var `feeds`): `models` are the
+    table's models that the core reads. The first, if any, holds its current versions.
 -#}
 {% macro landing_tables() %}
     {%- set tables = [] -%}

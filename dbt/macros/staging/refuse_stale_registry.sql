@@ -1,6 +1,6 @@
 {#-
-    Stops a run if the registry (the var `feeds`) and the declared landing tables differ: a table that is declared but not
-    registered would be staged, and missing from every rejection, audit and reconciliation.
+    Stops a run if the registry (the var `feeds`) differs from the declared landing tables: a table that is declared but not
+    registered would be staged, but missing from all rejections, audits and reconciliations.
 -#}
 {% macro refuse_stale_registry() %}
     {%- if execute -%}
@@ -19,20 +19,20 @@
         {%- endfor -%}
         {%- if differing -%}
             {{ exceptions.raise_compiler_error(
-                "dbt_project.yml: the var `feeds` is not what the sources declare of " ~ differing | join(", ")
-                ~ ". Write it again: bin/feed sync"
+                "dbt_project.yml: the var `feeds` differs from the declared sources for " ~ differing | join(", ")
+                ~ ". Update it: bin/feed sync"
             ) }}
         {%- endif -%}
     {%- endif -%}
 {% endmacro %}
 
 
-{#- The models that the core reads of a landing table, as its meta says: that of its current versions, and those of its amounts. -#}
+{#- The models of a landing table that the core reads, according to the table's meta: for current versions and for amounts. -#}
 {% macro models_read_of(table) %}
     {%- set meta = table.config.meta -%}
     {%- if meta.amounts and not meta.current_version -%}
         {{ exceptions.raise_compiler_error(
-            table.original_file_path ~ ": " ~ table.name ~ " declares `amounts`, which need a `current_version`"
+            table.original_file_path ~ ": " ~ table.name ~ " declares `amounts`, which also need a `current_version`"
         ) }}
     {%- endif -%}
     {%- set models = [meta.current_version.model] if meta.current_version else [] -%}

@@ -1,7 +1,7 @@
 {#-
-    One row per delivered value that keeps its row out of staging (severity `row`) or that became null there (severity
-    `value`), and one row without a column per row of a replaced batch. The counterpart of safe_rows: each raw row is either
-    there or here with severity `row`.
+    One row per rejected value, and one row without a column per row of a replaced batch. With severity `row` the whole row is
+    rejected; with `value` only the value is, and is null in staging. This is the counterpart of safe_rows: each raw row is either
+    there, or here with severity `row`.
 
     feed, entity: names of the source and its table
 -#}
@@ -36,7 +36,7 @@
         {%- endfor %}
     ) as checks
         on
-            -- Nearly every row passes all of them, and goes no further than this.
+            -- Nearly every row passes all checks, and this condition alone excludes it.
             ({{ checks | map(attribute='fails') | join(' or ') }})
             and case checks.check_number
                 {%- for check in checks %}

@@ -1,8 +1,8 @@
 {#-
-    The rows of a landing table that are safe to use: typed, under the delivered names, with their provenance.
+    The rows of a landing table that are safe to use: typed, with the delivered column names and their provenance.
 
-    Each column is cleaned, parsed and checked as the source declares it (see declared_columns). Rows in which a required
-    column has no valid value are rejected, and so are rows of a replaced batch: rejected_values lists them.
+    Each column is cleaned, parsed and checked as the source declares (see declared_columns). Rows without a valid value in a
+    required column are rejected, and so are rows of a replaced batch; rejected_values lists them.
 
     feed, entity: names of the source and its table
 -#}
@@ -14,7 +14,7 @@
         {%- set failing = checks | selectattr('column', 'equalto', column.name) | selectattr('severity', 'equalto', 'value')
             | map(attribute='fails') | join(' or ') %}
         {% if column.must and failing -%}
-        {#- (nullif keeps the precision of a number's type, which case would lose.) -#}
+        {#- nullif keeps the precision of a numeric type, which case would lose. -#}
         nullif(parsed.{{ column.name }}, case when {{ failing }} then parsed.{{ column.name }} end) as {{ column.name }},
         {%- else -%}
         parsed.{{ column.name }},

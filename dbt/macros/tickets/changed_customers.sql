@@ -1,11 +1,10 @@
 {#-
-    Customers whose group may have changed after this model's watermark, one row per customer: those of groups with later
-    merges, those of groups with a merge that is ignored now, and those of groups with a merge that was ignored when this
-    model was built last. An override has no batch, and one that is taken back leaves no trace in the input: what this model
-    remembers in `has_ignored_merge` takes the place of a watermark. Overrides are few, so it costs little to look at them
-    each time.
+    Customers whose group may have changed since this model's watermark, one row per customer: members of groups with later
+    merges, with a merge that is ignored now, or with a merge that was ignored when this model was last built. An override has no
+    batch, and a removed override leaves no trace in the input, so the model's own `has_ignored_merge` serves as its watermark.
+    There are few overrides, so checking them every time costs little.
 
-    customers: the input: a relation with customer_id, has_ignored_merge and _changed_batch_id
+    customers: relation with customer_id, has_ignored_merge and _changed_batch_id
 -#}
 {% macro changed_customers(customers) %}
     select changed.customer_id

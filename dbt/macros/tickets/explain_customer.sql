@@ -1,6 +1,6 @@
 {#-
-    Prints why a customer id belongs to whom it belongs: the merges from the id to its canonical customer, each with the file
-    and the line that it was read from.
+    Prints why a customer id belongs to its customer: the merges from the id to its canonical customer, each with the file and
+    line from which it was read.
 
         bin/dbt run-operation explain_customer --args '{customer_id: c_0011}'
 
@@ -43,13 +43,13 @@
     {%- if execute -%}
         {%- set steps = run_query(path).rows -%}
         {%- if not steps -%}
-            {{ exceptions.raise_compiler_error("No page view and no merge ever named customer " ~ customer_id ~ ".") }}
+            {{ exceptions.raise_compiler_error("Unknown customer id " ~ customer_id ~ ": no page view or merge names it.") }}
         {%- endif -%}
         {%- for step in steps if step['absorbed_by_customer_id'] is not none -%}
             {%- do print(step['customer_id'] ~ " was absorbed by " ~ step['absorbed_by_customer_id'] ~ " on "
                 ~ step['absorbed_at'] ~ " (" ~ step['file_path'] ~ ", line " ~ step['line_number'] ~ ")") -%}
         {%- endfor -%}
-        {%- do print(customer_id ~ (" stands for themselves." if steps | length == 1
+        {%- do print(customer_id ~ (" is its own canonical customer." if steps | length == 1
             else " belongs to " ~ steps[0]['canonical_customer_id'] ~ ".")) -%}
     {%- endif -%}
 {% endmacro %}

@@ -1,4 +1,4 @@
--- Each event that staging holds is in fct_course_events once, and course_engagement counts all events of learners, each once.
+-- Each staged event is in fct_course_events exactly once, and course_engagement counts each event of a learner exactly once.
 
 with
 

@@ -1,6 +1,6 @@
 {#-
-    Each row of the raw table is either in the staging model or among the rejected rows (severity `row`), never in both and
-    never in neither.
+    Each row of the raw table is either in the staging model or among the rejected rows (severity `row`), never in both or in
+    neither.
 
     raw: the source of the staging model
 -#}

@@ -1,4 +1,4 @@
--- An asset's ranges follow each other without gap or overlap, and just the last one has not ended.
+-- The periods of an asset have no gaps or overlaps, and only the last one has not ended.
 
 with
 

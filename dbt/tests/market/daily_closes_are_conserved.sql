@@ -1,4 +1,4 @@
--- Each day of an asset for which staging holds a close has one row in fct_asset_prices_daily.
+-- Each asset and day with a close in staging has exactly one row in fct_asset_prices_daily.
 
 with
 

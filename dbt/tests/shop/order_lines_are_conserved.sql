@@ -1,4 +1,4 @@
--- Each order line that staging holds is in fct_order_lines once.
+-- Each staged order line is in fct_order_lines exactly once.
 
 with
 

@@ -1,5 +1,5 @@
--- The current lines of staging that were not cancelled, fct_order_lines, and its sums by day, customer and product add up to the
--- same net sales, to the cent.
+-- Net sales are the same, to the cent, in the current lines of staging (without cancelled ones), in fct_order_lines, and in the
+-- sums by day, customer and product.
 
 with
 
@@ -15,7 +15,7 @@ ranked as (
 
 ),
 
--- What was sold and came back as a whole adds nothing; what only came back is negative, as its quantity is.
+-- Lines that were sold and returned as a whole add nothing; return lines are negative, because their quantity is.
 staged as (
 
     select sum(quantity * unit_price_usd - case when is_return then -discount_usd else discount_usd end) as net_sales_usd

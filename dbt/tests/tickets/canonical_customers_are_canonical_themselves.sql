@@ -1,4 +1,4 @@
--- Whoever an id leads to stands for themselves: no chain of merges is followed only part of the way.
+-- Every canonical customer is its own canonical customer, so every chain of merges is followed to its end.
 
 with
 

@@ -1,4 +1,4 @@
--- All transactions are collected for an order, and its week, unless their order has not been delivered.
+-- Every transaction counts towards its order and its week, unless its order has not been delivered.
 
 with
 

@@ -1,4 +1,4 @@
--- Each order that staging holds is counted once in fct_orders and once in fct_weekly_sales.
+-- Each staged order is counted exactly once in fct_orders and exactly once in fct_weekly_sales.
 
 with
 

@@ -1,4 +1,4 @@
--- The order totals of the current versions in staging, of fct_orders and of fct_weekly_sales add up to the same sum, to the cent.
+-- The sum of order totals is the same, to the cent, in the current versions of staging, in fct_orders and in fct_weekly_sales.
 
 with
 

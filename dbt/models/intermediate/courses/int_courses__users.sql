@@ -16,7 +16,7 @@ new_users as (
 
 ),
 
--- The stored version competes, because a later batch may bring an older state of a user.
+-- The stored version is compared too, because a later batch may deliver an older state of a user.
 competing as (
 
     select
@@ -54,7 +54,7 @@ competing as (
 
 ),
 
--- The latest state wins, whatever the order of arrival; one without a time loses against any other.
+-- The latest state wins, whatever the order of arrival; a state without a time loses to any other.
 latest_states as (
 
     {{ dbt_utils.deduplicate(

@@ -16,7 +16,7 @@ new_snapshots as (
 
 ),
 
--- A snapshot may be delivered late, so the one that is here competes with the new ones.
+-- A snapshot may be delivered late, so the stored one is compared with the new ones.
 competing as (
 
     select
@@ -46,7 +46,8 @@ competing as (
 
 ),
 
--- The latest snapshot wins, whenever it was delivered. Of the same snapshot, a correction may stand beside what was here.
+-- The latest snapshot wins, whenever it was delivered. A correction of the stored snapshot has the same time: the later batch
+-- wins.
 latest_snapshots as (
 
     {{ dbt_utils.deduplicate('competing', 'asset_id', 'snapshot_at desc, _batch_id desc, _row_id desc') }}

@@ -9,7 +9,7 @@
 
 with
 
--- The price of a moment within a day is never taken for the day's, however late it is delivered.
+-- A price during the day is never used as the day's price, however late it is delivered.
 new_prices as (
 
     select * from {{ ref('stg_market__coin_price_history') }}
@@ -19,7 +19,7 @@ new_prices as (
 
 ),
 
--- The latest batch wins, then the latest row. What is here already is older than any new row.
+-- The latest batch wins, then the latest row. Stored rows are older than any new row.
 current_versions as (
 
     {{ dbt_utils.deduplicate('new_prices', 'asset_id, price_date', '_batch_id desc, _row_id desc') }}

@@ -17,7 +17,7 @@ new_snapshots as (
 
 ),
 
--- The latest batch wins, then the latest row. What is here already is older than any new row.
+-- The latest batch wins, then the latest row. Stored rows are older than any new row.
 current_versions as (
 
     {{ dbt_utils.deduplicate('new_snapshots', 'asset_id, snapshot_at', '_batch_id desc, _row_id desc') }}

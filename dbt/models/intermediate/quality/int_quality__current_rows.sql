@@ -17,7 +17,7 @@ counted as (
     group by _batch_id
     union all
     {%- endfor %}
-    -- Where no table has current versions, there are no rows.
+    -- Keeps the query valid if no table has current versions.
     select
         cast(null as {{ dbt.type_string() }}) as feed,
         cast(null as {{ dbt.type_string() }}) as entity,

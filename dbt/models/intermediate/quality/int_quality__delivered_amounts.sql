@@ -1,5 +1,5 @@
--- Reads the sources: of a row that staging rejects, this is the only place where its amount is read. An amount is made of some
--- columns; where one of them fails a check, as in a line of a million units, there is no amount.
+-- Reads the sources directly, because staging does not hold the amounts of rejected rows. An amount is null if a column that it
+-- is computed from fails a check, such as a quantity of a million units.
 {{ config(materialized='view') }}
 
 {%- for table in reconciled_tables() -%}
@@ -28,7 +28,7 @@ delivered_amounts as (
     {{ delivered_rows(amount.feed, amount.entity, columns) }}
     union all
     {%- endfor %}
-    -- Where no source declares amounts, there are none.
+    -- Keeps the query valid if no source declares amounts.
     select
         cast(null as {{ dbt.type_string() }}) as feed,
         cast(null as {{ dbt.type_string() }}) as entity,

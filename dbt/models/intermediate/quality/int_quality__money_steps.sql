@@ -23,7 +23,7 @@ rejected as (
 
 ),
 
--- What is taken away has a negative amount.
+-- Deductions change sign, so that each section adds up to the next total.
 steps as (
 
     {%- for amount in declared_amounts() %}
@@ -135,7 +135,7 @@ steps as (
     ) as measured
     union all
     {%- endfor %}
-    -- Where no source declares amounts, there are no steps.
+    -- Keeps the query valid if no source declares amounts.
     select
         cast(null as {{ dbt.type_string() }}) as feed,
         cast(null as {{ dbt.type_string() }}) as measure,

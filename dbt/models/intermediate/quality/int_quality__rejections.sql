@@ -42,7 +42,7 @@ rejected as (
 
     union all
 
-    -- Lines that the loader rejected: they have no raw row.
+    -- Lines that the loader rejected have no raw row.
     select
         rejected_lines._batch_id,
         null as _row_id,

@@ -16,7 +16,7 @@ new_customers as (
 
 ),
 
--- The latest batch wins, then the latest row. What is here already is older than any new row.
+-- The latest batch wins, then the latest row. Stored rows are older than any new row.
 current_versions as (
 
     {{ dbt_utils.deduplicate('new_customers', 'customer_id', '_batch_id desc, _row_id desc') }}

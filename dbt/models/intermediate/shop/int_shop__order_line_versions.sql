@@ -30,8 +30,8 @@ new_lines as (
 
 ),
 
--- An order has one line per product that was sold in it, and one per product that was returned under it. A new version ends
--- the one before it, so all versions of a delivered line are written again.
+-- An order has one line per product sold and one per product returned. A new version supersedes the one before it, so all
+-- versions of a delivered line are rewritten.
 all_versions as (
 
     select * from new_lines
@@ -66,7 +66,7 @@ all_versions as (
 
 ),
 
--- The latest batch wins, then the latest row: `_row_id` is unique, so the order is total.
+-- The latest batch wins, then the latest row: `_row_id` is unique, so there are no ties.
 ranked as (
 
     select

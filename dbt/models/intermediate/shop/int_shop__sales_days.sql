@@ -1,4 +1,4 @@
--- A view, so that it never lags behind the lines.
+-- A view, so that it is always as current as the lines.
 {{ config(materialized='view') }}
 
 with

@@ -1,4 +1,4 @@
--- Parsed once, and looked up by both ends: see int_identity__latest_merges.
+-- A table, so that merges are parsed once and int_identity__latest_merges can look them up by either customer.
 {{ config(
     materialized='incremental',
     unique_key='_row_id',

@@ -18,7 +18,7 @@ new_orders as (
 
 ),
 
--- A new version ends the one before it, so all versions of a delivered order are written again.
+-- A new version supersedes the one before it, so all versions of a delivered order are rewritten.
 all_versions as (
 
     select
@@ -50,7 +50,7 @@ all_versions as (
 
 ),
 
--- The latest batch wins, then the latest row: `_row_id` is unique, so the order is total.
+-- The latest batch wins, then the latest row: `_row_id` is unique, so there are no ties.
 ranked as (
 
     select

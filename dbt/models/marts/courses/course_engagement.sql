@@ -31,7 +31,7 @@ event_types as (
 
 ),
 
--- A user is a learner of a course once, however often they enrolled in it: so their events count once as well.
+-- Repeated enrolments make a user a learner of the course only once, so that their events are counted once.
 learners as (
 
     select distinct

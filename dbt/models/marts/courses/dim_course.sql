@@ -1,4 +1,4 @@
--- Rebuilt in full: courses are few, and one may be known from an enrolment or an event before it arrives itself.
+-- Rebuilt in full: there are few courses, and an enrolment or an event may name one before it is delivered itself.
 with
 
 courses as (

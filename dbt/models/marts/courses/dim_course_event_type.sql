@@ -1,4 +1,4 @@
--- The seed is applied here and not in the fact, so that a new type needs no rebuild of the events.
+-- The seed is joined here rather than in the fact, so that mapping a new type does not require the events to be rebuilt.
 with
 
 mapped_types as (

@@ -1,4 +1,4 @@
--- Rebuilt in full: a user may be known from an enrolment or an event before they arrive themselves.
+-- Rebuilt in full: an enrolment or an event may name a user before the user is delivered.
 with
 
 users as (

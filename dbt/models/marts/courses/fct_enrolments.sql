@@ -25,7 +25,7 @@ final as (
         enrolment_status,
 
         -- booleans
-        -- An enrolment whose status is not known has not been cancelled.
+        -- An enrolment without a known status counts as not cancelled.
         coalesce(enrolment_status = 'cancelled', false) as is_cancelled,
 
         -- timestamps

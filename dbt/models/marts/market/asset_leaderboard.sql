@@ -19,7 +19,7 @@ measured as (
 
 ),
 
--- Those without a market cap come last, and of equals the one whose id sorts first is first.
+-- Assets without a market cap come last. Ties go to the id that sorts first.
 ranked as (
 
     select

@@ -1,4 +1,4 @@
--- Rebuilt in full: assets are few, and one may be known from its prices before a snapshot names it.
+-- Rebuilt in full: there are few assets, and a price may name one before a snapshot does.
 with
 
 assets as (

@@ -1,4 +1,5 @@
--- Rebuilt in full from all snapshots: a late snapshot may split a range, and other bounds of the segments move them all.
+-- Rebuilt in full from all snapshots: a late snapshot may split a period, and a change to the segment bounds may move any of
+-- them.
 {{ config(
     indexes=[{'columns': ['market_segment']}],
 ) }}
@@ -56,7 +57,7 @@ changes as (
 
 ),
 
--- What a snapshot says is valid until another one says otherwise, even while no snapshot names the asset.
+-- Values stay valid until a snapshot has different ones, even while the asset is missing from the snapshots.
 ranges as (
 
     select

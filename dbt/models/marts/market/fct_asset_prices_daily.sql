@@ -42,7 +42,7 @@ prices as (
     select numbered.*
     from numbered
     {% if is_incremental() %}
-    -- The volatility of a day needs 30 returns, and so the closes of 30 days before it.
+    -- The volatility of a day needs 30 returns, and therefore the 30 closes before it.
     inner join first_changes
         on
             numbered.asset_id = first_changes.asset_id
@@ -61,7 +61,7 @@ returns as (
 
 ),
 
--- Windows are of days that have a close: a gap does not shorten them.
+-- Windows count days with a close, so a gap does not shorten them.
 averages as (
 
     select
@@ -101,7 +101,7 @@ final as (
 
     from averages
     {% if is_incremental() %}
-    -- Just the days with a new price among those that they depend on.
+    -- Only the days for which a close in their window is new.
     where changed_batch_id > {{ watermark() }}
     {% endif %}
 

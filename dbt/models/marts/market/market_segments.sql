@@ -22,7 +22,7 @@ measured as (
 
 ),
 
--- A segment has a row even while no asset is in it. Averages are over the assets that have the value.
+-- A segment has a row even without assets. Averages include only assets that have the value.
 aggregated as (
 
     select

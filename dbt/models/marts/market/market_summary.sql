@@ -21,7 +21,7 @@ final as (
         max(snapshot_at) as snapshot_at
 
     from latest_snapshot
-    -- Before the first snapshot there is nothing to sum up.
+    -- Before the first snapshot there is nothing to summarize.
     having count(*) > 0
 
 )

@@ -1,4 +1,4 @@
--- Rebuilt in full: any batch may supersede rows of any earlier one, and batches are few.
+-- Rebuilt in full: a batch may supersede rows of any earlier one, and there are few batches.
 with
 
 batches as (
@@ -13,7 +13,7 @@ current_rows as (
 
 ),
 
--- Of an entity that only staging has, nobody says yet which version counts.
+-- An entity that goes no further than staging has no current versions to count.
 tracked as (
 
     select * from batches

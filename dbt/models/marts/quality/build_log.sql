@@ -1,4 +1,4 @@
--- A view: a build is written down after all tables are built.
+-- A view, because a build is recorded only after all tables are built.
 {{ config(materialized='view') }}
 
 with

@@ -1,4 +1,4 @@
--- Rebuilt in full: a batch may be replaced later, and batches are few.
+-- Rebuilt in full: a batch may be replaced later, and there are few batches.
 with
 
 batches as (

@@ -1,6 +1,6 @@
 with
 
--- Each total begins a section, which ends before the next one.
+-- Each total begins a section that ends before the next total.
 sections as (
 
     select

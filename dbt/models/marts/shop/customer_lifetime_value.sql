@@ -1,4 +1,4 @@
--- Rebuilt in full: with each new day of sales, every customer's last order is longer ago.
+-- Rebuilt in full: every new day of sales changes the recency of every customer.
 with
 
 customers as (
@@ -40,7 +40,7 @@ last_day as (
 
 ),
 
--- What a unit costs is what it costs today. What came back can be sold again, so it costs nothing.
+-- Costs are the latest known ones. Returned units can be sold again, so they cost nothing.
 costed_lines as (
 
     select
@@ -52,7 +52,7 @@ costed_lines as (
 
 ),
 
--- Lines of products whose cost is not known are estimated with the margin of all others.
+-- The margin rate of all other lines is used for lines of products without a known cost.
 known_margins as (
 
     select {{ ratio('sum(margin_usd)', 'sum(net_sales_usd)', 6) }} as margin_share
@@ -133,7 +133,7 @@ measured as (
 
 ),
 
--- The first segment whose bounds a customer keeps.
+-- The first segment whose bounds the customer meets.
 segmented as (
 
     select
@@ -170,8 +170,8 @@ final as (
         measured.tenure_days,
         measured.recency_days,
         cast(measured.historical_value_usd as numeric(38, 2)) as historical_value_usd,
-        -- Value per day, for a year, and the less of it the longer the last order is ago. The tenure counts as 90 days at least:
-        -- the first order of a new customer says little about their next.
+        -- Value per day, projected over a year and reduced by the days since the last order. The tenure counts as at least 90
+        -- days, because the first order of a new customer says little about the next one.
         cast(
             case
                 when measured.order_count > 0

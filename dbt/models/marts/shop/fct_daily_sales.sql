@@ -22,7 +22,7 @@ sales_days as (
 
 {% if is_incremental() %}
 
--- Each day that a version of a new line names: the one that it enters, and the one that it leaves.
+-- All days of all versions of the new lines: a line changes the day that it enters and the day that it leaves.
 changed_days as (
 
     select distinct versions.order_date as sales_date
@@ -36,7 +36,7 @@ changed_days as (
 
 ),
 
--- The days that became, or ceased to be, days between the first and the last have changed as well.
+-- Days that have entered or left the range from the first to the last sales day have changed as well.
 timeline as (
 
     select
@@ -51,7 +51,7 @@ timeline as (
 
 ),
 
--- A day is part of the average of the six days after it.
+-- A day is included in the averages of the six days after it.
 days as (
 
     select
@@ -78,7 +78,7 @@ days as (
 
 {% endif %}
 
--- The average of a day needs the six days before it.
+-- The average of a day requires the six days before it.
 reach as (
 
     select

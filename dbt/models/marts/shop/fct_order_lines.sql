@@ -24,8 +24,8 @@ lines as (
 
 ),
 
--- A line with the status `returned` was sold, and all of it came back. A line of negative quantity only came back. What is
--- given back is what had been paid: the discount goes with it. A cancelled line was never sold.
+-- A line with the status `returned` was sold and then returned as a whole. A line with a negative quantity is only a return. The
+-- refund is what was paid, so the discount is deducted from it. A cancelled line was never sold.
 counted as (
 
     select

@@ -58,7 +58,7 @@ sums as (
 
 ),
 
--- What a unit costs is what it costs today. What came back can be sold again, so it costs nothing.
+-- Costs are the latest known ones. Returned units can be sold again, so they cost nothing.
 measured as (
 
     select
@@ -85,7 +85,7 @@ measured as (
 
 ),
 
--- Of equals, the one whose id sorts first is first.
+-- Ties go to the id that sorts first.
 ranked as (
 
     select
@@ -126,7 +126,7 @@ final as (
         category_revenue_rank,
         cast(net_revenue_last_28d_usd as numeric(38, 2)) as net_revenue_last_28d_usd,
         cast(net_revenue_previous_28d_usd as numeric(38, 2)) as net_revenue_previous_28d_usd,
-        -- A change against nothing, or against a loss, has no percentage.
+        -- A percentage would be meaningless if the previous net revenue is 0 or negative.
         cast(
             case
                 when net_revenue_previous_28d_usd > 0

@@ -1,4 +1,4 @@
--- Rebuilt in full: an override may change any day.
+-- Rebuilt in full: a change to the overrides may change any day.
 with
 
 delivered_merges as (

@@ -18,8 +18,8 @@ canonical_customers as (
 
 {% if is_incremental() %}
 
--- New customers, and everyone in a group that may have changed: whom it is named after now, and whom it was named after
--- then. A merge that is no longer ignored can split a group: the part has a name that is not here yet.
+-- New customers, and the current and previous canonical customers of groups that may have changed. A merge that is no longer
+-- ignored can split a group: the canonical customer of the new part is not in this table yet.
 changed_customers as (
 
     {{ changed_customers(ref('int_identity__canonical_customers')) }}
@@ -50,7 +50,7 @@ changed_customers as (
 
 {% endif %}
 
--- A customer that was absorbed comes out with a count of 0: the row replaces the old one, and the hook deletes it.
+-- An absorbed customer gets a count of 0: this row replaces the old one, and the hook deletes it.
 final as (
 
     select

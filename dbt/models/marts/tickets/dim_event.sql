@@ -1,4 +1,4 @@
--- Rebuilt in full: events are few, and one may be known from its showtimes before it arrives itself.
+-- Rebuilt in full: there are few events, and a showtime may name one before it is delivered itself.
 with
 
 events as (

@@ -1,4 +1,4 @@
--- The seed is applied here and not in the fact, so that a new spelling needs no rebuild of the page views.
+-- The seed is joined here rather than in the fact, so that a new spelling does not require the page views to be rebuilt.
 with
 
 page_types as (

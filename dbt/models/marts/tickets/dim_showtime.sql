@@ -1,4 +1,4 @@
--- Rebuilt in full: showtimes are few beside the facts.
+-- Rebuilt in full: there are few showtimes compared with the facts.
 {{ config(
     indexes=[{'columns': ['event_id']}],
 ) }}

@@ -30,7 +30,7 @@ transaction_versions as (
 
 {% if is_incremental() %}
 
--- Orders that a new batch brought, or whose showtime it brought, or which it gave a transaction or took one from.
+-- Orders that a new batch delivered, whose showtime it delivered, or that gained or lost a transaction in it.
 changed_orders as (
 
     select order_id
@@ -39,7 +39,7 @@ changed_orders as (
 
     union
 
-    -- An order that has left a showtime is delivered again itself.
+    -- The current version is enough: an order that moves to another showtime is itself delivered again.
     select order_versions.order_id
     from showtime_versions
     inner join order_versions
@@ -50,7 +50,7 @@ changed_orders as (
 
     union
 
-    -- All versions of a transaction: a correction may have taken it from one order and given it to another.
+    -- All versions of a transaction, because a correction may have moved it from one order to another.
     select transaction_versions.order_id
     from transaction_versions as changed
     inner join transaction_versions
@@ -85,7 +85,7 @@ transactions_by_order as (
     select
         transaction_versions.order_id,
         sum(case when transaction_versions.is_current then transaction_versions.amount_usd end) as collected_usd,
-        -- The order that a transaction was taken from has changed as well.
+        -- The order that a transaction left has changed as well.
         max(coalesce(transaction_versions.superseded_by_batch_id, transaction_versions._batch_id)) as _changed_batch_id
     from transaction_versions
     {% if is_incremental() %}
@@ -103,7 +103,7 @@ final as (
         current_orders.order_id,
         current_orders.account_id,
         current_orders.showtime_id,
-        -- An order whose event is not known stays, so that totals are conserved.
+        -- Orders without a known event are kept, so that totals are conserved.
         coalesce(current_showtimes.event_id, 'unknown') as event_id,
 
         -- numerics

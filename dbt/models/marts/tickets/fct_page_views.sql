@@ -30,7 +30,7 @@ changed_customers as (
 
 ),
 
--- Merges re-key history: besides the new page views, all those that are here of customers whose group may have changed.
+-- Merges re-key history, so stored page views of customers whose group may have changed are written along with the new ones.
 changed_pages as (
 
     select new_pages.page_id

@@ -30,8 +30,8 @@ changed_versions as (
 
 ),
 
--- Wherever a changed order may ever have been counted: in each week that one of its versions names, under each event that
--- its showtimes ever belonged to, and under the unknown event, where it was counted while its showtime was not known.
+-- All rows under which a changed order may ever have been counted: each week of any of its versions, with each event to which its
+-- showtimes ever belonged and with the unknown event, which it had while its showtime was not known.
 changed_weeks as (
 
     select
@@ -63,7 +63,7 @@ changed_weeks as (
 
 {% endif %}
 
--- A week that lost its last order comes out with a count of 0: the row replaces the old one, and the hook deletes it.
+-- A week that lost its last order gets a count of 0: this row replaces the old one, and the hook deletes it.
 final as (
 
     select

@@ -6,7 +6,7 @@ customers as (
 
 ),
 
--- Of equally large ones, the one whose id comes first.
+-- Ties go to the id that sorts first.
 ranked_customers as (
 
     select
@@ -24,7 +24,7 @@ largest as (
 
 ),
 
--- Who survives a cycle was absorbed nevertheless: by the merge that the cycle does without. Each cycle has one survivor.
+-- The survivor of a cycle is the only one of its customers whose merge was dropped, so there is one such customer per cycle.
 survivors as (
 
     select resolved.customer_id

@@ -1,4 +1,5 @@
--- Ephemeral: to replace a view, dbt drops it with what stands on it. The API asks build_log while a build is running.
+-- Ephemeral, because dbt replaces a view by dropping it together with the views that depend on it, and the API queries build_log
+-- while a build is running.
 {{ config(materialized='ephemeral') }}
 
 with

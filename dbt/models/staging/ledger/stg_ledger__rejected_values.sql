@@ -6,7 +6,7 @@ rejected_values as (
     {{ rejected_values(table.feed, table.entity) }}
     union all
     {%- endfor %}
-    -- Where there are no feeds, nothing is rejected.
+    -- Keeps the query valid if there are no feeds.
     select
         cast(null as {{ dbt.type_string() }}) as feed,
         cast(null as {{ dbt.type_string() }}) as entity,

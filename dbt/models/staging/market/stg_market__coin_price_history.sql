@@ -18,7 +18,8 @@ renamed as (
         total_volume_usd,
 
         -- booleans
-        -- CoinGecko gives a day's price the timestamp of midnight. The last point of a history is the price of the moment.
+        -- CoinGecko gives a day's price the timestamp of midnight. The last point of a history is the price at the time of the
+        -- request.
         source_ts_ms = date_trunc('day', source_ts_ms) as is_close,
 
         -- timestamps

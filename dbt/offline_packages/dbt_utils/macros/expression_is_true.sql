@@ -1,4 +1,4 @@
-{#- On a column, the expression continues the column's name. As in the real package, null passes. -#}
+{#- On a column, the expression is appended to the column's name. As in the real package, null passes. -#}
 {% test expression_is_true(model, expression, column_name=none) %}
 
     select *

@@ -1,4 +1,4 @@
-{#- md5 over the columns, in the encoding of the real package, so that keys stay the same under either. -#}
+{#- The md5 of the columns, encoded as in the real package, so that both give the same keys. -#}
 {% macro generate_surrogate_key(field_list) -%}
     {%- set parts = [] -%}
     {%- for field in field_list -%}

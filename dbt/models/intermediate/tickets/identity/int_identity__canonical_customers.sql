@@ -32,7 +32,7 @@ resolved as (
 
 {% if is_incremental() %}
 
--- Merges and overrides change who a customer is without a new page view.
+-- Merges and overrides can change the customer to whom an id belongs without a new page view.
 changed_customers as (
 
     select customer_id from sightings

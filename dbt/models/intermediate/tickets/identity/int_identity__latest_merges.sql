@@ -10,7 +10,7 @@
     post_hook='analyze {{ this }}',
 ) }}
 
--- The merges are named directly where they are joined, so that their indexes are used.
+-- The joins reference the table of merges directly rather than a CTE, so that they can use its indexes.
 with
 
 overrides as (
@@ -21,8 +21,8 @@ overrides as (
 
 {% if is_incremental() %}
 
--- Customers of whose merges another one may win now: they have a new merge, or one is ignored, or one was ignored when this
--- table was built last. An override comes and goes without a batch; `has_ignored_merge` is what is left of it.
+-- Customers for whom another merge may win now: they have a new merge, an ignored merge, or one that was ignored when this table
+-- was last built. Overrides have no batches, so a removed override is recognized only by the stored `has_ignored_merge`.
 with_changed_merges as (
 
     select new_merges.from_customer_id as customer_id
@@ -56,7 +56,7 @@ changed_customers as (
 
 ),
 
--- What is said of a customer depends on their own merges, and on all merges of those who ever merged with them.
+-- The columns of a customer depend on its own merges and on all merges of customers that were ever merged into it.
 needed_customers as (
 
     select changed_customers.customer_id
@@ -90,9 +90,9 @@ needed_merges as (
 
 ),
 
--- The latest decision wins, whatever the order of arrival; at the same moment, the highest id. The delivery decides only
--- which of several equal rows is named as the source. A self-merge changes nothing, and a merge that people overrode is as
--- if it had never been delivered.
+-- The latest decision wins, whatever the order of arrival; among decisions at the same time, the highest id wins. Batch and row
+-- only determine which of several equal rows is recorded as the source. A self-merge changes nothing, and an overridden merge is
+-- treated as if it had never been delivered.
 ranked as (
 
     select
@@ -119,8 +119,8 @@ absorbed as (
 
 ),
 
--- A merge changes everyone with whom its customer ever merged: the group that the customer enters, and the one that they
--- leave.
+-- A merge changes every customer into which its customer was ever merged: the group that the customer enters and the one that it
+-- leaves.
 merged as (
 
     select
@@ -156,7 +156,7 @@ customers as (
 
 ),
 
--- Customers of whom no merge counts are here as well: they exist, and other merges may change them.
+-- Customers without an applicable merge are included: other customers may be merged into them.
 final as (
 
     select

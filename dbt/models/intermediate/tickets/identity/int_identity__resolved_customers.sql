@@ -10,22 +10,22 @@
     post_hook='analyze {{ this }}',
 ) }}
 
--- Each doubling sends every pointer twice as far: after 24 of them, 16 million merges further.
+-- Each doubling moves every pointer twice as far: after 24 doublings, a pointer is 16 million merges further.
 {% set doublings = 24 %}
 
 with recursive
 
 {% if is_incremental() %}
 
--- Everyone who may point to somebody else than before, and everyone whom they point to now or pointed to then.
+-- All customers whose pointer may have changed, and all customers to whom they point now or pointed before.
 changed_customers as (
 
     {{ changed_customers(ref('int_identity__latest_merges')) }}
 
 ),
 
--- All that was connected with them. A group is what pointers connect, so whoever is in a group with them now either was so
--- before or has a pointer that changed: the groups to resolve again lie wholly among these.
+-- All members of their previous groups. Pointers hold a group together, so every member of a new group either was in one of these
+-- groups before or has a changed pointer: the groups to resolve again consist of these customers only.
 connected as (
 
     select changed_customers.customer_id
@@ -55,8 +55,9 @@ pointers as (
 
 ),
 
--- Walks down from the customers that nobody absorbed. Each merge is followed once, so the walk is linear at any depth. (It
--- names the table, because a CTE that is used more than once is materialized and has no index: each step would read it all.)
+-- Walks down from the customers that have not been absorbed. Each merge is followed once, so the cost is linear at any depth. (It
+-- reads the table directly, because a CTE that is used more than once is materialized without an index, and each step would scan
+-- all of it.)
 trees as (
 
     select
@@ -76,8 +77,8 @@ trees as (
 
 ),
 
--- What no walk reached leads into a cycle. As a rule there is next to nothing here. Within a cycle no two merges have the
--- same target, so there the order of the numbers is that of time and target alone.
+-- Customers that no walk reached lead into a cycle; usually there are hardly any. Within a cycle no two merges have the same
+-- target, so time and target alone determine the order of their numbers.
 looping as (
 
     select
@@ -106,8 +107,9 @@ hops_0 as (
 
 ),
 
--- Pointer doubling: in the end every pointer stands on its cycle, and whoever is on a cycle has gone all round it and knows
--- its latest merge. There is one row per customer anyway: grouping keeps the planner's estimate from growing with each join.
+-- Pointer doubling: in the end every pointer is on its cycle, and each customer on a cycle has gone all the way round it and
+-- found its latest merge. There is one row per customer even without the grouping, which only keeps the planner's estimate from
+-- growing with each join.
 {% for doubling in range(1, doublings + 1) %}
 hops_{{ doubling }} as (
 
@@ -122,7 +124,7 @@ hops_{{ doubling }} as (
 
 ),
 {% endfor %}
--- The customer that the cycle's latest merge points to survives.
+-- The target of the cycle's latest merge survives.
 cycles as (
 
     select
@@ -152,7 +154,7 @@ resolved as (
 
 ),
 
--- What happened to one member of a group matters to all of them.
+-- A change to one member of a group counts as a change to all of them.
 groups as (
 
     select
@@ -188,7 +190,7 @@ final as (
     from resolved
     inner join groups
         on resolved.canonical_customer_id = groups.canonical_customer_id
-    -- A survivor's own merge is the one that its cycle does without.
+    -- The survivor's own merge is the one that is dropped to break the cycle.
     left join pointers
         on
             resolved.customer_id = pointers.customer_id
