@@ -1,4 +1,4 @@
-# One image for the build, the API, the dashboard and the docs: docker-compose.yml names the command of each.
+# One image for the build, the API, the dashboard and the docs; docker-compose.yml has the command of each.
 FROM python:3.13-slim
 
 RUN apt-get update \
@@ -15,7 +15,7 @@ RUN export PIP_NO_CACHE_DIR=1 \
     && scripts/setup.sh --api \
     && scripts/setup.sh --dashboard
 
-# The project belongs to root, so that a compromised service can't change it. It writes to these directories only.
+# The project belongs to root, so that a compromised service can't change it. It can write only to the directories below.
 COPY . .
 RUN bin/dbt deps --once \
     && install --directory --owner=granary --group=granary dbt/logs dbt/target output

@@ -1,9 +1,9 @@
-# Granary's commands. Every recipe calls an entry point that can also be called by hand, from any directory.
+# Granary's commands. Every recipe calls an entry point that you can also call by hand, from any directory.
 #
-# The shell finds the root, because make's own $(dir ...) would split a path at its spaces.
+# The shell finds the root, because make's own $(dir ...) would split the path at spaces.
 export ROOT := $(shell cd "$$(dirname "$$(printf %s '$(subst ','\'',$(MAKEFILE_LIST))' | sed 's/^ //')")" && pwd)
 
-# Each declared feed is a target, unless its name is one already.
+# Each declared feed is a target, unless a target has its name already.
 FEEDS := $(shell cd '$(subst ','\'',$(ROOT))' && \
 	for file in $$(grep -ls 'loader: bin/ingest' dbt/models/staging/*/_*__sources.yml); do \
 	feed=$$(basename "$$(dirname "$$file")"); grep -q "^$$feed:" Makefile || echo "$$feed"; done)
@@ -24,7 +24,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z_]*\):[^#]*## \(.*\)/  \1|\2/p' "$$ROOT/Makefile" | awk -F'|' '{printf "%-21s %s\n", $$1, $$2}'
 	@echo '  <feed>              Load and build a feed; if it has an extractor, fetch it first (ARGS="...")'
 
-setup: ## Create .venv, install the requirements, choose the dbt packages (PYTHON=... names an interpreter)
+setup: ## Create .venv, install the requirements and the dbt packages (PYTHON=... names an interpreter)
 	@"$$ROOT/scripts/setup.sh"
 	@"$$ROOT/bin/dbt" deps --once
 
@@ -34,13 +34,13 @@ up: setup ## Start the embedded PostgreSQL server (other targets start it when t
 down: ## Stop the embedded server; the data stays
 	@"$$ROOT/bin/warehouse" stop
 
-extract: setup ## Fetch a feed from its API into data/ (ARGS=--help says which feeds can be fetched, and how)
+extract: setup ## Fetch a feed from its API into data/ (ARGS=--help lists the feeds and options)
 	@"$$ROOT/bin/extract" $(ARGS)
 
 ingest: setup ## Load what is new in data/ into the raw tables
 	@"$$ROOT/bin/ingest"
 
-load: ingest ## The same as ingest
+load: ingest ## Same as ingest
 
 $(FEEDS): setup # fetch the feed if it has an extractor, load and build it
 	@[ ! -f "$$ROOT/scripts/granary/feeds/$@/extract.py" ] || "$$ROOT/bin/extract" $@ $(ARGS)
@@ -56,34 +56,34 @@ dbt_run: setup ## Build seeds and models, without the tests
 dbt_test: setup ## Run dbt's data tests and unit tests
 	@"$$ROOT/bin/dbt" test
 
-docs: setup ## Write dbt's docs as one page
+docs: setup ## Write dbt's docs as a single page
 	@"$$ROOT/bin/dbt" --bar docs generate --static
 	@echo "docs: $$ROOT/dbt/target/static_index.html"
 
-report: setup ## Write the quality report: tests, freshness, rows, money and rejects on one page
+report: setup ## Write the quality report: tests, freshness, rows, money and rejects on a single page
 	@"$$ROOT/scripts/in_venv.sh" granary.reports.quality
 
-expectations: setup ## Check raw tables with Great Expectations, of feeds that have expectations (ARGS="--batch 58")
+expectations: setup ## Check raw tables with Great Expectations, for feeds that have some (ARGS="--batch 58")
 	@"$$ROOT/scripts/setup.sh" --quality
 	@code=0; "$$ROOT/scripts/in_venv.sh" granary.reports.expectations $(ARGS) || code=$$?; \
 		[ ! -f "$$ROOT/output/quality_report.html" ] || "$$ROOT/scripts/in_venv.sh" granary.reports.quality || code=$$?; exit $$code
 
-summary: setup ## Show rows per feed, a look at the marts of each, and what to try next
+summary: setup ## Show the rows of each feed, a glance at its marts, and what to try next
 	@"$$ROOT/scripts/summary.sh"
 
 notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in JupyterLab
 	@"$$ROOT/scripts/setup.sh" --notebook
 	@cd "$$ROOT" && scripts/in_venv.sh jupyterlab --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) docs/explore.ipynb
 
-api: setup ## Serve the marts over HTTP, at http://127.0.0.1:8000 (ARGS="--port 8080 --workers 4")
+api: setup ## Serve the marts over HTTP at http://127.0.0.1:8000 (ARGS="--port 8080 --workers 4")
 	@"$$ROOT/scripts/setup.sh" --api
 	@"$$ROOT/bin/api" $(ARGS)
 
-dashboard: setup ## Serve five pages of the marts at http://127.0.0.1:8501 (ARGS="--port 8600")
+dashboard: setup ## Serve the dashboard at http://127.0.0.1:8501 (ARGS="--port 8600")
 	@"$$ROOT/scripts/setup.sh" --dashboard
 	@"$$ROOT/bin/dashboard" $(ARGS)
 
-dagster: setup ## Open the warehouse in Dagster, at http://127.0.0.1:3000 (ARGS="--port 3100")
+dagster: setup ## Serve Dagster, with the warehouse as assets, at http://127.0.0.1:3000 (ARGS="--port 3100")
 	@"$$ROOT/scripts/setup.sh" --dagster
 	@"$$ROOT/bin/dagster" ui $(ARGS)
 
@@ -95,7 +95,7 @@ airflow: setup ## Serve Airflow, with the warehouse as a DAG, at http://127.0.0.
 	@"$$ROOT/scripts/setup.sh" --airflow
 	@"$$ROOT/bin/airflow" serve $(ARGS)
 
-airflow_run: setup ## Run the DAG once, without a screen (DATE=2026-02-03)
+airflow_run: setup ## Run the DAG once, without its pages (DATE=2026-02-03)
 	@"$$ROOT/scripts/setup.sh" --airflow
 	@"$$ROOT/bin/airflow" run $(DATE)
 
@@ -108,20 +108,20 @@ lint: setup ## Check SQL (sqlfluff), Python (ruff) and shell scripts (bash -n)
 	@cd "$$ROOT" && scripts/in_venv.sh ruff check . && scripts/in_venv.sh ruff format --check .
 	@cd "$$ROOT" && bin/dbt --exec sqlfluff lint dbt
 
-format: setup ## Let ruff and sqlfluff put the code into shape
+format: setup ## Format the code with ruff and sqlfluff
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh ruff check --fix . && scripts/in_venv.sh ruff format .
 	@cd "$$ROOT" && bin/dbt --exec sqlfluff fix dbt
 
-test: setup ## Run all tests, on a server of their own (PYTEST_ADDOPTS="-k name" selects)
+test: setup ## Run the tests, on a separate server (PYTEST_ADDOPTS="-k name" selects some)
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests
 
-test_browser: setup ## Open the docs and the dashboard in Chromium, and see that a newcomer finds their way
+test_browser: setup ## Test the docs and the dashboard in Chromium
 	@"$$ROOT/scripts/setup.sh" --browser
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m browser -n0
 
-test_orchestration: setup ## Run the warehouse in its orchestrators, and see bad batches and killed runs come out right
+test_orchestration: setup ## Test the warehouse in Dagster and Airflow, with bad batches and killed runs
 	@"$$ROOT/scripts/setup.sh" --dev
 	@"$$ROOT/scripts/setup.sh" --dagster
 	@"$$ROOT/scripts/setup.sh" --airflow
@@ -129,12 +129,12 @@ test_orchestration: setup ## Run the warehouse in its orchestrators, and see bad
 
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev
-	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests -m soak || [ $$? = 5 ] # 5: no feed has any
+	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests -m soak || [ $$? = 5 ] # 5: there are no soak tests
 
 reset: setup ## Drop the warehouse's schemas and load the initial data again
 	@"$$ROOT/scripts/reset.sh"
 
-clean: ## Stop the server and remove what `make` can make again: never the data, nor reports
+clean: ## Stop the server and remove what `make` can create again, but not the data or bin/report's files
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
 	@cd "$$ROOT" && rm -rf .venv .venv-airflow dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/quality_report.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

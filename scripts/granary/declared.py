@@ -18,7 +18,7 @@ from granary.project import GranaryError
 from granary.text import snake_case
 
 CORE = "core"  # the dbt group of what belongs to no feed
-NO_FEEDS = "There are no feeds yet. How to add one: README.md, `Your own feed`"
+NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
 LONGEST_NAME = 63  # bytes, PostgreSQL's limit
 
 

@@ -36,7 +36,7 @@ def show(marts: Marts, shown: list[Mart], all_marts: Mapping[str, Mart]) -> None
     if declared.feeds():
         show_freshness(marts, all_marts)
     else:
-        st.info("There are no feeds yet. The README says how to add one.")
+        st.info("There are no feeds yet. How to add one: docs/your-own-feed.md")
     for mart in shown:
         # Builds of all copies are written down in one place: show those of this copy.
         is_shared = any(column.name == "schema_prefix" for column in mart.columns)

@@ -238,7 +238,7 @@ def test_products_are_those_of_the_raw_rows_computed_again(warehouse: Database) 
 @pytest.mark.parametrize(
     ("mart", "key", "expected"),
     [
-        # docs/shop.md works both out by hand.
+        # docs/feeds/shop.md works both out by hand.
         ("customer_lifetime_value", {"customer_id": "c_001"}, {
             "order_count": 3, "units": 8, "net_revenue_usd": "220.00", "margin_usd": "82.00",
             "average_order_usd": "80.00", "days_between_orders": "24.50", "tenure_days": 68, "recency_days": 19,
