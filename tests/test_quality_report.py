@@ -223,6 +223,20 @@ def test_freshness_and_builds_are_those_of_the_ledger(built: tuple[Database, dic
     assert re.search(rf"dbt build ✓ passed [\d.]+ s {models} {passed} 0 0 0$", page.text(f"build.{build}"))
 
 
+@pytest.mark.parametrize(("age", "glance"), [("40 hours", "! {} late"), ("8 days", "✗ {} late")])
+def test_late_tables_are_seen_at_a_glance(
+    built: tuple[Database, dict[str, str]], tmp_path: Path, age: str, glance: str
+) -> None:
+    database, environment = built
+    shift = "update raw._batches set finished_at = finished_at {} interval %s"
+    database.query(shift.format("-"), [age])
+    try:
+        text = report(database, tmp_path / "page.html", environment).text("glance.freshness")
+    finally:
+        database.query(shift.format("+"), [age])
+    assert text.startswith(f"Freshness {glance.format(len(declared.entities()))}")
+
+
 @pytest.mark.parametrize(
     ("hours", "state"), [(1, "fresh"), (36.1, "late"), (24 * 7 + 1, "broken"), (None, "never loaded")]
 )

@@ -88,7 +88,7 @@ def main() -> int:
     sys.stdout.reconfigure(errors="replace")  # for terminals that know no lines
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes away what is unfinished, as Ctrl-C does
     if options.scheduled:
-        options.marts = scheduled_marts()
+        options.marts = [name for name, mart in declared.marts().items() if mart.meta.get("export")]
     if not options.marts and not options.list:
         print("no mart has config.meta.export: true, so there is no report to write")
         return 0
@@ -164,11 +164,6 @@ def check_mart(name: str, built: dict[str, Any]) -> None:
     close = difflib.get_close_matches(name, sorted(in_project.union(built)))
     meant = f"did you mean {' or '.join(close)}? " if close else ""
     raise GranaryError(f"there is no mart {name}; {meant}bin/report --list shows all of them")
-
-
-def scheduled_marts() -> list[str]:
-    """Return the marts whose YAML has config.meta.export: true, sorted."""
-    return [name for name, mart in declared.marts().items() if mart.meta.get("export")]
 
 
 def check_rows(connection: Any, names: list[str]) -> None:

@@ -48,7 +48,6 @@ PAGE = ROOT / "output" / "quality_report.html"
 TEMPLATES = Path(__file__).with_name("templates")
 
 TESTED_BY = ("build", "retry", "test")  # the commands of dbt that run tests
-SELECTORS = ("select", "exclude")  # the options that make them run a part
 FAILING_ROWS = 10  # shown of each test that failed
 TIMEOUT = "30s"  # of the SQL of one failed test
 REASONS, SAMPLES = 50, 5  # shown of what was rejected: reasons, and values of each
@@ -183,8 +182,7 @@ def gather(
     return parts | {
         "tests": tests,
         "counts": Counter(test["status"] for test in tests),
-        "command": command_of(results),
-        "is_partial": any(results["args"].get(key) for key in SELECTORS),
+        "args": results["args"],
         "not_rebuilt": results["not_rebuilt"],
         "tested_at": datetime.datetime.fromisoformat(results["metadata"]["generated_at"].replace("Z", "+00:00")),
         "shown_rows": FAILING_ROWS,
@@ -330,7 +328,7 @@ def tests_of(
                 result
                 | {
                     "name": node["name"] if node else name,
-                    "about": about(node),
+                    "node": node,
                     "model": model_of(node, manifest),
                     "sql": text,
                     "failing": failing_rows(connection, text) if has_rows else None,
@@ -338,18 +336,6 @@ def tests_of(
             )
     place = {status: number for number, status in enumerate(ORDER)}
     return sorted(tests, key=lambda test: (place.get(test["status"], -1), test["model"], test["name"]))
-
-
-def about(node: dict[str, Any] | None) -> str:
-    """Return what a test holds true: its description, or else its kind with its arguments."""
-    if node is None:
-        return ""
-    metadata = node.get("test_metadata")
-    if node["description"] or not metadata:  # without metadata, the test's name says it all
-        return node["description"]
-    given = {key: value for key, value in metadata["kwargs"].items() if key not in ("model", "column_name")}
-    words = " ".join([node.get("column_name") or "", metadata["name"].replace("_", " ")]).strip()
-    return ", ".join([words, *(f"{key.replace('_', ' ')} `{value}`" for key, value in given.items())])
 
 
 def model_of(node: dict[str, Any] | None, manifest: dict[str, Any]) -> str:
@@ -380,13 +366,6 @@ def failing_rows(connection: psycopg2.extensions.connection, text: str) -> dict[
     with connection.cursor() as cursor:
         cursor.execute("rollback to savepoint failing")
     return {"columns": [], "rows": [], "problem": problem}
-
-
-def command_of(results: dict[str, Any]) -> str:
-    """Return the command of dbt that ran the tests."""
-    given = results["args"]
-    selected = [f"--{key} {' '.join(given[key])}" for key in SELECTORS if given.get(key)]
-    return " ".join(["dbt", given["which"], *selected])
 
 
 if __name__ == "__main__":
