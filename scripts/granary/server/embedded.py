@@ -55,7 +55,7 @@ def start() -> Path:
     """Start the embedded server if it isn't running; return the directory of its socket. Safe to call at any time."""
     if socket := answering_socket(real_home()):
         return socket
-    with raising_granary_error(), starts_in_turn():
+    with starts_in_turn():
         real = make_home(home())
         if not (real / "cluster").exists():
             create_cluster(real)
@@ -75,7 +75,7 @@ def stop() -> bool:
     real = real_home()
     if not server_processes(real):
         return False
-    with raising_granary_error(), starts_in_turn():
+    with starts_in_turn():
         pg_ctl(real, "stop", "--mode", "fast")
         if socket_directory(real) != real:
             shutil.rmtree(socket_directory(real), ignore_errors=True)
@@ -83,27 +83,23 @@ def stop() -> bool:
 
 
 @contextlib.contextmanager
-def raising_granary_error() -> Iterator[None]:
-    """Turn errors of the system (permissions, read-only or full disks) into GranaryError."""
+def starts_in_turn() -> Iterator[None]:
+    """Let one process at a time start or stop the server, and explain errors of the system, such as a full disk.
+
+    The lock is on the home's parent, so it leaves no file.
+    """
     try:
-        yield
+        home().parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            descriptor = os.open(home().parent, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
     except (OSError, KeyError) as error:  # KeyError: a user id without a name
         raise GranaryError(
-            f"the embedded server can't be used: {error}\n"
+            f"can't use the embedded server: {error}\n"
             "Set GRANARY_PGDATA (default: .warehouse in the project) to a writable place with enough room."
         ) from None
-
-
-@contextlib.contextmanager
-def starts_in_turn() -> Iterator[None]:
-    """Let one process at a time start or stop the server. The lock is on the home's parent, so it leaves no file."""
-    home().parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(home().parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def make_home(path: Path) -> Path:
