@@ -223,6 +223,20 @@ def test_freshness_and_builds_are_those_of_the_ledger(built: tuple[Database, dic
     assert re.search(rf"dbt build ✓ passed [\d.]+ s {models} {passed} 0 0 0$", page.text(f"build.{build}"))
 
 
+@pytest.mark.parametrize(("age", "glance"), [("40 hours", "! {} late"), ("8 days", "✗ {} late")])
+def test_late_tables_are_seen_at_a_glance(
+    built: tuple[Database, dict[str, str]], tmp_path: Path, age: str, glance: str
+) -> None:
+    database, environment = built
+    shift = "update raw._batches set finished_at = finished_at {} interval %s"
+    database.query(shift.format("-"), [age])
+    try:
+        text = report(database, tmp_path / "page.html", environment).text("glance.freshness")
+    finally:
+        database.query(shift.format("+"), [age])
+    assert text.startswith(f"Freshness {glance.format(len(declared.entities()))}")
+
+
 @pytest.mark.parametrize(
     ("hours", "state"), [(1, "fresh"), (36.1, "late"), (24 * 7 + 1, "broken"), (None, "never loaded")]
 )
@@ -260,7 +274,7 @@ def test_failing_rows_that_can_not_be_had_are_explained(database: Database) -> N
         gone = quality_report.failing_rows(connection, "select * from marts.gone")
         assert gone["problem"].startswith("A table that it reads is gone (relation")
         wrong = quality_report.failing_rows(connection, "select 1 / 0 as number -- a comment")
-        assert wrong["problem"] == "Its rows can't be had: division by zero"
+        assert wrong["problem"] == "Its rows can't be read: division by zero"
         many = quality_report.failing_rows(connection, "select * from generate_series(1, 99) as number -- 100%")
         assert (len(many["rows"]), many["columns"], many["problem"]) == (10, ["number"], None)
     connection.close()
@@ -295,7 +309,7 @@ def test_before_the_first_build_there_is_nothing_to_report(
     target = tmp_path / "target"
     done = database.run(*command, env={"DBT_TARGET_PATH": str(target)})
     path = target / "manifest.json"
-    told = f"quality report: nothing to report yet: dbt has not come to write {path}. Run this first:  bin/dbt build\n"
+    told = f"quality report: nothing to report yet: dbt has not written {path} yet. Run this first:  bin/dbt build\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
     target.mkdir()
     shutil.copy(Path(environment["DBT_TARGET_PATH"]) / "manifest.json", target)
@@ -320,4 +334,7 @@ def test_it_explains_itself(built: tuple[Database, dict[str, str]], tmp_path: Pa
     place = tmp_path / "file" / "page.html"
     done = database.run("scripts/in_venv.sh", "granary.reports.quality", "--output", place, env=environment)
     assert done.returncode == 1
-    assert done.stderr == f"error: can't write {place}: File exists; name another one with --output\n"
+    assert (
+        done.stderr
+        == f"error: can't write {place}: a folder on the way is a file; choose another place with --output\n"
+    )

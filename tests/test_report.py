@@ -7,7 +7,6 @@ import datetime
 import io
 import json
 import re
-import shutil
 import signal
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow.parquet
 import pytest
 from psycopg2 import sql
 
-from conftest import ROOT, Database, run_command, wait_until
+from conftest import ROOT, Database, copy_of_project, run_command, wait_until
 from granary.project import GranaryError
 from granary.reports import export as report
 
@@ -213,10 +212,7 @@ def test_a_report_that_meets_a_build_has_all_rows(hard: Database, tmp_path: Path
 
 
 def test_reports_lie_below_the_root_under_the_mart_and_the_date(hard: Database, tmp_path: Path) -> None:
-    clone = tmp_path / "a clone"
-    for folder in ("bin", "scripts"):
-        shutil.copytree(ROOT / folder, clone / folder)
-    (clone / ".venv").symlink_to(ROOT / ".venv")
+    clone = copy_of_project(tmp_path / "a clone")
     before = datetime.datetime.now(datetime.timezone.utc).date()
     done = run_command("bin/report", "hard", root=clone, env=hard.environment, cwd="/")
     after = datetime.datetime.now(datetime.timezone.utc).date()
@@ -290,7 +286,7 @@ def test_scheduled_marts_are_those_marked_for_export_and_have_rows_once_their_fe
 @pytest.mark.parametrize("text", ["2026-02-30", "20260203", "2026-2-3", "today"])
 def test_a_bad_date_is_refused(text: str) -> None:
     done = run_command("bin/report", "fct_orders", "--date", text)
-    assert (done.returncode, done.stderr) == (1, f"error: --date {text} is no date; write it like 2026-02-03\n")
+    assert (done.returncode, done.stderr) == (1, f"error: invalid --date {text}: write it like 2026-02-03\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--list", "fct_orders"]])
@@ -315,7 +311,7 @@ def test_a_place_that_can_not_be_written_is_named(hard: Database, tmp_path: Path
     for place, reason in (("file", "a folder on the way is a file"), ("file/below", "Not a directory")):
         said = refused(hard, "hard", "--date", "2026-02-03", "--output-dir", tmp_path / place)
         path = tmp_path / place / "hard_2026-02-03.csv"
-        assert said == f"can't write {path}: {reason}; name another directory with --output-dir"
+        assert said == f"can't write {path}: {reason}; choose another place with --output-dir"
 
 
 # bin/report whose files can't grow beyond 100 KiB, which is much like a full disk. A shell sets the limit, because
@@ -332,7 +328,7 @@ def test_a_full_disk_leaves_the_former_report_and_nothing_else(hard: Database, t
     )
     arguments = ["hard", "--date", "2026-02-03", "--format", form, "--output-dir", tmp_path]
     said = refused(hard, *arguments, program=LIMITED)
-    assert said == f"can't write {tmp_path / name}: File too large; name another directory with --output-dir"
+    assert said == f"can't write {tmp_path / name}: File too large; choose another place with --output-dir"
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "the former one"}
 
 

@@ -169,7 +169,7 @@ def test_a_directory_with_other_things_is_refused(home: Path) -> None:
 def test_a_home_that_can_not_be_created_is_explained() -> None:
     done = command(Path("/proc/warehouse"), "start")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the embedded server can't be used: ")
+    assert done.stderr.startswith("error: can't use the embedded server: ")
     assert "GRANARY_PGDATA" in done.stderr
 
 

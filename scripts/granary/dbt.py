@@ -32,6 +32,7 @@ from tqdm import tqdm
 from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
 from granary.server.lock import take_lock
+from granary.text import counted
 
 PROJECT = ROOT / "dbt"
 OFFLINE, DOWNLOADED = PROJECT / "offline_packages", PROJECT / "dbt_packages"
@@ -53,7 +54,11 @@ def main() -> int:
     """Run dbt with the arguments of the command line and return its exit code."""
     load_env()
     asked_for = os.environ.get("DBT_PACKAGES_INSTALL_PATH")
-    os.environ.update(project_environment())
+    os.environ |= {
+        "DBT_PROJECT_DIR": str(PROJECT),
+        "DBT_PROFILES_DIR": str(PROJECT),
+        "DBT_PACKAGES_INSTALL_PATH": asked_for or (OFFLINE if uses_stand_ins() else DOWNLOADED).name,
+    }
     if not sys.stdout.isatty():
         os.environ.setdefault("DBT_USE_COLORS", "false")
     if sys.argv[1:2] == ["--exec"]:
@@ -77,9 +82,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop_at_once)
     started = time.time()
     code = run_with_bar(command, arguments) if command and "--bar" in sys.argv else run(arguments)
-    if command in TESTS:
-        keep_test_results(since=started)
-    if code and command in WRITES and (seeds := missing_seeds(since=started)):
+    results = results_written(since=started)
+    if results and command in TESTS:
+        with replacing(target_directory() / TEST_RESULTS) as file:  # `dbt docs generate` leaves this one alone
+            file.write(results)
+    if code and command in WRITES and (seeds := missing_seeds(results)):
         print(f"not loaded yet: {', '.join(seeds)}; run bin/dbt seed first, or bin/dbt build, which does both")
     return code
 
@@ -115,16 +122,6 @@ def stop_at_once(*_: Any) -> NoReturn:
     os._exit(130)
 
 
-def project_environment() -> dict[str, str]:
-    """Return the variables that tell dbt where the project, the profile and the packages are."""
-    directory = os.environ.get("DBT_PACKAGES_INSTALL_PATH") or (OFFLINE if uses_stand_ins() else DOWNLOADED).name
-    return {
-        "DBT_PROJECT_DIR": str(PROJECT),
-        "DBT_PROFILES_DIR": str(PROJECT),
-        "DBT_PACKAGES_INSTALL_PATH": directory,
-    }
-
-
 def uses_stand_ins() -> bool:
     """Return whether a package of packages.yml has not been downloaded."""
     return not all((DOWNLOADED / name / "dbt_project.yml").exists() for name in package_names())
@@ -148,17 +145,10 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def keep_test_results(since: float) -> None:
-    """Copy the results that dbt has written after `since` (seconds) to a file that `dbt docs generate` leaves alone."""
-    if results := results_written(since):
-        with replacing(target_directory() / TEST_RESULTS) as file:
-            file.write(results)
-
-
-def missing_seeds(since: float) -> list[str]:
-    """Return the seeds whose absence has made a node of this run fail, sorted."""
+def missing_seeds(written: bytes) -> list[str]:
+    """Return the seeds whose absence made a node fail, sorted, according to the content of a run_results.json."""
     seeds = {path.stem for path in (PROJECT / "seeds").rglob("*.csv")}
-    results = json.loads(results_written(since) or "{}").get("results", [])
+    results = json.loads(written or "{}").get("results", [])
     messages = " ".join(result["message"] or "" for result in results if result["status"] == "error")
     return sorted(seeds.intersection(re.findall(r'relation "\w+\.(\w+)" does not exist', messages)))
 
@@ -253,16 +243,16 @@ def print_results(command: str, results: list[Any], seconds: float) -> None:
     for result in results:
         if result.status in ("fail", "warn"):  # of tests; dbt prints the place of errors itself
             print(f"{result.status}  {result.node.name}: its SQL is in {Path('dbt', result.node.compiled_path)}")
-    results = [result for result in results if result.node.resource_type != "exposure"]  # nothing is built of them
-    kinds = Counter(result.node.resource_type.replace("_", " ") for result in results)
-    ends = Counter(
-        ENDS.get(str(result.status), str(result.status))
+    ran = [  # nothing is built of exposures, and hooks only count where they fail
+        result
         for result in results
-        if result.node.resource_type != "operation" or result.status == "error"
-    )
-    ran = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if kind != "operation")
+        if result.node.resource_type not in ("exposure", "operation") or result.status == "error"
+    ]
+    kinds = Counter(result.node.resource_type.replace("_", " ") for result in ran)
+    ends = Counter(ENDS.get(str(result.status), str(result.status)) for result in ran)
+    what = ", ".join(counted(count, kind) for kind, count in kinds.items())
     ended = "all passed" if set(ends) == {"passed"} else ", ".join(f"{count} {end}" for end, count in ends.items())
-    print(f"dbt {command}: {ran} in {seconds:.0f} s: {ended}")
+    print(f"dbt {command}: {what} in {seconds:.0f} s: {ended}")
 
 
 if __name__ == "__main__":

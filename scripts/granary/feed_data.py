@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sys
 import textwrap
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.extras import NamedTupleCursor
 
-from granary.project import GranaryError
+from granary.project import GranaryError, schema_prefix
 from granary.server.connection import connect
 from granary.server.lock import take_lock
 from granary.text import counted
 
-
-class Relation(NamedTuple):
-    """A raw table, what was built from it, or (`is_own` is false) a view that reads either."""
-
-    kind: str
-    schema: str
-    name: str
-    is_own: bool
+SQL = Path(__file__).with_suffix(".sql")
 
 
 def cursor_in(stack: contextlib.ExitStack, required: bool) -> Any:
     """Return a cursor on the warehouse, or, unless it is required, None where the server can't be reached."""
     try:
-        connection = stack.enter_context(contextlib.closing(connect()))
+        connection = stack.enter_context(contextlib.closing(connect(cursor_factory=NamedTupleCursor)))
     except GranaryError as error:
         if required:
             raise
-        print(f"What the database holds is not known: {error}\n", file=sys.stderr)
+        print(f"can't tell what the database holds: {error}\n", file=sys.stderr)
         return None
     return stack.enter_context(connection.cursor())
 
 
 def has_ledger(cursor: Any) -> bool:
-    """Return whether bin/ingest has made the ledger."""
+    """Return whether bin/ingest has created the ledger."""
     cursor.execute("select to_regclass('raw._batches') is not null")
     return cursor.fetchone()[0]
 
@@ -64,53 +58,16 @@ def loads(cursor: Any) -> dict[str, tuple[int, str]]:
     return {feed: (rows, last) for feed, rows, last in cursor.fetchall()}
 
 
-def data_of(cursor: Any, feeds: list[str], names: list[str]) -> list[Relation]:
-    """Return the raw tables of feeds, what was built from them, and the views that read either.
+def data_of(cursor: Any, feeds: list[str], names: list[str]) -> list[Any]:
+    """Return the raw tables of feeds, what was built from them, and the views that read either: see feed_data.sql.
 
     `names` are the models and seeds of the feeds, which are looked for in the schemas of the current prefix.
     """
-    prefix = os.environ.get("GRANARY_SCHEMA_PREFIX") or ""
-    cursor.execute(
-        """
-        with recursive own as (
-            select pg_class.oid
-            from pg_class
-            inner join pg_namespace on pg_namespace.oid = relnamespace
-            where
-                relkind in ('r', 'v', 'm')
-                and (
-                    (nspname = 'raw' and split_part(relname, '__', 1) = any(%(feeds)s))
-                    or (nspname = any(%(layers)s) and (relname = any(%(names)s) or relname ~ %(pattern)s))
-                )
-        ),
-
-        readers as (
-            select oid from own
-            union
-            select ev_class
-            from readers
-            inner join pg_depend on refobjid = readers.oid and classid = 'pg_rewrite'::regclass
-            inner join pg_rewrite on pg_rewrite.oid = objid
-        )
-
-        select
-            case relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end,
-            nspname,
-            relname,
-            readers.oid in (select oid from own)
-        from readers
-        inner join pg_class using (oid)
-        inner join pg_namespace on pg_namespace.oid = relnamespace
-        order by nspname = 'raw' desc, nspname, relname
-        """,
-        {
-            "feeds": feeds,
-            "layers": [prefix + layer for layer in ("staging", "intermediate", "marts")],
-            "names": names,
-            "pattern": rf"^(stg|int)_({'|'.join(map(re.escape, feeds))})__",
-        },
-    )
-    return [Relation(*row) for row in cursor.fetchall()]
+    layers = [schema_prefix() + layer for layer in ("staging", "intermediate", "marts")]
+    pattern = rf"^(stg|int)_({'|'.join(map(re.escape, feeds))})__"
+    values = {"feeds": feeds, "layers": layers, "names": names, "pattern": pattern}
+    cursor.execute(SQL.read_text("utf-8"), values)
+    return cursor.fetchall()
 
 
 def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -> None:
@@ -134,8 +91,9 @@ def drop(cursor: Any, feeds: list[str], names: list[str]) -> None:
     """Drop what feeds have in the database when no load or build is running, in the cursor's transaction."""
     take_lock(cursor.connection, f"removal of {', '.join(feeds)}", transaction=True)
     try:
-        for kind, *name, _ in data_of(cursor, feeds, names):
-            cursor.execute(sql.SQL(f"drop {kind} if exists {{}} cascade").format(sql.Identifier(*name)))
+        for each in data_of(cursor, feeds, names):
+            name = sql.Identifier(each.schema, each.name)
+            cursor.execute(sql.SQL(f"drop {each.kind} if exists {{}} cascade").format(name))
         if has_ledger(cursor):
             for table in ("_rejected_lines", "_batches"):
                 own = "batch_id in (select batch_id from raw._batches where feed = any(%s))"

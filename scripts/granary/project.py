@@ -30,6 +30,16 @@ def target_directory() -> Path:
     return ROOT / "dbt" / (os.environ.get("DBT_TARGET_PATH") or "target")
 
 
+def schema_prefix() -> str:
+    """Return what the names of dbt's schemas begin with: GRANARY_SCHEMA_PREFIX, for a second copy beside the first."""
+    return os.environ.get("GRANARY_SCHEMA_PREFIX") or ""
+
+
+def marts_schema() -> str:
+    """Return the name of the schema of marts."""
+    return f"{schema_prefix()}marts"
+
+
 class GranaryError(Exception):
     """An error that the user can fix; the message says what is wrong, where, and how to fix it."""
 
@@ -58,6 +68,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path, option: str) -> Iterator[BinaryIO]:
+    """Yield a file as `replacing` does; raise a GranaryError that names the option for another place if it fails."""
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        reason = "a folder on the way is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise GranaryError(f"can't write {path}: {reason}; choose another place with {option}") from None
 
 
 def check_packages(part: str, target: str | None, *names: str) -> None:

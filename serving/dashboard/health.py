@@ -13,8 +13,7 @@ from dashboard import page
 from dashboard.marts import Marts, table
 from granary import declared
 from granary.declared import Column, Mart
-from granary.project import GranaryError
-from granary.reports.export import prefix
+from granary.project import GranaryError, schema_prefix
 
 FRESHNESS = """
     select
@@ -40,7 +39,7 @@ def show(marts: Marts, shown: list[Mart], all_marts: Mapping[str, Mart]) -> None
     for mart in shown:
         # Builds of all copies are written down in one place: show those of this copy.
         is_shared = any(column.name == "schema_prefix" for column in mart.columns)
-        page.show_mart(marts, mart, all_marts, **({"schema_prefix": [prefix()]} if is_shared else {}))
+        page.show_mart(marts, mart, all_marts, **({"schema_prefix": [schema_prefix()]} if is_shared else {}))
 
 
 def show_freshness(marts: Marts, all_marts: Mapping[str, Mart]) -> None:

@@ -12,8 +12,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from granary.project import GranaryError
-from granary.reports.export import schema
+from granary.project import GranaryError, marts_schema
 from granary.server.connection import connect
 
 TIMEOUT_S = 30
@@ -59,11 +58,11 @@ def open_marts() -> Iterator[Marts]:
     with contextlib.closing(connect(options=f"-c statement_timeout={TIMEOUT_S}s")) as connection:
         connection.set_session(readonly=True, isolation_level="REPEATABLE READ")
         marts = Marts(connection)
-        if marts.select(sql.SQL("select to_regnamespace(%s)"), schema()).iat[0, 0] is None:
-            raise GranaryError(f"there is no schema {schema()} yet. Run:\n\nbin/ingest\nbin/dbt build")
+        if marts.select(sql.SQL("select to_regnamespace(%s)"), marts_schema()).iat[0, 0] is None:
+            raise GranaryError(f"there is no schema {marts_schema()} yet. Run:\n\nbin/ingest\nbin/dbt build")
         yield marts
 
 
 def table(name: str) -> sql.Identifier:
     """Return a mart for a query."""
-    return sql.Identifier(schema(), name)
+    return sql.Identifier(marts_schema(), name)

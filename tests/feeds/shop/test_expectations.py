@@ -275,8 +275,8 @@ def test_what_is_missing_is_said_with_the_way_out(
     done = loaded.run(*CHECK, "--output", tmp_path / "file")
     assert done.returncode == 1
     assert (
-        done.stderr
-        == f"error: can't write {tmp_path / 'file' / 'index.html'}: File exists; name another with --output\n"
+        done.stderr == f"error: can't write {tmp_path / 'file' / 'index.html'}: a folder on the way is a file;"
+        " choose another place with --output\n"
     )
     assert not (tmp_path / "page").exists()
 

@@ -146,9 +146,8 @@ def parse_arguments() -> argparse.Namespace:
             raise argparse.ArgumentTypeError("empty id: write them as bitcoin,ethereum")
         return list(dict.fromkeys(ids))
 
-    parser = argparse.ArgumentParser(
-        "bin/extract market", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("bin/extract market", description=__doc__, formatter_class=as_written)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--coins", metavar="IDS", type=coins, help="CoinGecko's ids, separated by commas")
     # Without a default: argparse would accept `--coins bitcoin --top 100`.
