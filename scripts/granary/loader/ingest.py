@@ -1,7 +1,7 @@
 """Load landing files into the raw tables: each file once, whole or not at all, each row with its batch and its line.
 
 Without names, load everything below the data root that isn't loaded yet, the initial files first. A name is a feed
-(tickets), an entity (tickets/orders), a batch (tickets/orders/batch_001), or the path of a landing file.
+(sales), an entity (sales/orders), a batch (sales/orders/batch_001), or the path of a landing file.
 
 A line that can't be a row is rejected: it goes to raw._rejected_lines with the reason, and the rest of its file loads.
 If a file can't be loaded, the error says why; the others still load, and the exit code is 1. The ledger, raw._batches,

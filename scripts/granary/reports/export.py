@@ -1,7 +1,7 @@
 """Write marts to files, one each: output/reports/<mart>_<date>.<format> in the project.
 
-    bin/report fct_weekly_sales
-    bin/report fct_orders dim_event --format parquet
+    bin/report load_audit
+    bin/report load_audit rejected_rows --format parquet
     bin/report --scheduled
     bin/report --list
 

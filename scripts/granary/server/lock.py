@@ -21,7 +21,7 @@ def take_lock(
 ) -> contextlib.AbstractContextManager[Any]:
     """Take the lock of loads and builds; while another process holds it, print a message and wait.
 
-    `what` names the work ("dbt build", "load of tickets/orders/batch_001") for the message of those who wait. The lock
+    `what` names the work ("dbt build", "load of sales/orders/batch_001") for the message of those who wait. The lock
     is held until the connection closes or, if the result is used as a context manager, until the `with` block ends;
     with `transaction=True`, until the transaction ends.
     """
