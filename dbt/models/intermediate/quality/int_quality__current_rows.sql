@@ -1,4 +1,5 @@
-{{ config(materialized='view') }}
+-- Ephemeral: dbt drops a view together with a table that it replaces, and a build of a part doesn't make it again.
+{{ config(materialized='ephemeral') }}
 
 with
 
