@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+import sys
 
 from granary.project import ROOT, GranaryError
 
@@ -40,6 +42,13 @@ def run(*command: str, echo: bool = True) -> list[str]:
     return lines
 
 
-def tied(signal: str = "TERM") -> list[str]:
+def tied(name: str = "TERM") -> list[str]:
     """Return a prefix for a command that sends it a signal when this process ends; empty where setpriv is missing."""
-    return ["setpriv", "--pdeathsig", signal] if shutil.which("setpriv") else []
+    return ["setpriv", "--pdeathsig", name] if shutil.which("setpriv") else []
+
+
+def end_in_order() -> None:
+    """Let signals end this process with an exception, so that it can end what it has started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets commands that end with `&` ignore it
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))

@@ -60,11 +60,7 @@ class Line(NamedTuple):
 
 
 class ProblemError(csv.Error):
-    """Ends the parsing of a record that has a problem."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.explanation)
-        self.problem = problem
+    """Ends the parsing of a record that has a problem, which is its argument."""
 
 
 BLANK = Problem("blank", "the line is blank")
@@ -254,7 +250,7 @@ def csv_lines(stream: io.BufferedReader, width: int | None = None, number: int =
             held.extendleft(taken[:0:-1])
             del taken[1:]
             quote = MISPLACED_QUOTE if "expected after" in str(error) else CARRIAGE_RETURN  # csv's only other errors
-            fields, problem = [], error.problem if isinstance(error, ProblemError) else quote
+            fields, problem = [], error.args[0] if isinstance(error, ProblemError) else quote
         yield Record(number, b"".join(taken), fields, problem)
         number += len(taken)
         taken.clear()
