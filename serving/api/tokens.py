@@ -1,12 +1,8 @@
-"""Tokens of the API: create, list and revoke them.
+"""Create, list and revoke the tokens of the API.
 
-usage: bin/api-token create --name NAME [--rate 60/minute] [--feeds FEED,...]
-       bin/api-token list
-       bin/api-token revoke NAME
-
-  create   create a token and print it, this once: only its hash is stored
-  list     list the tokens: what they may read, their rates, and when they were last used
-  revoke   end a token; its next request is refused
+    bin/api-token create --name NAME --rate 60/minute --feeds FEED,FEED
+    bin/api-token list
+    bin/api-token revoke NAME
 
 A rate is a number of requests per second, minute, hour or day. Without --feeds, a token may read the feeds that there
 are now; every token may read the marts of the group core.
@@ -51,23 +47,20 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser("bin/api-token", usage=argparse.SUPPRESS, add_help=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    commands = parser.add_subparsers(dest="command")
-    create = commands.add_parser("create", usage="bin/api-token create --name NAME [--rate RATE] [--feeds FEEDS]")
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("bin/api-token", description=__doc__, formatter_class=as_written)
+    commands = parser.add_subparsers(required=True, metavar="create | list | revoke")
+    create = commands.add_parser("create", help="create a token and print it, this once: only its hash is stored")
     create.add_argument("--name", required=True, help="its user: letters and digits, with - _ . between them")
     create.add_argument("--rate", default="60/minute", help="requests per time (default: 60/minute)")
     create.add_argument("--feeds", help="feeds that it may read, separated by commas (default: all there are now)")
     create.set_defaults(run=create_token)
-    commands.add_parser("list", usage="bin/api-token list").set_defaults(run=list_tokens)
-    revoke = commands.add_parser("revoke", usage="bin/api-token revoke NAME")
+    listing = commands.add_parser("list", help="list the tokens: what they may read, their rates, their last use")
+    listing.set_defaults(run=list_tokens)
+    revoke = commands.add_parser("revoke", help="end a token; its next request is refused")
     revoke.add_argument("name", metavar="NAME")
     revoke.set_defaults(run=revoke_token)
-    options = parser.parse_args()
-    if options.help or not options.command:
-        print(__doc__.strip())
-        sys.exit(0)
-    return options
+    return parser.parse_args()
 
 
 def create_token(cursor: Any, options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.sdk import chain, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,17 +59,6 @@ def run(*command: str) -> list[str]:
     return lines
 
 
-def build(layer: str) -> None:
-    """Build a layer and run its tests.
-
-    A retry builds the layers before it, too: tests compare layers, and fail if something was loaded in between.
-    """
-    names = list(LAYERS)
-    is_first_try = get_current_context()["ti"].try_number == 1
-    layers = [layer] if is_first_try else names[: names.index(layer) + 1]
-    run("bin/dbt", "--bar", "build", "--select", *(path for name in layers for path in LAYERS[name]))
-
-
 def say_why(context: dict[str, Any]) -> None:
     """Print one line about why a task failed, because `bin/airflow run` doesn't show Airflow's own log."""
     error, limit = context["exception"], context["task"].execution_timeout
@@ -110,19 +99,15 @@ def granary() -> None:
         run("bin/ingest")
 
     @task
-    def staging() -> None:
-        """Build the seeds and the staging views."""
-        build("staging")
+    def build(layer: str) -> None:
+        """Build a layer and run its tests.
 
-    @task
-    def intermediate() -> None:
-        """Build the intermediate models."""
-        build("intermediate")
-
-    @task
-    def marts() -> None:
-        """Build the marts."""
-        build("marts")
+        A retry builds the layers before it, too: tests compare layers, and fail if something was loaded in between.
+        """
+        names = list(LAYERS)
+        is_first_try = get_current_context()["ti"].try_number == 1
+        layers = [layer] if is_first_try else names[: names.index(layer) + 1]
+        run("bin/dbt", "--bar", "build", "--select", *(path for name in layers for path in LAYERS[name]))
 
     @task
     def check_mart_quality() -> None:
@@ -139,7 +124,8 @@ def granary() -> None:
         dag_run = get_current_context()["dag_run"]
         run("bin/report", "--scheduled", "--date", f"{dag_run.logical_date or dag_run.run_after:%Y-%m-%d}")
 
-    ingest() >> staging() >> intermediate() >> marts() >> check_mart_quality() >> export_report()
+    layers = [build.override(task_id=layer)(layer) for layer in LAYERS]
+    chain(ingest(), *layers, check_mart_quality(), export_report())
 
 
 granary()

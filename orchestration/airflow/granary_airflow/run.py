@@ -18,8 +18,6 @@ import contextlib
 import datetime
 import fcntl
 import os
-import re
-import signal
 import subprocess
 import sys
 import time
@@ -30,8 +28,9 @@ from typing import Any, NoReturn, TextIO
 import psutil
 import requests
 
-from granary.process import tied
+from granary.process import end_in_order, tied
 from granary.project import ROOT, GranaryError, check_address, load_env, run_main
+from granary.text import read_day
 
 AIRFLOW = ROOT / ".venv-airflow" / "bin" / "airflow"
 DAG = "granary"
@@ -54,9 +53,7 @@ def main() -> int:
         raise GranaryError("this needs Airflow, which isn't installed:  make airflow, or scripts/setup.sh --airflow")
     if command not in ("run", "serve"):
         os.execve(AIRFLOW, [AIRFLOW, command, *arguments], environment())
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets commands that end with `&` ignore it
-    for end in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(end, lambda number, _: sys.exit(128 + number))
+    end_in_order()
     return run_once(arguments) if command == "run" else serve(arguments)
 
 
@@ -164,7 +161,7 @@ def run_once(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("bin/airflow run")
     parser.add_argument("date", nargs="?", default=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}")
     date = parser.parse_args(arguments).date
-    if not re.fullmatch(r"(19[7-9]|2\d\d)\d-\d\d-\d\d", date) or not is_day(date):
+    if not (day := read_day(date)) or not 1970 <= day.year < 3000:
         raise GranaryError(f"invalid date {date!r}: write it like 2026-02-03; the earliest is 1970-01-01")
     quiet = {  # Airflow's tracebacks and countdowns would bury the output of the commands
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
@@ -173,13 +170,6 @@ def run_once(arguments: list[str]) -> int:
     }
     with turn(patience=1):  # a task of `dags test` ignores SIGTERM
         return start(["dags", "test", DAG, date], environment() | quiet).wait()
-
-
-def is_day(text: str) -> bool:
-    """Return whether a text is a date of the calendar."""
-    with contextlib.suppress(ValueError):
-        return bool(datetime.date.fromisoformat(text))
-    return False
 
 
 # -- The server --------------------------------------------------------------------------------------------------------

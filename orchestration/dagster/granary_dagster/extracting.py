@@ -3,8 +3,6 @@
 import dagster as dg
 from pydantic import Field
 
-from granary import declared
-from granary.project import ROOT
 from granary_dagster.resources import Granary, landing_files
 
 
@@ -14,19 +12,9 @@ class Extraction(dg.Config):
     arguments: list[str] = Field([], description="options of bin/extract <feed>; its --help lists them")
 
 
-def fetched_feeds() -> list[str]:
-    """Return the declared feeds that bin/extract can fetch, sorted."""
-    return [feed for feed in declared.feeds() if (ROOT / "scripts/granary/feeds" / feed / "extract.py").exists()]
-
-
 def extraction_key(feed: str) -> dg.AssetKey:
     """Return the key of the asset that stands for the fetched files of a feed."""
     return dg.AssetKey(["extract", feed])
-
-
-def extract_assets() -> list[dg.AssetsDefinition]:
-    """Return an asset for each feed that is fetched."""
-    return [extract_feed(feed) for feed in fetched_feeds()]
 
 
 def extract_feed(feed: str) -> dg.AssetsDefinition:

@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 
 from granary.declared import Entity
+from granary.extract import extractors
 from granary.loader import raw_tables
 from granary_dagster import resources
-from granary_dagster.extracting import extraction_key, fetched_feeds
+from granary_dagster.extracting import extraction_key
 from granary_dagster.rehearsal import CHECKS, Batch, Limits, judge, rehearse
 from granary_dagster.resources import Granary, key_of
 
@@ -24,7 +25,7 @@ def load_assets() -> list[dg.AssetsDefinition]:
 
 def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
     """Return the step that loads a feed."""
-    is_fetched = feed in fetched_feeds()
+    is_fetched = feed in extractors()
     names = [name for name in CHECKS if name != "row_count" or not is_fetched]  # a fetch has as many rows as asked for
     checks = [
         dg.AssetCheckSpec(name, asset=key_of(entity), description=CHECKS[name], blocking=True)

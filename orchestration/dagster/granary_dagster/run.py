@@ -47,9 +47,7 @@ def run_apart(command: list[str]) -> int:
 
     In the same session, Ctrl-C would reach the helper processes of Dagster, which print tracebacks.
     """
-    for end in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(end, lambda number, _: sys.exit(128 + number))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets commands that end with `&` ignore it
+    process.end_in_order()
     child = subprocess.Popen([*process.tied(), *command], start_new_session=True)
     try:
         return child.wait()

@@ -2,20 +2,22 @@
 
 import contextlib
 import hashlib
-import os
 import time
 
 import dagster as dg
 import psycopg2
 
+from granary.extract import extractors
+from granary.loader import raw_tables
 from granary.loader.landing import LandingFile
+from granary.project import schema_prefix
 from granary_dagster import resources
-from granary_dagster.extracting import extraction_key, fetched_feeds
+from granary_dagster.extracting import extraction_key
 from granary_dagster.resources import key_of
 
 SETTLED = 15  # seconds since the last change of a file; before that, it may still be being written
 
-everything_but_fetching = dg.AssetSelection.all() - dg.AssetSelection.assets(*map(extraction_key, fetched_feeds()))
+everything_but_fetching = dg.AssetSelection.all() - dg.AssetSelection.assets(*map(extraction_key, extractors()))
 warehouse_job = dg.define_asset_job(
     "warehouse", everything_but_fetching, description="Load new files and build everything, as `make` does."
 )
@@ -25,17 +27,12 @@ feed_jobs = [
         dg.AssetSelection.assets(extraction_key(feed)).downstream(),
         description=f"Fetch {feed}, load it, and build everything that depends on it.",
     )
-    for feed in fetched_feeds()
+    for feed in extractors()
 ]
 jobs = [warehouse_job, *feed_jobs]
+times = [("daily", warehouse_job, "0 5 * * *"), *((f"{job.name}_six_hourly", job, "30 */6 * * *") for job in feed_jobs)]
 schedules = [
-    dg.ScheduleDefinition(name="daily", job=warehouse_job, cron_schedule="0 5 * * *", execution_timezone="UTC"),
-    *(
-        dg.ScheduleDefinition(
-            name=f"{job.name}_six_hourly", job=job, cron_schedule="30 */6 * * *", execution_timezone="UTC"
-        )
-        for job in feed_jobs
-    ),
+    dg.ScheduleDefinition(name=name, job=job, cron_schedule=cron, execution_timezone="UTC") for name, job, cron in times
 ]
 
 
@@ -65,21 +62,18 @@ def new_files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipRea
 def loaded_paths() -> set[str]:
     """Return the paths of the loaded files."""
     with contextlib.suppress(psycopg2.errors.UndefinedTable), resources.reading() as cursor:
-        cursor.execute("select path from raw._batches where status = 'loaded'")
-        return {path for (path,) in cursor.fetchall()}
+        return set(raw_tables.loaded_batches(cursor))
     return set()
 
 
 def is_built() -> bool:
     """Return whether everything was built once. Before that, a part can't be built."""
-    with resources.reading() as cursor:
-        cursor.execute("select to_regclass('raw._builds')")
-        if cursor.fetchone() == (None,):
-            return False
+    with contextlib.suppress(psycopg2.errors.UndefinedTable), resources.reading() as cursor:
         everything = "coalesce(selection, 'fqn:*') = 'fqn:*'"  # the latter is what dagster-dbt selects
         query = f"select count(*) from raw._builds where status = 'passed' and schema_prefix = %s and {everything}"
-        cursor.execute(query, [os.environ.get("GRANARY_SCHEMA_PREFIX") or ""])
+        cursor.execute(query, [schema_prefix()])
         return cursor.fetchone() != (0,)
+    return False
 
 
 def changed_by(context: dg.SensorEvaluationContext, files: list[LandingFile]) -> list[dg.AssetKey] | None:
