@@ -295,7 +295,7 @@ def test_every_table_is_an_asset_and_every_data_test_is_a_check(definitions: Any
     manifest = json.loads((Path(ran.database.environment["DBT_TARGET_PATH"]) / "manifest.json").read_text())
     nodes = list(manifest["nodes"].values())
     models = {
-        f"{node['config']['schema']}/{node['name']}"
+        "/".join(filter(None, [node["config"]["schema"], node["name"]]))  # seeds have no schema of their own
         for node in nodes
         if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "ephemeral"
     }
