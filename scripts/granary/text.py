@@ -1,7 +1,9 @@
-"""Names, counts and tables as people and the database write them."""
+"""Names, dates, counts and tables as people and the database write them."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +15,15 @@ def snake_case(name: str) -> str:
     name = unicodedata.normalize("NFKC", name)
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def read_day(text: str) -> datetime.date | None:
+    """Return the date that a text of the form YYYY-MM-DD names; None if it names none."""
+    with contextlib.suppress(ValueError):
+        day = datetime.date.fromisoformat(text)
+        if day.isoformat() == text:  # newer Pythons read other forms as well
+            return day
+    return None
 
 
 def counted(count: int, noun: str) -> str:

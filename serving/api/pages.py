@@ -18,6 +18,8 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Subquery
 from sqlalchemy.types import UserDefinedType
 from werkzeug.datastructures import MultiDict
 
+from granary.text import read_day
+
 from . import formats
 from .endpoints import OWN_PARAMETERS, Column, Endpoint
 from .formats import FORMATS
@@ -121,11 +123,8 @@ def read_filter(column: Column, given: list[str]) -> list[Any]:
 
 def read_date(text: str) -> datetime.date:
     """Return the date that a text of the form YYYY-MM-DD names."""
-    if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):  # newer Pythons read other forms as well
-        try:
-            return datetime.date.fromisoformat(text)
-        except ValueError:
-            pass
+    if found := read_day(text):
+        return found
     raise Invalid("give a date like 2026-02-03")
 
 

@@ -38,7 +38,7 @@ from granary import declared
 from granary.project import ROOT, GranaryError, check_packages, load_env, marts_schema, run_main, schema_prefix, writing
 from granary.reports import query
 from granary.server.connection import connect
-from granary.text import counted, print_table
+from granary.text import counted, print_table, read_day
 
 try:
     import pyarrow
@@ -127,19 +127,12 @@ def parse_arguments() -> argparse.Namespace:
     if [bool(options.marts), options.list, options.scheduled].count(True) != 1:
         raise GranaryError("name the marts to report, or use --scheduled or --list; see bin/report --help")
     options.marts = list(dict.fromkeys(options.marts))
-    options.date = day(options.date) if options.date else datetime.datetime.now(datetime.timezone.utc).date()
+    if options.date and not read_day(options.date):
+        raise GranaryError(f"invalid --date {options.date}: write it like 2026-02-03")
+    options.date = options.date or datetime.datetime.now(datetime.timezone.utc).date()
     if options.format == "parquet":
         check_packages("extract", None, "pyarrow")
     return options
-
-
-def day(text: str) -> datetime.date:
-    """Return the date that a text of the form YYYY-MM-DD names."""
-    with contextlib.suppress(ValueError):
-        found = datetime.date.fromisoformat(text)
-        if found.isoformat() == text:  # newer Pythons read other forms as well
-            return found
-    raise GranaryError(f"invalid --date {text}: write it like 2026-02-03")
 
 
 # -- The marts ---------------------------------------------------------------------------------------------------------
