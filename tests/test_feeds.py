@@ -129,6 +129,12 @@ def test_the_registry_follows_the_sources_and_nothing_else_changes(new_tree: Cal
     shutil.rmtree(source.parent)
     tree.succeed("bin/feed", "sync")
     assert tree.files() == before
+    file = tree.root / feed.PROJECT_FILE
+    commented = re.sub("(?m)^    shop:|^    courses:", r"  # a comment\n\g<0>", file.read_text(), count=1)
+    file.write_text(commented)
+    odd = file.read_bytes()
+    assert "can't be replaced safely" in tree.refused("sync")
+    assert file.read_bytes() == odd
 
 
 def test_a_meta_that_can_not_be_read_is_named(new_tree: Callable[..., Tree]) -> None:

@@ -57,6 +57,8 @@ def test_the_project_declares_its_feeds():
     ("change", "message"),
     [
         (("identifier: tickets__orders", "identifier: orders"), "needs `identifier: tickets__orders`"),
+        (("name: tickets", "name: tick__ets"), "a feed can't be called tick__ets"),
+        (("name: tickets", "name: quality"), "a feed can't be called quality"),
         (("{name: note}", "{name: Note}"), "orders needs columns with distinct names in snake_case"),
         (("{name: note}", "{name: order_id}"), "orders needs columns with distinct names"),
         (("[{name: order_id}, {name: note}]", "[]"), "orders needs columns"),

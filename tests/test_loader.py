@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg2.extras import NamedTupleCursor
 
 from conftest import Database, wait_until
-from granary import declared
+from granary import declared, feed_data
 from granary import project as project_module
 from granary.loader import ingest, landing, lines, raw_tables
+from granary.server.connection import connect
 
 SOURCES = """
 sources:
@@ -105,6 +107,15 @@ def load(
         return code, *capsys.readouterr()
 
     return run
+
+
+def test_the_id_of_a_batch_is_never_given_again(project: Project, load: Callable[..., tuple[int, str, str]]) -> None:
+    project.write(f"{ORDERS}/1.csv", b"id,note\n1,a\n")
+    assert load()[0] == 0
+    with contextlib.closing(connect(cursor_factory=NamedTupleCursor)) as connection, connection:
+        feed_data.drop(connection.cursor(), ["shop"], [])
+    assert load()[0] == 0
+    assert project.ledger("batch_id, rows_loaded") == [(2, 1)]
 
 
 # -- Whole or not at all, and once -------------------------------------------------------------------------------------

@@ -57,5 +57,6 @@ def test_a_rejection_has_a_code_and_a_sentence(sample: Database) -> None:
         ("missing_required", "required, but missing"),
         ("unreadable", "cannot be read as amount"),
         ("unreadable", "cannot be read as email"),
+        ("unreadable", "cannot be read as label"),
         ("unreadable", "cannot be read as timestamp"),
     ]

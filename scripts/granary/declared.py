@@ -20,6 +20,9 @@ from granary.text import snake_case
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
 LONGEST_NAME = 63  # bytes, PostgreSQL's limit
+# Names of the core in places where a feed has its name, so that `bin/feed remove` would delete them.
+FOLDERS = ("arithmetic", "calendar", "core", "generic", "incremental", "ledger", "parsing", "quality", "staging")
+GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
 
 
 class Entity(NamedTuple):
@@ -76,6 +79,8 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
             landing = [source for source in document["sources"] if source.get("loader") == "bin/ingest"]
             for source, table in ((each, table) for each in landing for table in each["tables"]):
                 feed, name, columns = source["name"], table["name"], [column["name"] for column in table["columns"]]
+                if feed in FOLDERS + GENERATOR_MODULES or "__" in feed:
+                    raise GranaryError(f"{path}: a feed can't be called {feed}: choose a name that is free, without __")
                 if table.get("identifier") != f"{feed}__{name}" or len(table["identifier"].encode()) > LONGEST_NAME:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
@@ -103,7 +108,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                     Column(
                         column["name"],
                         str(column.get("data_type") or ""),
-                        (column.get("config") or {}).get("meta") or {},
+                        mapping((column.get("config") or {}).get("meta")),
                         " ".join((column.get("description") or "").split()),
                     )
                     for column in model.get("columns") or []
@@ -114,7 +119,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                     description=" ".join((model.get("description") or "").split()),
                     grain=primary_key(model),
                     columns=columns,
-                    meta=config.get("meta") or {},
+                    meta=mapping(config.get("meta")),
                     path=path,
                 )
         except (AttributeError, KeyError, TypeError) as error:
@@ -122,11 +127,16 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
     return dict(sorted(found.items()))
 
 
+def mapping(meta: Any) -> Mapping[str, Any]:
+    """Return meta if it is a mapping. dbt refuses anything else, so one bad file need not cost the other marts."""
+    return meta if isinstance(meta, Mapping) else {}
+
+
 def primary_key(model: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the columns of a model's primary key constraint, wherever it is declared; none if there is none."""
     for constraint in model.get("constraints") or []:
         if constraint["type"] == "primary_key":
-            return tuple(constraint["columns"])
+            return tuple(map(str, constraint.get("columns") or []))
     return tuple(
         column["name"]
         for column in model.get("columns") or []

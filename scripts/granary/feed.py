@@ -19,6 +19,7 @@ import subprocess
 import textwrap
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -273,10 +274,29 @@ def write_registry(check: bool = False) -> bool:
     changed, count = REGISTRY.subn(lambda _: textwrap.indent(written, "  "), text, count=1)
     if not count:
         raise GranaryError(f"{PROJECT_FILE}: no registry of feeds; add the line `  feeds: {{}}` below `vars:`")
+    if not is_same_project(text, changed, registry):
+        raise GranaryError(
+            f"{PROJECT_FILE}: the registry of feeds can't be replaced safely, and was left as it is: remove comments"
+            f" and blank lines from `vars: feeds:`, or write it yourself:\n{textwrap.indent(written, '  ')}"
+        )
     if changed != text and not check:
         with replacing(path) as file:
             file.write(changed.encode())
     return changed != text
+
+
+def is_same_project(before: str, after: str, registry: dict[str, Any]) -> bool:
+    """Return whether the project file has the registry once, and everything else as before."""
+    try:
+        old, new = yaml.safe_load(before), yaml.safe_load(after)
+        emptied = yaml.safe_load(REGISTRY.sub("  feeds: {}\n", after, count=1))  # not empty if some of it was missed
+        return (
+            new["vars"] == old["vars"] | {"feeds": registry}
+            and emptied["vars"]["feeds"] == {}
+            and old | {"vars": 0} == new | {"vars": 0}
+        )
+    except (yaml.YAMLError, KeyError, TypeError):
+        return False
 
 
 def models_read(entity: Entity) -> list[str]:

@@ -19,6 +19,11 @@ from granary.server.lock import take_lock
 from granary.text import counted
 
 SQL = Path(__file__).with_suffix(".sql")
+# Ids of batches are never given twice: incremental models would take a new batch for one that they have taken in.
+HIGHEST_BATCH = """
+    select setval('raw._last_removed_batch', greatest(last_value, (select max(batch_id) from raw._batches)))
+    from raw._last_removed_batch
+"""
 
 
 def cursor_in(stack: contextlib.ExitStack, required: bool) -> Any:
@@ -95,6 +100,7 @@ def drop(cursor: Any, feeds: list[str], names: list[str]) -> None:
             name = sql.Identifier(each.schema, each.name)
             cursor.execute(sql.SQL(f"drop {each.kind} if exists {{}} cascade").format(name))
         if has_ledger(cursor):
+            cursor.execute(HIGHEST_BATCH)
             for table in ("_rejected_lines", "_batches"):
                 own = "batch_id in (select batch_id from raw._batches where feed = any(%s))"
                 cursor.execute(f"delete from raw.{table} where {own}", [feeds])

@@ -30,6 +30,9 @@ def show_mart(marts: Marts, mart: Mart, declared: Mapping[str, Mart], **fixed: l
         show_section(marts, Section(mart, declared), fixed)
     except GranaryError as error:
         show_problem(f"{mart.name} can't be shown (meta.dashboard in {mart.path.name}):", error)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # of a shape that nobody checked for
+        problem = GranaryError(f"not a valid declaration: {error!r}")
+        show_problem(f"{mart.name} can't be shown (meta.dashboard in {mart.path.name}):", problem)
 
 
 def show_problem(heading: str, error: GranaryError) -> None:

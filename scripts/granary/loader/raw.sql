@@ -46,6 +46,10 @@ comment on column raw._batches.replaced_by_batch_id is 'The batch that replaced 
 comment on column raw._batches.started_at is 'When the load began.';
 comment on column raw._batches.finished_at is 'When the load ended.';
 
+-- Batches that were removed with their feed count here: no batch may get an id that models have already taken in.
+create sequence if not exists raw._last_removed_batch minvalue 0 start 0;
+comment on sequence raw._last_removed_batch is 'The highest batch_id when batches were last removed from the ledger (bin/feed remove --drop-data).';
+
 create table if not exists raw._rejected_lines (
     batch_id bigint not null references raw._batches (batch_id) deferrable initially deferred,
     line_number bigint not null,

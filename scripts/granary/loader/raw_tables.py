@@ -105,8 +105,13 @@ def transaction(what: str, *, keep: bool = True) -> Iterator[Any]:
 
 def open_batch(cursor: Any, entity: Entity, path: str, size: int | None) -> Batch:
     """Return the next batch, whose id the database gives to every row that is copied in this transaction."""
-    next_batch = "(select coalesce(max(batch_id), 0) + 1 from raw._batches)"
-    cursor.execute(f"select {next_batch}, last_value + is_called::int, clock_timestamp() from raw._row_ids")
+    cursor.execute("""
+        select
+            greatest((select max(batch_id) from raw._batches), removed.last_value) + 1,
+            row_ids.last_value + row_ids.is_called::int,
+            clock_timestamp()
+        from raw._last_removed_batch as removed, raw._row_ids as row_ids
+    """)
     batch_id, first_row_id, started_at = cursor.fetchone()
     cursor.execute("select set_config('granary.batch_id', %s, true)", [str(batch_id)])
     return Batch(batch_id, entity.feed, entity.name, path, size, first_row_id, started_at)

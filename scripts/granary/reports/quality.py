@@ -80,6 +80,11 @@ def main() -> int:
     except NothingToReport as reason:
         print(f"quality report: nothing to report yet: {reason}")
         return 0
+    except psycopg2.errors.UndefinedColumn as error:
+        raise GranaryError(
+            "the marts were built by another version of the project. Run bin/dbt build --full-refresh once.\n"
+            f"({str(error).strip()})"
+        ) from None
     with writing(path, "--output") as file:
         file.write(page.encode())
     print(f"quality report: {path}")
