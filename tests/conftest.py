@@ -53,6 +53,7 @@ NEUTRAL = {
 }
 
 
+needs_sample = pytest.mark.feeds("courses", "market", "shop", "tickets")  # the sample as it comes
 MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")  # and seeds
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import Database
+from conftest import Database, needs_sample
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def own(nodes: dict) -> list[dict]:
     return [node for node in nodes.values() if node["package_name"] == "granary"]
 
 
+@needs_sample
 def test_a_run_stops_where_a_declared_table_is_not_registered(database: Database) -> None:
     done = database.run("bin/dbt", "run", "--select", "stg_ledger__batches", "--vars", "{feeds: {}}")
     assert done.returncode != 0

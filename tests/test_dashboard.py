@@ -20,7 +20,7 @@ import yaml
 from psycopg2 import sql
 from streamlit.testing.v1 import AppTest
 
-from conftest import ROOT, Database, fetch, free_port, run_command
+from conftest import ROOT, Database, fetch, free_port, needs_sample, run_command
 from dashboard import app, charts, columns, marts, page, sections
 from granary import declared, project
 from granary.declared import CORE, Column
@@ -169,6 +169,7 @@ def selected(database: Database, query: str) -> tuple[list[str], list[tuple]]:
 # -- What the pages show -----------------------------------------------------------------------------------------------
 
 
+@needs_sample
 @pytest.mark.parametrize("feed", SAMPLES)
 def test_a_page_shows_what_the_marts_hold(built: Database, feed: str) -> None:
     shown = show(feed)
@@ -299,6 +300,7 @@ def test_more_customers_can_be_shown(built: Database) -> None:
     assert [len(table.value) for table in shown.dataframe][1:] == [25, 10]
 
 
+@needs_sample
 def test_feed_and_severity_filter_what_was_rejected(built: Database) -> None:
     feed, count = built.query(
         "select feed, count(*) from marts.rejected_rows where severity = 'value' group by 1 order by 2 desc"
@@ -312,6 +314,7 @@ def test_feed_and_severity_filter_what_was_rejected(built: Database) -> None:
     assert set(loads["feed"]) == {feed}
 
 
+@needs_sample
 def test_a_long_table_is_cut_and_says_so(built: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_ROWS", 7)
     shown = show(CORE)
@@ -323,6 +326,7 @@ def test_a_long_table_is_cut_and_says_so(built: Database, monkeypatch: pytest.Mo
     ]
 
 
+@needs_sample
 def test_builds_of_another_copy_are_not_shown(
     warehouse: Database, new_database: Callable[[Database], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,6 +504,7 @@ def test_a_wrong_declaration_costs_its_section_and_is_explained(bakery: Database
 # -- What keeps a page from showing something --------------------------------------------------------------------------
 
 
+@needs_sample
 @pytest.mark.parametrize("feed", PAGES)
 def test_a_page_without_rows_says_what_to_run(built: Database, feed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRANARY_SCHEMA_PREFIX", "empty_")
@@ -510,6 +515,7 @@ def test_a_page_without_rows_says_what_to_run(built: Database, feed: str, monkey
     assert {tuple(re.findall("`(.*?)`", info.value)) for info in shown.info} == {tuple(commands)}
 
 
+@needs_sample
 def test_a_mart_that_is_missing_costs_its_section_only(
     warehouse: Database, new_database: Callable[[Database], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, needs_sample
 from generate_data import FEEDS, main, planted_rows, write_planted
 from sample_data.files import StoredGzip
 from sample_files import DATA, NUMBER, contents, generate, read_feed, read_lines
@@ -131,6 +131,7 @@ def test_a_scale_that_is_no_whole_number_is_refused(scale, capsys):
     assert "is not a whole number from 1" in capsys.readouterr().err
 
 
+@needs_sample
 def test_an_unwritable_place_is_a_clear_error_and_leaves_nothing(tmp_path, capsys):
     (tmp_path / "initial").write_text("a file where a directory must be")
     assert main(["--out", str(tmp_path)]) == 1

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Database
+from conftest import Database, needs_sample
 from granary import declared
 from granary.project import GranaryError
 from granary.reports import quality as quality_report
@@ -106,6 +106,7 @@ def rows(database: Database, text: str) -> list[dict[str, Any]]:
     return [row for (row,) in database.query(f"select to_jsonb(found) from ({text}) as found")]
 
 
+@needs_sample
 def test_all_is_green_at_a_glance(built: tuple[Database, dict[str, str]], page: Page) -> None:
     database, environment = built
     assert page.text("glance.build").startswith("Latest build ✓ passed ")
@@ -223,6 +224,7 @@ def test_freshness_and_builds_are_those_of_the_ledger(built: tuple[Database, dic
     assert re.search(rf"dbt build ✓ passed [\d.]+ s {models} {passed} 0 0 0$", page.text(f"build.{build}"))
 
 
+@needs_sample
 @pytest.mark.parametrize(("age", "glance"), [("40 hours", "! {} late"), ("8 days", "✗ {} late")])
 def test_late_tables_are_seen_at_a_glance(
     built: tuple[Database, dict[str, str]], tmp_path: Path, age: str, glance: str
@@ -280,6 +282,7 @@ def test_failing_rows_that_can_not_be_had_are_explained(database: Database) -> N
     connection.close()
 
 
+@needs_sample
 def test_an_empty_warehouse_has_a_page(new_database: Callable[[], Database], tmp_path: Path) -> None:
     database, environment = new_database(), {"DBT_TARGET_PATH": str(tmp_path / "target")}
     (tmp_path / "data").mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Database, run_command
+from conftest import ROOT, Database, needs_sample, run_command
 
 
 def summary(database: Database, *, root: Path = ROOT, prefix: str = "") -> str:
@@ -28,6 +28,7 @@ def test_it_shows_the_rows_of_each_feed(sample: Database) -> None:
     assert "Not built yet" not in shown
 
 
+@needs_sample
 def test_what_is_missing_is_named_with_the_command_that_makes_it(
     sample: Database, new_database: Callable[[], Database]
 ) -> None:
