@@ -1,5 +1,5 @@
--- Ephemeral: dbt drops a view together with a table that it replaces, and a build of a part doesn't make it again.
-{{ config(materialized='ephemeral') }}
+-- Part of money_reconciliation, and in its folder: it reads the feeds' marts, so it can't be built or tested before them.
+{{ config(materialized='ephemeral', schema='intermediate', access='protected', contract={'enforced': false}) }}
 
 {%- for table in reconciled_tables() -%}
 {%- for model in [table.staging] + table.models -%}
