@@ -3,7 +3,7 @@
 import contextlib
 import json
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -32,24 +32,11 @@ def read_manifest() -> dict[str, Any]:
 
 
 def attach_tests(manifest: dict[str, Any]) -> None:
-    """Attach each test to one asset, as a check in Dagster needs it.
-
-    A test of several models belongs to the last one of them; a test of an ephemeral model, which is no asset, to the
-    last model that reads it.
-    """
-    nodes = manifest["nodes"]
-
-    def last(names: Iterable[str]) -> str:
-        return max(names, key=lambda name: (len(ancestors(manifest, name)), name))
-
-    for name, test in nodes.items():
+    """Attach each test of several models to the last one of them, because a check in Dagster belongs to one asset."""
+    for name, test in manifest["nodes"].items():
         parents = manifest["parent_map"][name]
         if test["resource_type"] == "test" and not test.get("attached_node") and len(parents) > 1:
-            test["attached_node"] = last(parents)
-        tested = nodes.get(test.get("attached_node"), test)
-        if tested["config"]["materialized"] == "ephemeral":
-            readers = manifest["child_map"][tested["unique_id"]]
-            test["attached_node"] = last(reader for reader in readers if reader.startswith("model."))
+            test["attached_node"] = max(parents, key=lambda parent: (len(ancestors(manifest, parent)), parent))
 
 
 def ancestors(manifest: Mapping[str, Any], name: str) -> set[str]:
