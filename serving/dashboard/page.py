@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -30,8 +31,9 @@ def show_mart(marts: Marts, mart: Mart, declared: Mapping[str, Mart], **fixed: l
         show_section(marts, Section(mart, declared), fixed)
     except GranaryError as error:
         show_problem(f"{mart.name} can't be shown (meta.dashboard in {mart.path.name}):", error)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # of a shape that nobody checked for
-        problem = GranaryError(f"not a valid declaration: {error!r}")
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # an unforeseen shape
+        logging.getLogger(__name__).exception("%s can't be shown", mart.name)
+        problem = GranaryError(f"not a valid declaration: {error!r}; the dashboard's log has the details")
         show_problem(f"{mart.name} can't be shown (meta.dashboard in {mart.path.name}):", problem)
 
 
