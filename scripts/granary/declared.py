@@ -76,7 +76,7 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
     found = {}
     for path, document in yaml_files(models or models_directory(), "bin/ingest"):
         try:
-            landing = [source for source in document["sources"] if source.get("loader") == "bin/ingest"]
+            landing = [source for source in document.get("sources") or [] if source.get("loader") == "bin/ingest"]
             for source, table in ((each, table) for each in landing for table in each["tables"]):
                 feed, name, columns = source["name"], table["name"], [column["name"] for column in table["columns"]]
                 if feed in FOLDERS + GENERATOR_MODULES or "__" in feed:
@@ -85,11 +85,19 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                meta = (table.get("config") or {}).get("meta") or {}
+                meta = dict((source.get("config") or {}).get("meta") or {}) | (
+                    (table.get("config") or {}).get("meta") or {}
+                )
                 found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
+
+
+def reject_limits(entity: Entity) -> dict[str, float]:
+    """Return the shares of a batch above which a build warns (`warn_above`) or fails (`fail_above`), from 0 to 1."""
+    defaults = parsed((project.ROOT / "dbt" / "dbt_project.yml").read_text("utf-8"))["vars"]["reject_limits"]
+    return {**defaults, **mapping(entity.meta.get("reject_limits"))}
 
 
 def feeds(models: Path | None = None) -> list[str]:

@@ -101,7 +101,7 @@ def drop(cursor: Any, feeds: list[str], names: list[str]) -> None:
             cursor.execute(sql.SQL(f"drop {each.kind} if exists {{}} cascade").format(name))
         if has_ledger(cursor):
             cursor.execute(HIGHEST_BATCH)
-            for table in ("_rejected_lines", "_batches"):
+            for table in ("_rejected_lines", "_accepted_batches", "_replayed_values", "_batches"):
                 own = "batch_id in (select batch_id from raw._batches where feed = any(%s))"
                 cursor.execute(f"delete from raw.{table} where {own}", [feeds])
     except psycopg2.Error as error:

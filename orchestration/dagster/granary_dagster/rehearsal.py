@@ -14,6 +14,7 @@ import psycopg2
 from psycopg2 import sql
 from pydantic import Field
 
+from granary import declared
 from granary.loader import ingest, raw_tables
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError
@@ -21,7 +22,7 @@ from granary.project import GranaryError
 CHECKS = {
     "row_count": "A batch has about as many rows as the batches before it.",
     "schema_drift": "A file has the declared columns and can be loaded. A new column is a warning.",
-    "rejected_share": "The loader and staging reject few rows of a batch.",
+    "rejected_share": "The loader and staging reject no more of a batch's rows than its source allows.",
 }
 
 
@@ -29,7 +30,6 @@ class Limits(dg.Config):
     """Limits for a batch. A batch beyond them that is correct can be loaded by hand: bin/ingest <its name>."""
 
     row_count_factor: float = Field(10, gt=1, description="more or fewer rows than the median, by this factor")
-    rejected_share: float = Field(0.25, ge=0, le=1, description="of a batch's rows, at most")
 
 
 class Batch(NamedTuple):
@@ -106,20 +106,23 @@ def usual_rows(cursor: Any, file: LandingFile, batch_id: int) -> float | None:
 def judge(batches: list[Batch], limits: Limits) -> dict[str, tuple[list[str], dg.AssetCheckSeverity]]:
     """Return, for each check, what is wrong with an entity's batches (one line each) and the severity."""
     counts, shares, refused, new = [], [], [], []
+    too_many = False
     for batch in batches:
+        allowed = declared.reject_limits(batch.file.entity)
         label, rejected = batch.file.label, batch.rejected_lines + batch.rejected_rows
         if batch.problem:
             refused.append(batch.problem)
         ratio = batch.rows / batch.usual_rows if batch.usual_rows else 1
         if not 1 / limits.row_count_factor <= ratio <= limits.row_count_factor:
             counts.append(f"{label}: {batch.rows:,} rows, against a median of {batch.usual_rows:,.0f} before")
-        if batch.rows and rejected / batch.rows > limits.rejected_share:
+        if rejected and rejected > allowed["warn_above"] * batch.rows:
             shares.append(f"{label}: {rejected:,} of {batch.rows:,} rows are rejected")
+            too_many |= rejected == batch.rows or rejected > allowed["fail_above"] * batch.rows
         if batch.new_columns:
             new.append(f"{label}: new column {', '.join(batch.new_columns)}")
     error, warn = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
     return {
         "row_count": (counts, error),
         "schema_drift": (refused + new, error if refused else warn),
-        "rejected_share": (shares, error),
+        "rejected_share": (shares, error if too_many else warn),
     }

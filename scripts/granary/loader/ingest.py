@@ -31,6 +31,8 @@ def main() -> int:
     """Load what the command line names; return 1 if a file failed, else 0."""
     options = parse_arguments()
     project.load_env()
+    if options.accept is not None:
+        return accept(options.accept, options.why)
     entities = declared.entities()
     if not entities:
         print(declared.NO_FEEDS)
@@ -53,8 +55,22 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--replace", action="store_true", help="load a changed file in place of its former batch")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--initial", action="store_true", help="load the initial files only")
+    parser.add_argument("--accept", metavar="BATCH", type=int, help="load nothing; accept what was rejected of a batch")
+    parser.add_argument("--why", metavar="REASON", help="why it is acceptable (with --accept)")
     parser.add_argument("names", nargs="*", help="what to load (default: everything)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if (options.accept is None) != (not (options.why or "").strip()) or (options.accept is not None and options.names):
+        parser.error("--accept takes the number of a batch and --why a reason; nothing is loaded")
+    return options
+
+
+def accept(batch_id: int, why: str) -> int:
+    """Accept the rejections of a batch: they are no longer open, and no longer fail a build; return 0."""
+    with raw_tables.transaction(f"acceptance of batch {batch_id}") as cursor:
+        raw_tables.prepare(cursor, [])
+        batch = raw_tables.accept(cursor, batch_id, why)
+    print(f"accepted batch {batch_id} ({batch.path}), as of the next build")
+    return 0
 
 
 def attempt(session: Session, file: LandingFile, former: Batch | None, options: Namespace) -> Result | None:
@@ -104,7 +120,7 @@ def load(
         first = raw_tables.first_rejected(cursor, batch)
         raise GranaryError(f"{file.relative}, {first} (rejected lines: {batch.rows_rejected:,}; --strict allows none)")
     raw_tables.close_batch(cursor, batch, replaced)
-    return Result("loaded", batch, replaced, new_columns)
+    return Result("loaded", batch, replaced, new_columns, declared.reject_limits(file.entity)["fail_above"])
 
 
 def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None, Batch | None]:

@@ -80,6 +80,48 @@ comment on column raw._rejected_lines.line is 'Text of the line (its first milli
 comment on column raw._rejected_lines.reason is 'Code of the reason, such as ragged or not_json; damaged if the line was rejected before there were codes.';
 comment on column raw._rejected_lines.explanation is 'The reason as a sentence, with details.';
 
+create table if not exists raw._accepted_batches (
+    batch_id bigint primary key references raw._batches (batch_id) deferrable initially deferred,
+    why text not null check (why ~ '\S'),
+    accepted_at timestamptz not null default clock_timestamp()
+);
+
+comment on table raw._accepted_batches is 'One row per batch whose rejected rows and values were accepted (bin/ingest --accept): they count neither as open nor against the limits of their source.';
+comment on column raw._accepted_batches.batch_id is 'The batch.';
+comment on column raw._accepted_batches.why is 'Why its rejections are acceptable, in the words of the person who accepted them.';
+comment on column raw._accepted_batches.accepted_at is 'When the batch was accepted.';
+
+create table if not exists raw._replayed_values (
+    rejection_id text primary key,
+    feed text not null,
+    entity text not null,
+    severity text not null,
+    column_name text,
+    delivered_value text,
+    reason text not null,
+    explanation text not null,
+    file_path text not null,
+    line_number bigint not null,
+    batch_id bigint not null references raw._batches (batch_id) deferrable initially deferred,
+    row_id bigint not null,
+    replayed_at timestamptz not null default clock_timestamp()
+);
+
+comment on table raw._replayed_values is 'One row per value that was rejected until the rules of its source changed. Written by the macro record_replayed_values.';
+comment on column raw._replayed_values.rejection_id is 'Key of the rejection, derived from feed, entity, batch, line and column.';
+comment on column raw._replayed_values.feed is 'Feed of the file.';
+comment on column raw._replayed_values.entity is 'Entity of the file.';
+comment on column raw._replayed_values.severity is 'row if the whole row was rejected, value if only the value was.';
+comment on column raw._replayed_values.column_name is 'Name of the column as delivered.';
+comment on column raw._replayed_values.delivered_value is 'The value as delivered.';
+comment on column raw._replayed_values.reason is 'Code of the reason for which it was rejected.';
+comment on column raw._replayed_values.explanation is 'The reason as a sentence.';
+comment on column raw._replayed_values.file_path is 'Path of the file below the data root.';
+comment on column raw._replayed_values.line_number is 'Line of the file, counted from 1.';
+comment on column raw._replayed_values.batch_id is 'Batch of the file.';
+comment on column raw._replayed_values.row_id is 'The _row_id of the raw row.';
+comment on column raw._replayed_values.replayed_at is 'When a build first took the value in.';
+
 create table if not exists raw._builds (
     build_id text primary key,
     schema_prefix text not null,

@@ -152,6 +152,19 @@ def record_failure(cursor: Any, entity: Entity, path: str, size: int | None, err
         write_ledger(cursor, dataclasses.replace(batch, first_row_id=None, status="failed", error=error))
 
 
+def accept(cursor: Any, batch_id: int, why: str) -> Batch:
+    """Write into the ledger why the rejections of a batch in use are acceptable; return the batch."""
+    found = select_batches(cursor, "batch_id = %s", [batch_id])
+    if not found:
+        raise GranaryError(f"there is no batch {batch_id} in use: marts.load_audit lists the batches")
+    cursor.execute(
+        "insert into raw._accepted_batches (batch_id, why) values (%s, %s)"
+        " on conflict (batch_id) do update set why = excluded.why, accepted_at = excluded.accepted_at",
+        [batch_id, why],
+    )
+    return found[0]
+
+
 def write_ledger(cursor: Any, batch: Batch) -> None:
     """Insert a batch into the ledger."""
     row = dataclasses.asdict(batch)

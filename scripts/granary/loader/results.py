@@ -17,6 +17,7 @@ class Result:
     batch: Batch
     replaced: Batch | None = None
     new_columns: tuple[str, ...] = ()
+    fail_above: float = 1.0  # share of rejected rows above which a build fails
 
     def __str__(self) -> str:
         """Return the details in words."""
@@ -27,8 +28,15 @@ class Result:
         if self.outcome == "to load":
             return ", ".join(words)
         if self.batch.rows_rejected:
-            words.insert(0, f"{counted(self.batch.rows_rejected, 'line')} rejected")
+            words.insert(0, f"{counted(self.batch.rows_rejected, 'line')} rejected{self.verdict()}")
         return f"batch {self.batch.batch_id:<5} {', '.join([counted(self.batch.rows_loaded, 'row'), *words])}"
+
+    def verdict(self) -> str:
+        """Return in words that a build will refuse the batch, if so many lines are rejected that this is certain."""
+        if self.batch.rows_loaded and self.batch.rows_rejected <= self.fail_above * self.batch.rows_read:
+            return ""
+        share = self.batch.rows_rejected / self.batch.rows_read
+        return f" ({share:.1%}; above {self.fail_above:.0%}, the build fails)"
 
 
 def summary(results: list[Result | None], dry_run: bool) -> str:

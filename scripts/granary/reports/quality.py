@@ -175,6 +175,8 @@ def gather(
             "feeds": grouped(query(cursor, "batches", usage=usage), "feed"),
             "money": None,
             "rejections": None,
+            "rejection_states": None,
+            "shares": [],
             "expectations": expectations(cursor, checked, sources),
             "schema": schema_changes(cursor, sources),
             "sections": [section(cursor, mart) for mart in declared.marts().values() if "quality_report" in mart.meta],
@@ -183,6 +185,9 @@ def gather(
             parts["money"] = grouped(query(cursor, "money"), "feed", "measure")
         if exists(cursor, "rejected_rows"):
             parts["rejections"] = grouped(query(cursor, "rejections", [SAMPLES]), "reason", "explanation", "severity")
+            (parts["rejection_states"],) = query(cursor, "rejection_states")
+        if exists(cursor, "rejected_shares"):
+            parts["shares"] = query(cursor, "shares")
     tests = tests_of(connection, manifest, results)
     return parts | {
         "tests": tests,

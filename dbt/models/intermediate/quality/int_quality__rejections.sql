@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
     unique_key='_batch_id',
+    pre_hook='{{ record_replayed_values() }}',
     indexes=[{'columns': ['_batch_id']}],
 ) }}
 

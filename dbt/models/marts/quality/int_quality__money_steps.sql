@@ -17,7 +17,7 @@ delivered as (
 
 rejected as (
 
-    select distinct _row_id from {{ ref('rejected_rows') }}
+    select distinct _row_id from {{ ref('int_quality__rejections') }}
     where
         severity = 'row'
         and _row_id is not null

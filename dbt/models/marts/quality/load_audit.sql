@@ -13,7 +13,7 @@ rejections as (
         _batch_id,
         count(distinct case when severity = 'row' then _row_id end) as rows_rejected_count,
         count(case when severity = 'value' then _row_id end) as values_rejected_count
-    from {{ ref('rejected_rows') }}
+    from {{ ref('int_quality__rejections') }}
     group by _batch_id
 
 ),

@@ -6,6 +6,7 @@ from (
             partition by reason, explanation, severity order by _batch_id, line_number, column_name
         ) as sample_number
     from {marts}.rejected_rows
+    where state = 'open'
 ) as ranked
 where sample_number <= %s
 order by reject_count desc, reason, explanation, severity, sample_number

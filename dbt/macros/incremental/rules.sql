@@ -1,0 +1,112 @@
+{#-
+    The rules of a landing table are what its source declares and the macros that read it. A model is built from rows that were
+    read by the rules of that time; incremental models keep such rows. `intermediate._rules` remembers, for each model, a
+    fingerprint of the rules of each landing table by which its rows were read:
+
+        model          name of the model
+        landing_table  feed and entity: <feed>.<entity>
+        fingerprint    hash of the SQL that reads the landing table
+
+    A view on a landing table has the fingerprint of the rules with which it was created, and every other model those of its inputs.
+    refuse_unsafe_increments compares them with the rules of today.
+-#}
+{% macro rules() %}
+    {{ return(api.Relation.create(
+        database=target.database, schema=generate_schema_name('intermediate', none), identifier='_rules'
+    )) }}
+{% endmacro %}
+
+
+{#- Runs at the start of each run, so that every model finds the table. -#}
+{% macro create_rules() %}
+    {%- if execute and flags.WHICH in ('run', 'build') %}
+    create table if not exists {{ rules() }} (
+        model text not null, landing_table text not null, fingerprint text not null,
+        primary key (model, landing_table, fingerprint)
+    )
+    {%- endif %}
+{% endmacro %}
+
+
+{#- The fingerprint of a landing table's rules of today. Differences in whitespace don't count. -#}
+{% macro fingerprint(feed, entity) %}
+    {{ return(local_md5(safe_rows(feed, entity).split() | join(' '))) }}
+{% endmacro %}
+
+
+{#- The hook that each model runs in its own transaction. -#}
+{% macro record_rules() %}
+    {%- if execute and model.config.materialized != 'ephemeral' %}
+    {%- set inputs = inputs_of(model) %}
+    delete from {{ rules() }} where model = '{{ model.name }}';
+    insert into {{ rules() }} (model, landing_table, fingerprint)
+    {%- for source in inputs.sources if source.loader == 'bin/ingest' %}
+    select
+        '{{ model.name }}' as model,
+        '{{ source.source_name }}.{{ source.name }}' as landing_table,
+        '{{ fingerprint(source.source_name, source.name) }}' as fingerprint
+    union
+    {%- endfor %}
+    select distinct
+        '{{ model.name }}' as model,
+        landing_table,
+        fingerprint
+    from {{ rules() }}
+    where model in ({% for name in inputs.models %}'{{ name }}', {% endfor %}'')
+    {%- endif %}
+{% endmacro %}
+
+
+{#- The sources and the names of the models that a model reads, directly or through ephemeral models. -#}
+{% macro inputs_of(model) %}
+    {%- set inputs = {'sources': [], 'models': []} -%}
+    {%- for id in model.depends_on.nodes -%}
+        {%- if id in graph.sources -%}
+            {%- do inputs.sources.append(graph.sources[id]) -%}
+        {%- elif id.startswith('model.') and graph.nodes[id].config.materialized == 'ephemeral' -%}
+            {%- set further = inputs_of(graph.nodes[id]) -%}
+            {%- do inputs.sources.extend(further.sources) -%}
+            {%- do inputs.models.extend(further.models) -%}
+        {%- elif id.startswith('model.') -%}
+            {%- do inputs.models.append(graph.nodes[id].name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(inputs) }}
+{% endmacro %}
+
+
+{#-
+    Stops a run whose incremental models keep rows that were read by other rules than those of today, and says which batches have to
+    be read again, and how.
+-#}
+{% macro refuse_changed_rules() %}
+    {%- if execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH -%}
+        {%- set today = {} -%}
+        {%- for table in landing_tables() -%}
+            {%- do today.update({table.feed ~ '.' ~ table.entity: fingerprint(table.feed, table.entity)}) -%}
+        {%- endfor -%}
+        {%- set changed, models = [], [] -%}
+        {%- for row in run_query("select model, landing_table, fingerprint from " ~ rules() ~ " order by 1, 2").rows
+                if today.get(row.landing_table, row.fingerprint) != row.fingerprint -%}
+            {%- set model = graph.nodes.get('model.granary.' ~ row.model) -%}
+            {%- if model and model.config.materialized == 'incremental' and model.unique_id in selected_resources
+                    and adapter.get_relation(model.database, model.schema, model.alias) is not none -%}
+                {%- do changed.append(row.landing_table) -%}
+                {%- do models.append(row.model) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- if changed -%}
+            {%- set tables = changed | unique | sort -%}
+            {%- set batches = run_query(
+                "select count(*), sum(rows_loaded), min(batch_id), max(batch_id) from raw._batches where status = 'loaded'"
+                ~ " and rows_loaded > 0 and feed || '.' || entity in ('" ~ tables | join("', '") ~ "')"
+            ).rows[0] -%}
+            {{ exceptions.raise_compiler_error(
+                "The rules by which " ~ tables | join(", ") ~ " is read changed after " ~ models | unique | join(", ")
+                ~ " had been built: " ~ batches[0] ~ " batches (" ~ batches[1] ~ " rows, batches " ~ batches[2] ~ " to " ~ batches[3]
+                ~ ") have to be read again. Rebuild what reads them, and nothing else: bin/dbt build --full-refresh --select"
+                ~ " source:" ~ tables | join("+ source:") ~ "+"
+            ) }}
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}

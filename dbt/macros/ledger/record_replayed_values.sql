@@ -1,0 +1,33 @@
+{#-
+    Writes the rejections that changed rules have healed to raw._replayed_values: those of {{ this }}, which is about to be
+    rebuilt, whose row is staged by now, and whose value is no longer rejected. A full refresh would forget them otherwise.
+
+    A hook of int_quality__rejections, before it is built.
+-#}
+{% macro record_replayed_values() %}
+    {%- set tables = landing_tables() -%}
+    {%- set needed = [
+        'rejection_id', 'feed', 'entity', 'severity', 'column_name', 'delivered_value', 'reason', 'explanation', 'file_path',
+        'line_number', '_batch_id', '_row_id',
+    ] -%}
+    {%- set existing = load_relation(this) if execute and tables and not is_incremental() -%}
+    {%- set columns = adapter.get_columns_in_relation(existing) | map(attribute='name') | list if existing else [] -%}
+    {%- if existing and not (needed | reject('in', columns) | list) %}
+    insert into raw._replayed_values ({{ needed | join(', ') | replace('_batch_id, _row_id', 'batch_id, row_id') }})
+    select {{ needed | join(', ') }} from {{ existing }} as rejections
+    where
+        reason <> 'replaced_batch'
+        and feed || '.' || entity in (
+            {%- for table in tables %}'{{ table.feed }}.{{ table.entity }}'{{ ', ' if not loop.last }}{% endfor -%}
+        )
+        and _batch_id in (select batch_id from raw._batches where status = 'loaded')
+        and _row_id is not null
+        and not exists (
+            select 1 from {{ ref('stg_ledger__rejected_values') }} as still_rejected
+            where
+                rejections._row_id = still_rejected._row_id
+                and (still_rejected.severity = 'row' or rejections.column_name = still_rejected.column_name)
+        )
+    on conflict (rejection_id) do nothing
+    {%- endif %}
+{% endmacro %}

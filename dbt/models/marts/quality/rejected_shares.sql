@@ -1,0 +1,258 @@
+-- Rebuilt in full: limits and acceptances may change at any time, and there are few batches.
+with
+
+batches as (
+
+    select * from {{ ref('load_audit') }}
+    where status = 'loaded'
+
+),
+
+batch_amounts as (
+
+    select * from {{ ref('int_quality__batch_amounts') }}
+
+),
+
+accepted_batches as (
+
+    select * from {{ ref('stg_ledger__accepted_batches') }}
+
+),
+
+limits as (
+
+    {%- for table in landing_tables() %}
+    {%- set limits = reject_limits(table.feed, table.entity) if execute else {} %}
+    select
+        '{{ table.feed }}' as feed,
+        '{{ table.entity }}' as entity,
+        cast({{ limits.warn_above }} as numeric(7, 6)) as warn_above,
+        cast({{ limits.fail_above }} as numeric(7, 6)) as fail_above
+    union all
+    {%- endfor %}
+    select
+        cast(null as {{ dbt.type_string() }}) as feed,
+        cast(null as {{ dbt.type_string() }}) as entity,
+        cast(null as numeric(7, 6)) as warn_above,
+        cast(null as numeric(7, 6)) as fail_above
+    where false
+
+),
+
+-- The columns from which an amount of money is computed.
+money_columns as (
+
+    {%- for amount in declared_amounts() %}
+    {%- for column in columns_of_amount(amount.delivered) %}
+    select
+        '{{ amount.feed }}' as feed,
+        '{{ amount.entity }}' as entity,
+        '{{ column }}' as column_name
+    union
+    {%- endfor %}
+    {%- endfor %}
+    select
+        cast(null as {{ dbt.type_string() }}) as feed,
+        cast(null as {{ dbt.type_string() }}) as entity,
+        cast(null as {{ dbt.type_string() }}) as column_name
+    where false
+
+),
+
+-- Each rejection, for the rows of its batch or for a column of money; its reason is counted within both.
+rejections as (
+
+    select
+        _batch_id as batch_id,
+        'rows' as measured,
+        column_name,
+        reason,
+        explanation,
+        delivered_value,
+        line_number
+    from {{ ref('int_quality__rejections') }}
+    where severity = 'row'
+
+    union all
+
+    select
+        rejections._batch_id as batch_id,
+        'column ' || rejections.column_name as measured,
+        rejections.column_name,
+        rejections.reason,
+        rejections.explanation,
+        rejections.delivered_value,
+        rejections.line_number
+    from {{ ref('int_quality__rejections') }} as rejections
+    inner join money_columns
+        on
+            rejections.feed = money_columns.feed
+            and rejections.entity = money_columns.entity
+            and rejections.column_name = money_columns.column_name
+
+),
+
+counted as (
+
+    select
+        *,
+        count(*) over (partition by batch_id, measured) as rejection_count,
+        count(*) over (partition by batch_id, measured, column_name, explanation) as reason_count
+    from rejections
+
+),
+
+-- The most frequent reason, with its first case as an example.
+ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by batch_id, measured
+            order by reason_count desc, line_number, column_name
+        ) as rank_number
+    from counted
+
+),
+
+main_reasons as (
+
+    select * from ranked
+    where rank_number = 1
+
+),
+
+measures as (
+
+    select
+        batch_id,
+        'rows' as measured,
+        'rows' as explained_by,
+        'rows' as unit,
+        cast(rows_read_count as numeric(38, 2)) as delivered,
+        cast(lines_rejected_count + rows_rejected_count as numeric(38, 2)) as rejected
+    from batches
+
+    union all
+
+    select
+        main_reasons.batch_id,
+        main_reasons.measured,
+        main_reasons.measured as explained_by,
+        'values' as unit,
+        cast(batches.rows_loaded_count as numeric(38, 2)) as delivered,
+        cast(main_reasons.rejection_count as numeric(38, 2)) as rejected
+    from main_reasons
+    inner join batches
+        on main_reasons.batch_id = batches.batch_id
+    where main_reasons.measured <> 'rows'
+
+    union all
+
+    select
+        _batch_id as batch_id,
+        'amount ' || measure as measured,
+        'rows' as explained_by,
+        'USD' as unit,
+        delivered_usd as delivered,
+        rejected_usd as rejected
+    from batch_amounts
+
+),
+
+judged as (
+
+    select
+        measures.*,
+        batches.feed,
+        batches.entity,
+        batches.file_path,
+        limits.warn_above,
+        limits.fail_above,
+        accepted_batches.why as accepted_because,
+        accepted_batches.accepted_at,
+        {{ ratio('measures.rejected', 'measures.delivered', decimals=6) }} as rejected_share,
+        case
+            when accepted_batches.batch_id is not null then 'accepted'
+            when measures.rejected > measures.delivered * limits.fail_above then 'fail'
+            when measures.measured = 'rows' and batches.rows_staged_count = 0 then 'fail'
+            when measures.rejected > measures.delivered * limits.warn_above then 'warn'
+            else 'pass'
+        end as verdict
+    from measures
+    inner join batches
+        on measures.batch_id = batches.batch_id
+    inner join limits
+        on
+            batches.feed = limits.feed
+            and batches.entity = limits.entity
+    left join accepted_batches
+        on measures.batch_id = accepted_batches.batch_id
+    where measures.rejected > 0
+
+),
+
+explained as (
+
+    select
+        judged.*,
+        main_reasons.column_name,
+        main_reasons.reason,
+        main_reasons.explanation,
+        main_reasons.reason_count,
+        main_reasons.line_number as example_line_number,
+        main_reasons.delivered_value as example_value,
+        -- For example: 8 of 10 rows rejected (80.0 %), most often because price cannot be read as amount (7 times, first on line 2:
+        -- 1,5)
+        case when judged.measured <> 'rows' then judged.measured || ': ' else '' end
+        || {{ as_text('judged.rejected', 0) }} || ' of ' || {{ as_text('judged.delivered', 0) }} || ' ' || judged.unit
+        || ' rejected (' || {{ as_text('judged.rejected_share * 100', 1) }} || ' %), most often because '
+        || coalesce(main_reasons.column_name || ' ', '') || main_reasons.explanation
+        || ' (' || {{ as_text('main_reasons.reason_count', 0) }} || ' times, first on line '
+        || {{ as_text('main_reasons.line_number', 0) }}
+        || coalesce(': ' || main_reasons.delivered_value, '') || ')' as finding
+    from judged
+    left join main_reasons
+        on
+            judged.batch_id = main_reasons.batch_id
+            and judged.explained_by = main_reasons.measured
+
+),
+
+final as (
+
+    select
+        -- ids
+        batch_id,
+        measured,
+        feed,
+        entity,
+
+        -- text
+        file_path,
+        verdict,
+        file_path || ': ' || finding as finding,
+        column_name,
+        reason,
+        explanation,
+        example_value,
+        accepted_because,
+
+        -- numerics
+        delivered,
+        rejected,
+        rejected_share,
+        warn_above,
+        fail_above,
+        reason_count,
+        example_line_number,
+
+        -- timestamps
+        accepted_at
+
+    from explained
+
+)
+
+select * from final
