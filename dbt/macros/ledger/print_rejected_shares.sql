@@ -6,10 +6,11 @@
 -#}
 {% macro print_rejected_shares(results) %}
     {%- set verdicts = {'fail': 'error', 'warn': 'warning'} -%}
+    {%- set shares = graph.nodes['model.granary.rejected_shares'].relation_name if execute -%}
     {%- for result in results if execute and result.node.name in ('rejected_shares_are_below_the_limit', 'rejected_shares_are_low')
             and result.status in verdicts -%}
         {%- set findings = run_query(
-            "select finding from " ~ ref('rejected_shares') ~ " where verdict = '" ~ result.status ~ "' order by batch_id, measured limit 20"
+            "select finding from " ~ shares ~ " where verdict = '" ~ result.status ~ "' order by batch_id, measured limit 20"
         ).columns[0].values() -%}
         {%- for finding in findings -%}
             {{ print(verdicts[result.status] ~ ": " ~ finding) }}
