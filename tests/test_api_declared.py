@@ -257,6 +257,32 @@ def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, war
         warehouse.query("drop view marts.build_log")
 
 
+@pytest.mark.parametrize(
+    ("mart", "columns", "path"),
+    [
+        ("build_log", "'b1' as build_id, 'passed' as status, now() as finished_at", "health"),
+        ("build_log", "'b1' as build_id, '' as schema_prefix, now() as finished_at", "visits"),
+        ("load_audit", "'visits' as feed, now() as loaded_at, 'loaded' as status", "health"),
+    ],
+)
+def test_a_ledger_of_another_version_is_named(
+    own: Project, warehouse: Database, mart: str, columns: str, path: str
+) -> None:
+    own.declare("visits")
+    warehouse.query(f"create view marts.{mart} as select {columns}")
+    warehouse.query(f"grant select on marts.{mart} to granary_reader")
+    try:
+        with own.serve() as caller:
+            answer = caller.get(path)
+            detail = problem(answer, 503)["detail"]
+            assert f"marts.{mart} was built by another version of the project (column " in detail
+            assert detail.endswith(f"run bin/dbt build --select +{mart} --full-refresh.")
+            assert int(answer.headers["Retry-After"]) > 0
+            assert caller.get("").status_code == 200
+    finally:
+        warehouse.query(f"drop view marts.{mart}")
+
+
 def test_before_the_first_build_an_answer_has_no_tag(own: Project) -> None:
     own.declare("visits")
     with own.serve() as caller:

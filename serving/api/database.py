@@ -14,9 +14,11 @@ from sqlalchemy import Connection, Engine, Row, text
 from granary.project import GranaryError
 from granary.server.connection import environment
 
+from .problems import Problem, unavailable
+
 ROLE = "granary_api"
 STATEMENT_TIMEOUT = "10s"
-UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
+UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
 
 ADMIT = text("select * from api.admit(:given)")
 # Every build changes marts, also one that fails; the build that answers name is the latest that passed.
@@ -136,27 +138,30 @@ def admit(engine: Engine, token: str) -> tuple[Row | None, Build]:
 
 def latest_build(connection: Connection) -> Build:
     """Return the build that the marts stand for."""
-    return Build(*next(iter(rows_if_built(connection, BUILD)), ()))
+    return Build(*next(iter(rows_if_built(connection, "build_log", BUILD)), ()))
 
 
 def served_build(engine: Engine) -> Build:
-    """Return the build that the marts stand for, or none if the database can't be reached."""
-    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), committing(engine) as connection:
+    """Return the build that the marts stand for, or none if the database can't say it."""
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, Problem), committing(engine) as connection:
         return latest_build(connection)
     return Build()
 
 
 def freshness(connection: Connection) -> list[dict[str, str]]:
     """Return when each feed was last loaded."""
-    rows = rows_if_built(connection, FRESHNESS)
+    rows = rows_if_built(connection, "load_audit", FRESHNESS)
     return [{"feed": row.feed, "last_loaded_at": row.last_loaded_at.isoformat()} for row in rows]
 
 
-def rows_if_built(connection: Connection, statement: Any) -> list[Row]:
-    """Return the rows of a query, or none while a table that it needs isn't built."""
+def rows_if_built(connection: Connection, mart: str, statement: Any) -> list[Row]:
+    """Return the rows of a query, or none while its mart isn't built. Raises a problem if the mart has other columns."""
     try:
         return list(connection.execute(statement))
     except sqlalchemy.exc.ProgrammingError as error:
+        if error.orig.pgcode == UNDEFINED_COLUMN:
+            words = f"marts.{mart} was built by another version of the project ({error.orig.diag.message_primary})"
+            raise unavailable(f"{words}: run bin/dbt build --select +{mart} --full-refresh.", seconds=60) from None
         if error.orig.pgcode != UNDEFINED_TABLE:
             raise
         return []
