@@ -32,6 +32,7 @@ class Entity(NamedTuple):
     name: str
     table: str
     columns: tuple[str, ...]
+    path: Path
     meta: Mapping[str, Any] = {}
 
 
@@ -76,17 +77,20 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
     found = {}
     for path, document in yaml_files(models or models_directory(), "bin/ingest"):
         try:
-            landing = [source for source in document["sources"] if source.get("loader") == "bin/ingest"]
+            landing = [source for source in document["sources"] or [] if source.get("loader") == "bin/ingest"]
+            if empty := [source["name"] for source in landing if not source.get("tables")]:
+                raise GranaryError(f"{path}: source {empty[0]} has no tables: list them, or remove the source")
             for source, table in ((each, table) for each in landing for table in each["tables"]):
-                feed, name, columns = source["name"], table["name"], [column["name"] for column in table["columns"]]
-                if feed in FOLDERS + GENERATOR_MODULES or "__" in feed:
-                    raise GranaryError(f"{path}: a feed can't be called {feed}: choose a name that is free, without __")
+                feed, name = source["name"], table["name"]
+                columns = [column["name"] for column in table.get("columns") or []]
+                if feed in FOLDERS + GENERATOR_MODULES or "__" in f"_{feed}_":
+                    words = "choose a name that is free, without __, and without _ at its ends"
+                    raise GranaryError(f"{path}: a feed can't be called {feed}: {words}")
                 if table.get("identifier") != f"{feed}__{name}" or len(table["identifier"].encode()) > LONGEST_NAME:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                meta = (table.get("config") or {}).get("meta") or {}
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta)
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), path, meta_of(table))
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
@@ -108,7 +112,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                     Column(
                         column["name"],
                         str(column.get("data_type") or ""),
-                        mapping((column.get("config") or {}).get("meta")),
+                        meta_of(column),
                         " ".join((column.get("description") or "").split()),
                     )
                     for column in model.get("columns") or []
@@ -119,7 +123,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                     description=" ".join((model.get("description") or "").split()),
                     grain=primary_key(model),
                     columns=columns,
-                    meta=mapping(config.get("meta")),
+                    meta=meta_of(model),
                     path=path,
                 )
         except (AttributeError, KeyError, TypeError) as error:
@@ -127,8 +131,12 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
     return dict(sorted(found.items()))
 
 
-def mapping(meta: Any) -> Mapping[str, Any]:
-    """Return meta if it is a mapping. dbt refuses anything else, so one bad file need not cost the other marts."""
+def meta_of(declaration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the meta of a model, a table or a column if it is a mapping.
+
+    dbt refuses anything else, so one bad file need not cost the others.
+    """
+    meta = (declaration.get("config") or {}).get("meta")
     return meta if isinstance(meta, Mapping) else {}
 
 

@@ -155,7 +155,7 @@ def freshness(connection: Connection) -> list[dict[str, str]]:
 
 
 def rows_if_built(connection: Connection, mart: str, statement: Any) -> list[Row]:
-    """Return the rows of a query, or none while its mart isn't built. Raises a problem if the mart has other columns."""
+    """Return the rows of a query, or none while its mart isn't built; raise a problem if it has other columns."""
     try:
         return list(connection.execute(statement))
     except sqlalchemy.exc.ProgrammingError as error:
