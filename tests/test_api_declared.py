@@ -145,7 +145,14 @@ def test_filters_take_values_of_the_type_of_their_column(own: Project) -> None:
 
 
 def test_options_of_a_declaration(own: Project) -> None:
-    options = {"summary": "All visits", "columns": ["price", "visit_id"], "sortable": ["price"], "sort": "-price"}
+    options = {
+        "path": None,
+        "filters": None,
+        "summary": "All visits",
+        "columns": ["price", "visit_id"],
+        "sortable": ["price"],
+        "sort": "-price",
+    }
     own.declare("visits", options)
     with own.serve() as caller:
         assert caller.get("").json["endpoints"][0]["summary"] == "All visits"
@@ -162,6 +169,8 @@ MISTAKES = {
     "unknown column '_batch_id'": {"columns": ["_batch_id"]},
     "expected a list for each column; found 'price'": {"columns": "price"},
     "seen_at can't be a filter: its data_type must be a date": {"filters": ["seen_at"]},
+    "unknown column in filters 'plaice': choose from visit_id, end, place": {"filters": ["plaice"]},
+    "expected true or a mapping of path, summary, columns": None,
     "unknown column in filters ['place']": {"filters": [{"where": ["place"]}]},
     "two parameters are called from": {"filters": ["end", "begin"]},
     "two parameters are called limit": {"filters": [{"limit": "price"}]},

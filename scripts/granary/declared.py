@@ -6,6 +6,7 @@ Read from the files themselves, so that nothing here needs dbt, a manifest or a 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,22 @@ class Entity(NamedTuple):
     meta: Mapping[str, Any] = {}
 
 
+KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
+    "integer": "(small|big)?int(eger)?|int[248]",
+    "number": "numeric|decimal|real|float[48]?|double( precision)?",
+    "text": "text|string|char|varchar|character( varying)?",
+    "boolean": "bool(ean)?",
+    "date": "date",
+    "time": "timestamp(tz)?( with(out)? time zone)?",
+}
+
+
+def kind_of(data_type: str) -> str:
+    """Return what a type holds: one of KINDS, or "other"."""
+    name = re.sub(r" *\(.*?\)", "", data_type.strip().lower())
+    return next((kind for kind, types in KINDS.items() if re.fullmatch(types, name)), "other")
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a mart. `meta` may hold its label, unit and format."""
@@ -44,6 +61,11 @@ class Column:
     data_type: str
     meta: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return what the column holds, see `kind_of`."""
+        return kind_of(self.data_type)
 
 
 @dataclass(frozen=True)

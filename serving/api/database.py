@@ -12,6 +12,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, Row, text
 
 from granary.project import GranaryError
+from granary.reports import QUERIES
 from granary.server.connection import environment
 
 from .problems import Problem, unavailable
@@ -45,26 +46,6 @@ FRESHNESS = text("""
     where status = 'loaded'
     group by feed
     order by feed
-""")
-# `place` is the column's place in the primary key, or else in the unique index with the fewest columns.
-COLUMNS = text("""
-    select
-        pg_class.relname as mart,
-        pg_attribute.attname as name,
-        format_type(pg_attribute.atttypid, pg_attribute.atttypmod) as type,
-        coalesce(col_description(pg_class.oid, pg_attribute.attnum), '') as description,
-        array_position(key.columns, pg_attribute.attnum) as place
-    from pg_class
-    inner join pg_attribute on pg_class.oid = pg_attribute.attrelid
-    left join lateral (
-        select cast(indkey as smallint[]) as columns
-        from pg_index
-        where indrelid = pg_class.oid and indisunique and indpred is null and indexprs is null
-        order by not indisprimary, indnkeyatts, indkey::smallint[]
-        limit 1
-    ) as key on true
-    where pg_class.relnamespace = to_regnamespace('marts') and pg_class.relkind in ('r', 'p', 'v', 'm')
-        and pg_attribute.attnum > 0 and not pg_attribute.attisdropped
 """)
 
 
@@ -171,6 +152,6 @@ def columns(engine: Engine) -> dict[str, dict[str, Row]]:
     """Return the columns of all tables in the schema marts, by table and name, each with type, description, place."""
     found: dict[str, dict[str, Row]] = {}
     with reading(engine) as connection:
-        for row in connection.execute(COLUMNS):
+        for row in connection.exec_driver_sql((QUERIES / "mart_columns.sql").read_text("utf-8"), ("marts",)):
             found.setdefault(row.mart, {})[row.name] = row
     return found
