@@ -15,9 +15,20 @@ cd "$root" # psql's variables take no path with a quote in it
 for feed in scripts/granary/feeds/*/summary.sql; do # of each feed that has one
     [ ! -f "$feed" ] || files+=(--file "$feed")
 done
-LC_NUMERIC=C PGCLIENTENCODING=UTF8 bin/warehouse psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \
-    --pset pager=off --pset footer=off --pset linestyle=unicode --pset numericlocale=on \
-    --file scripts/granary/reports/summary.sql "${files[@]+"${files[@]}"}"
+show() {
+    LC_NUMERIC=C PGCLIENTENCODING=UTF8 bin/warehouse psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \
+        --set VERBOSITY=verbose --pset pager=off --pset footer=off --pset linestyle=unicode --pset numericlocale=on \
+        --file scripts/granary/reports/summary.sql "${files[@]+"${files[@]}"}"
+}
+# PostgreSQL's codes for a column that is missing, and for a function that does not take its type
+other_version=': +42(703|883): ([^'$'\n'']*)'
+{ problem=$(show 2>&1 >&3) || code=$?; } 3>&1
+if [[ $problem =~ $other_version ]]; then
+    problem="error: the marts were built by another version of the project (${BASH_REMATCH[2]}):"
+    problem+=" run bin/dbt build --full-refresh"
+fi
+[ -z "$problem" ] || printf '%s\n' "$problem" >&2
+[ -z "${code:-}" ] || exit "$code"
 
 written() { [ -f "$2" ] && echo "$root/$2" || echo "not written yet: make $1"; }
 cat <<TEXT
@@ -28,7 +39,7 @@ To try    bin/warehouse psql -c 'select * from marts.rejected_rows limit 5'
           bin/report --list      the marts; each can be written to a file
           bin/ingest --help      load a batch of your own
           make dashboard         the marts in a browser
-          make notebook          four charts, in JupyterLab
-          make test              run the tests
+${files:+          make notebook          four charts, in JupyterLab
+}          make test              run the tests
           make help              everything else
 TEXT

@@ -145,7 +145,14 @@ def test_filters_take_values_of_the_type_of_their_column(own: Project) -> None:
 
 
 def test_options_of_a_declaration(own: Project) -> None:
-    options = {"summary": "All visits", "columns": ["price", "visit_id"], "sortable": ["price"], "sort": "-price"}
+    options = {
+        "path": None,
+        "filters": None,
+        "summary": "All visits",
+        "columns": ["price", "visit_id"],
+        "sortable": ["price"],
+        "sort": "-price",
+    }
     own.declare("visits", options)
     with own.serve() as caller:
         assert caller.get("").json["endpoints"][0]["summary"] == "All visits"
@@ -162,6 +169,8 @@ MISTAKES = {
     "unknown column '_batch_id'": {"columns": ["_batch_id"]},
     "expected a list for each column; found 'price'": {"columns": "price"},
     "seen_at can't be a filter: its data_type must be a date": {"filters": ["seen_at"]},
+    "unknown column in filters 'plaice': choose from visit_id, end, place": {"filters": ["plaice"]},
+    "expected true or a mapping of path, summary, columns": None,
     "unknown column in filters ['place']": {"filters": [{"where": ["place"]}]},
     "two parameters are called from": {"filters": ["end", "begin"]},
     "two parameters are called limit": {"filters": [{"limit": "price"}]},
@@ -255,6 +264,32 @@ def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, war
             assert "isn't built yet" in problem(caller.get("visits"), 503)["detail"]
     finally:
         warehouse.query("drop view marts.build_log")
+
+
+@pytest.mark.parametrize(
+    ("mart", "columns", "path"),
+    [
+        ("build_log", "'b1' as build_id, 'passed' as status, now() as finished_at", "health"),
+        ("build_log", "'b1' as build_id, '' as schema_prefix, now() as finished_at", "visits"),
+        ("load_audit", "'visits' as feed, now() as loaded_at, 'loaded' as status", "health"),
+    ],
+)
+def test_a_ledger_of_another_version_is_named(
+    own: Project, warehouse: Database, mart: str, columns: str, path: str
+) -> None:
+    own.declare("visits")
+    warehouse.query(f"create view marts.{mart} as select {columns}")
+    warehouse.query(f"grant select on marts.{mart} to granary_reader")
+    try:
+        with own.serve() as caller:
+            answer = caller.get(path)
+            detail = problem(answer, 503)["detail"]
+            assert f"marts.{mart} was built by another version of the project (column " in detail
+            assert detail.endswith(f"run bin/dbt build --select +{mart} --full-refresh.")
+            assert int(answer.headers["Retry-After"]) > 0
+            assert caller.get("").status_code == 200
+    finally:
+        warehouse.query(f"drop view marts.{mart}")
 
 
 def test_before_the_first_build_an_answer_has_no_tag(own: Project) -> None:

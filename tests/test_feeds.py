@@ -137,15 +137,40 @@ def test_the_registry_follows_the_sources_and_nothing_else_changes(new_tree: Cal
     assert file.read_bytes() == odd
 
 
+ZOO = (
+    "sources: [{name: zoo, loader: bin/ingest, schema: raw, tables: [{name: animals, identifier: zoo__animals, config:"
+    " {meta: META}, columns: [{name: id, config: {meta: {parse: , default: , required: , must: }}}, {name: name,"
+    " config: {meta: }}]}]}]"
+)
+
+
 def test_a_meta_that_can_not_be_read_is_named(new_tree: Callable[..., Tree]) -> None:
     tree = new_tree()
     source = tree.root / "dbt/models/staging/zoo/_zoo__sources.yml"
     source.parent.mkdir()
-    source.write_text(
-        "sources: [{name: zoo, loader: bin/ingest, tables: [{name: animals, identifier: zoo__animals,"
-        " config: {meta: {amounts: [food]}}, columns: [{name: id}]}]}]"
-    )
-    assert "source zoo, table animals: not a valid meta" in tree.refused("sync")
+    invalid = "staging/zoo/_zoo__sources.yml, table animals: not a valid meta: `current_version` needs a `model`"
+    version = "current_version: {model: int_zoo__animals}"
+    for meta in ("current_version: {key: [id]}", f"{version}, amounts: [food]", f"{version}, amounts: [{{marts: }}]"):
+        source.write_text(ZOO.replace("META", f"{{{meta}}}"))
+        assert invalid in tree.refused("sync")
+        done = tree.run("bin/dbt", "--quiet", "run", "--select", "build_log")
+        assert invalid in done.stdout, meta
+
+
+def test_an_empty_meta_is_none(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    source = tree.root / "dbt/models/staging/zoo/_zoo__sources.yml"
+    source.parent.mkdir()
+    (source.parent / "stg_zoo__animals.sql").write_text("{{ safe_rows('zoo', 'animals') }}")
+    (delivered := tree.root / "data/initial/zoo/animals.csv").parent.mkdir()
+    delivered.write_text("id,name\n1,Nala\n")
+    for meta in ("", "{amounts: , current_version: }"):
+        source.write_text(ZOO.replace("META", meta))
+        tree.succeed("bin/feed", "sync")
+        assert "\n    zoo:\n      animals: []\n" in (tree.root / feed.PROJECT_FILE).read_text()
+        tree.succeed("bin/ingest", "zoo")
+        tree.succeed("bin/dbt", "--quiet", "run", "--select", "stg_zoo__animals")
+        assert tree.database.query("select name from staging.stg_zoo__animals") == [("Nala",)]
 
 
 # -- Taking feeds out --------------------------------------------------------------------------------------------------
@@ -216,6 +241,25 @@ def test_what_is_removed_can_be_seen_before_and_brought_back(new_tree: Callable[
     assert tree.files() == before
 
 
+@pytest.mark.feeds("shop")
+def test_what_git_can_not_bring_back_is_said_before_and_not_promised(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    tree.commit()
+    planted = tree.root / feed.PLANTED
+    with planted.open("a") as file:
+        file.write("initial/shop/orders.csv,9,mine\n")
+    assert " M data/planted.csv" in tree.refused("remove", "shop", "--yes")
+    done = tree.run("bin/feed", "remove", "shop", "--force", input="n\n")
+    assert re.search("could not bring these files back.*\n.*planted.csv\n(.*\n)*Remove shop", done.stdout)
+    planted.write_text("".join(line for line in planted.read_text().splitlines(True) if "/shop/" not in line))
+    said = tree.remove("shop", "--yes", "--dry-run")  # none of its lines is left, so nothing of the file gets lost
+    assert "could not" not in said
+    (tree.root / "dbt/models/marts/shop/mine.sql").write_text("select 1")
+    said = tree.remove("shop", "--yes", "--force")
+    assert "could not bring these files back" in said
+    assert "git restore" not in said
+
+
 @pytest.mark.feeds("shop", "tickets")
 def test_what_can_not_be_removed_is_refused(new_tree: Callable[..., Tree]) -> None:
     tree = new_tree()
@@ -227,11 +271,22 @@ def test_what_can_not_be_removed_is_refused(new_tree: Callable[..., Tree]) -> No
     assert "batch_900.csv" in tree.refused("remove", "shop", "--yes")
     assert batch.exists()
     batch.unlink()
-    for content in ("select * from {{ ref('fct_daily_sales') }}", "select {{ net_sales_of('a', 'b', 'c', 'd') }}"):
-        other = tree.root / "dbt/models/marts/tickets/theirs.sql"
+    for name, content in (
+        ("theirs.sql", "select * from {{ ref('fct_daily_sales') }}"),
+        ("theirs.sql", "select * from {{ ref( 'granary', \"fct_daily_sales\") }}"),
+        ("theirs.sql", "select * from {{ ref ('fct_daily_sales') }}"),
+        ("theirs.sql", "select * from {{ source ('shop', 'orders') }}"),
+        ("theirs.sql", "select {{ net_sales_of ('a', 'b', 'c', 'd') }}"),
+        ("theirs.yml", "sources: [{name: theirs, meta: {amounts: [{marts: [{mart: fct_daily_sales}]}]}}]"),
+        ("theirs.yml", "sources: [{name: theirs, meta: {amounts: [{marts: [{'without': 'fct_daily_sales'}]}]}}]"),
+        ("theirs.yaml", "sources: [{name: theirs, meta: {amounts: [{staged: {macro: net_sales_of}}]}}]"),
+        ("theirs.yml", "sources: [{name: theirs, meta: {current_version: {model: int_shop__customers}}}]"),
+        ("theirs.yml", "models: [{name: theirs, meta: {dashboard: {names: {x_id: product_performance.name}}}}]"),
+    ):
+        other = tree.root / "dbt/models/marts/tickets" / name
         other.write_text(content)
-        assert "dbt/models/marts/tickets/theirs.sql: " in tree.refused("remove", "shop", "--yes")
-    other.unlink()
+        assert f"dbt/models/marts/tickets/{name}: " in tree.refused("remove", "shop", "--yes"), content
+        other.unlink()
     before = tree.files()
     (tree.root / ".git").rename(tree.root / "no git")
     assert "not a git repository" in tree.refused("remove", "shop", "--yes")
@@ -246,13 +301,14 @@ def test_dropped_data_loads_again_and_costs_no_other_feed_anything(
     tree = new_tree(sample)
     tree.commit()
     tree.database.query("create schema own; create view own.orders as select * from raw.shop__orders")
+    tree.database.query("create table raw.shop__mine as select * from raw.shop__orders; create table raw.mine__x ()")
     others = "select * from raw._batches where feed <> 'shop' order by batch_id"
     before = tree.database.query(others)
     said = tree.remove("shop", "--yes")
     tree.succeed("bin/dbt", "--quiet", "build", *MODELS_ONLY)
     assert relations_of(tree.database, "shop__.*", *models_of("shop")) != []
     assert "own.orders" in tree.remove("shop", "--drop-data", answer="y\n")
-    assert relations_of(tree.database, "shop__.*", *models_of("shop")) == []
+    assert relations_of(tree.database, "shop__.*", *models_of("shop")) == [("raw", "shop__mine")]
     assert tree.database.query(others) == before
     tree.succeed("bin/dbt", "--quiet", "build", "--full-refresh", "--select", "group:core")
     assert tree.database.query("select count(*) from marts.rejected_rows where feed = 'shop'") == [(0,)]

@@ -16,7 +16,7 @@ from granary.loader import landing, lines
 from granary.project import ROOT, GranaryError
 from granary.text import snake_case
 
-ORDERS = declared.Entity("tickets", "orders", "tickets__orders", ("order_id", "note"))
+ORDERS = declared.Entity("tickets", "orders", "tickets__orders", ("order_id", "note"), Path())
 SOURCES = """
 sources:
   - name: tickets
@@ -58,10 +58,13 @@ def test_the_project_declares_its_feeds():
     [
         (("identifier: tickets__orders", "identifier: orders"), "needs `identifier: tickets__orders`"),
         (("name: tickets", "name: tick__ets"), "a feed can't be called tick__ets"),
+        (("name: tickets", "name: tickets_"), "a feed can't be called tickets_"),
         (("name: tickets", "name: quality"), "a feed can't be called quality"),
         (("{name: note}", "{name: Note}"), "orders needs columns with distinct names in snake_case"),
         (("{name: note}", "{name: order_id}"), "orders needs columns with distinct names"),
         (("[{name: order_id}, {name: note}]", "[]"), "orders needs columns"),
+        (("[{name: order_id}, {name: note}]", ""), "orders needs columns"),
+        (("    tables:", "    tables:\n    other:"), "source tickets has no tables"),
         (("tables:", "tables: 3 #"), "not valid YAML: "),
         (
             ("    tables:\n      - name: orders", "    tables:\n      - nam: orders"),

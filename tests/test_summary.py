@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,4 +51,19 @@ def test_each_feed_adds_its_part(sample: Database, tmp_path: Path, feeds: list[s
     for feed in feeds:
         (root / "scripts/granary/feeds" / feed).mkdir(parents=True)
         (root / "scripts/granary/feeds" / feed / "summary.sql").write_text(r"\echo 'It rains.'")
-    assert summary(sample, root=root).count("It rains.\n") == len(feeds)
+    shown = summary(sample, root=root)
+    assert shown.count("It rains.\n") == len(feeds)
+    assert ("make notebook" in shown) == bool(feeds), "its charts are those of feeds"
+    assert "marts in a browser\n          make " in shown
+
+
+@pytest.mark.parametrize("mart", ["load_audit", pytest.param("fct_daily_sales", marks=pytest.mark.feeds("shop"))])
+def test_marts_of_another_version_are_said_in_one_line(
+    sample: Database, new_database: Callable[[Database], Database], mart: str
+) -> None:
+    column = {"load_audit": "rows_read_count", "fct_daily_sales": "units"}[mart]
+    (database := new_database(sample)).query(f"alter table marts.{mart} rename column {column} to other")
+    done = database.run("scripts/summary.sh")
+    assert done.returncode != 0
+    problem = rf"error: the marts were built by another version of the project \(column .*{column}.* does not exist\)"
+    assert re.fullmatch(f"{problem}: run bin/dbt build --full-refresh\n", done.stderr)

@@ -6,6 +6,7 @@ Read from the files themselves, so that nothing here needs dbt, a manifest or a 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,24 @@ class Entity(NamedTuple):
     name: str
     table: str
     columns: tuple[str, ...]
+    path: Path
     meta: Mapping[str, Any] = {}
+
+
+KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
+    "integer": "(small|big)?int(eger)?|int[248]",
+    "number": "numeric|decimal|real|float[48]?|double( precision)?",
+    "text": "text|string|char|varchar|character( varying)?",
+    "boolean": "bool(ean)?",
+    "date": "date",
+    "time": "timestamp(tz)?( with(out)? time zone)?",
+}
+
+
+def kind_of(data_type: str) -> str:
+    """Return what a type holds: one of KINDS, or "other"."""
+    name = re.sub(r" *\(.*?\)", "", data_type.strip().lower())
+    return next((kind for kind, types in KINDS.items() if re.fullmatch(types, name)), "other")
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,11 @@ class Column:
     data_type: str
     meta: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return what the column holds, see `kind_of`."""
+        return kind_of(self.data_type)
 
 
 @dataclass(frozen=True)
@@ -77,18 +100,20 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
     for path, document in yaml_files(models or models_directory(), "bin/ingest"):
         try:
             landing = [source for source in document.get("sources") or [] if source.get("loader") == "bin/ingest"]
+            if empty := [source["name"] for source in landing if not source.get("tables")]:
+                raise GranaryError(f"{path}: source {empty[0]} has no tables: list them, or remove the source")
             for source, table in ((each, table) for each in landing for table in each["tables"]):
-                feed, name, columns = source["name"], table["name"], [column["name"] for column in table["columns"]]
-                if feed in FOLDERS + GENERATOR_MODULES or "__" in feed:
-                    raise GranaryError(f"{path}: a feed can't be called {feed}: choose a name that is free, without __")
+                feed, name = source["name"], table["name"]
+                columns = [column["name"] for column in table.get("columns") or []]
+                if feed in FOLDERS + GENERATOR_MODULES or "__" in f"_{feed}_":
+                    words = "choose a name that is free, without __, and without _ at its ends"
+                    raise GranaryError(f"{path}: a feed can't be called {feed}: {words}")
                 if table.get("identifier") != f"{feed}__{name}" or len(table["identifier"].encode()) > LONGEST_NAME:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                meta = dict((source.get("config") or {}).get("meta") or {}) | (
-                    (table.get("config") or {}).get("meta") or {}
-                )
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta)
+                meta = {**meta_of(source), **meta_of(table)}
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), path, meta)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
@@ -116,7 +141,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                     Column(
                         column["name"],
                         str(column.get("data_type") or ""),
-                        mapping((column.get("config") or {}).get("meta")),
+                        meta_of(column),
                         " ".join((column.get("description") or "").split()),
                     )
                     for column in model.get("columns") or []
@@ -127,7 +152,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                     description=" ".join((model.get("description") or "").split()),
                     grain=primary_key(model),
                     columns=columns,
-                    meta=mapping(config.get("meta")),
+                    meta=meta_of(model),
                     path=path,
                 )
         except (AttributeError, KeyError, TypeError) as error:
@@ -135,8 +160,12 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
     return dict(sorted(found.items()))
 
 
-def mapping(meta: Any) -> Mapping[str, Any]:
-    """Return meta if it is a mapping. dbt refuses anything else, so one bad file need not cost the other marts."""
+def meta_of(declaration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the meta of a model, a table or a column if it is a mapping.
+
+    dbt refuses anything else, so one bad file need not cost the others.
+    """
+    meta = (declaration.get("config") or {}).get("meta")
     return meta if isinstance(meta, Mapping) else {}
 
 

@@ -45,7 +45,7 @@ PARTS = (  # of a feed. Its staging, which declares it, goes last: a removal tha
 PROJECT_FILE = "dbt/dbt_project.yml"
 REGISTRY = re.compile(r"^  feeds:.*\n(?:\n* {4}.*\n)*", re.MULTILINE)  # with what is indented below it
 PLANTED = "data/planted.csv"  # what is wrong with the sample data of all feeds
-LANDING = re.compile("(?:initial|incremental)/([^/]+)/")  # how its lines begin
+LANDING = re.compile("^(?:initial|incremental)/([^/]+)/", re.MULTILINE)  # how its lines begin
 REMOVE = """
 Delete the folders and files of feeds, and their lines in the registry and in data/planted.csv. Refused while anything
 that stays refers to a model, seed, macro or source of theirs, and where git could not bring a deleted file back.
@@ -114,11 +114,15 @@ def remove(options: argparse.Namespace) -> int:
         check_names(feeds, in_tree, feeds_in_database(cursor) if cursor else [], options.drop_data)
         paths = [path for feed in feeds if feed in in_tree for path in parts(feed)]
         check_references(feeds, paths)
-        if not options.force:
-            check_recovery(paths)
+        changed = [*paths, *planted_for(feeds)]
+        loss = what_git_lacks(changed)
+        if loss and not options.force:
+            raise GranaryError(f"{loss}\nCommit them, or keep a copy and repeat with --force.")
         names = names_built(feeds)
         for path in paths:
             print(f"{relative(path):<45} {counted(len(files_of(path)), 'file')}")
+        if loss:
+            print(loss)
         if cursor:
             print_data(cursor, feeds, names, options.drop_data)
             cursor.connection.rollback()
@@ -134,9 +138,8 @@ def remove(options: argparse.Namespace) -> int:
         if options.drop_data:
             cursor.connection.commit()
     print(f"removed {', '.join(feeds)}")
-    if paths:
-        shared = [path for path in [project.ROOT / PLANTED] if path.exists()]
-        print(f"to bring the files back:  git restore {' '.join(map(relative, paths + shared))} && bin/feed sync")
+    if paths and not loss:
+        print(f"to bring the files back:  git restore {' '.join(map(relative, changed))} && bin/feed sync")
     data = project.ROOT / (os.environ.get("GRANARY_DATA") or "data")
     if files := [
         str(path) for feed in feeds for kind in ("initial", "incremental") for path in data.glob(f"{kind}/{feed}")
@@ -178,31 +181,47 @@ def relative(path: Path) -> str:
 
 
 def check_references(feeds: list[str], paths: list[Path]) -> None:
-    """Raise GranaryError if a file of dbt that stays refers to a model, a seed, a macro or a source of the feeds."""
+    """Raise GranaryError if a file of dbt that stays names a model, a seed, a macro or a source of the feeds."""
     folders = [project.ROOT / "dbt" / name for name in ("models", "seeds", "macros", "tests")]
     own = {file for path in paths for file in files_of(path)}
-    nodes = "|".join([*feeds, *(file.stem for file in own if {folders[0], folders[1]}.intersection(file.parents))])
+    models = "|".join(file.stem for file in own if {folders[0], folders[1]}.intersection(file.parents)) or "^$"
     macros = "|".join(file.stem for file in own if folders[2] in file.parents) or "^$"
-    reference = re.compile(rf"\b(?:ref|source)\(\s*['\"](?:{nodes})['\"]|\b(?:{macros})\(")
+    reference = rf"""
+        \b ref \s* \( \s* (?: ['"] \w+ ['"] \s* , \s* )? ['"] (?:{models}) ['"]      # perhaps after the package's name
+        | \b source \s* \( \s* ['"] (?:{"|".join(feeds)}) ['"]
+        | \b (?:{macros}) \s* \(
+    """
+    in_meta = rf"""
+        | \b (?:mart|without|model|macro) ['"]? \s* : \s* ['"]? (?:{models}|{macros}) \b
+        | : \s* ['"]? (?:{models}) \. \w+                                           # from where the dashboard has names
+    """
+    in_sql, in_yaml = re.compile(reference, re.VERBOSE), re.compile(reference + in_meta, re.VERBOSE)
+    patterns = {".sql": in_sql, ".yml": in_yaml, ".yaml": in_yaml}
     found = [
         f"{relative(file)}: {match.group()}"
         for folder in folders
         for file in sorted(folder.rglob("*.*"))
-        if file.suffix in (".sql", ".yml") and file not in own
-        for match in reference.finditer(file.read_text("utf-8"))
+        if file.suffix in patterns and file not in own
+        for match in patterns[file.suffix].finditer(file.read_text("utf-8"))
     ]
     if found:
         raise GranaryError("\n  ".join(["other files refer to these feeds; change them first:", *dict.fromkeys(found)]))
 
 
-def check_recovery(paths: list[Path]) -> None:
-    """Raise GranaryError if git could not bring back what is below the paths."""
+def planted_for(feeds: list[str]) -> list[Path]:
+    """Return the list of what is wrong with the sample data, if it has lines of the feeds."""
+    path = project.ROOT / PLANTED
+    return [path] if path.exists() and set(feeds).intersection(LANDING.findall(path.read_text("utf-8"))) else []
+
+
+def what_git_lacks(paths: list[Path]) -> str:
+    """Return which files below the paths git could not bring back, in words; nothing if there are none."""
     lines = git("status", "--porcelain", "--ignored", "--untracked-files=all", "--", *map(str, paths)) if paths else []
     if lines is None:
-        raise GranaryError("this is not a git repository: keep a copy of the files, and repeat with --force")
-    if changed := [line for line in lines if "__pycache__" not in line]:
-        listed = "\n  ".join([*changed[:10], *(["..."] if changed[10:] else [])])
-        raise GranaryError(f"git could not bring these files back: commit them, or repeat with --force\n  {listed}")
+        return "this is not a git repository, so nothing could bring these files back"
+    changed = [line for line in lines if "__pycache__" not in line]
+    listed = [*changed[:10], *(["..."] if changed[10:] else [])]
+    return "\n  ".join(["git could not bring these files back as they are now:", *listed]) if changed else ""
 
 
 def git(*arguments: str) -> list[str] | None:
@@ -301,12 +320,14 @@ def is_same_project(before: str, after: str, registry: dict[str, Any]) -> bool:
 
 def models_read(entity: Entity) -> list[str]:
     """Return the models that the core reads of a landing table: its current versions, and where its amounts end."""
+    needs = "`current_version` needs a `model`, and each of `amounts` needs `marts`, each with a `mart` or `without`"
     try:
-        steps = [step for amount in entity.meta.get("amounts") or [] for step in amount["marts"]]
-        current = [entity.meta["current_version"]["model"]] if "current_version" in entity.meta else []
+        version, amounts = entity.meta.get("current_version"), entity.meta.get("amounts") or []
+        steps = [step for amount in amounts for step in amount["marts"] or [{}]]
+        current = [version["model"]] if version else []
         return list(dict.fromkeys([*current, *(step.get("mart") or step["without"] for step in steps)]))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise GranaryError(f"source {entity.feed}, table {entity.name}: not a valid meta: {error!r}") from None
+    except (AttributeError, KeyError, TypeError):
+        raise GranaryError(f"{entity.path}, table {entity.name}: not a valid meta: {needs}") from None
 
 
 if __name__ == "__main__":

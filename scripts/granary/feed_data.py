@@ -45,9 +45,11 @@ def has_ledger(cursor: Any) -> bool:
 
 
 def feeds_in_database(cursor: Any) -> list[str]:
-    """Return the feeds that have raw tables."""
+    """Return the feeds that have landing tables. No feed has `__` in its name, or `_` at its end (declared.py)."""
     cursor.execute(
-        "select distinct split_part(tablename, '__', 1) from pg_tables where schemaname = 'raw' and tablename !~ '^_'"
+        "select distinct split_part(relname, '__', 1) from pg_class"
+        " inner join pg_attribute on attrelid = pg_class.oid and attname = '_row_id' and atthasdef"
+        " where relnamespace = to_regnamespace('raw') and relname <> '_provenance'"
     )
     return [feed for (feed,) in cursor.fetchall()]
 

@@ -3,10 +3,12 @@ with recursive own as (
     select pg_class.oid
     from pg_class
     inner join pg_namespace on pg_namespace.oid = relnamespace
+    -- Only the tables of bin/ingest number their rows; others in the schema are not the feed's.
+    left join pg_attribute as is_landing on attrelid = pg_class.oid and attname = '_row_id' and atthasdef
     where
         relkind in ('r', 'v', 'm')
         and (
-            (nspname = 'raw' and split_part(relname, '__', 1) = any(%(feeds)s))
+            (nspname = 'raw' and split_part(relname, '__', 1) = any(%(feeds)s) and is_landing.attrelid is not null)
             or (nspname = any(%(layers)s) and (relname = any(%(names)s) or relname ~ %(pattern)s))
         )
 ),

@@ -12,11 +12,14 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, Row, text
 
 from granary.project import GranaryError
+from granary.reports import QUERIES
 from granary.server.connection import environment
+
+from .problems import Problem, unavailable
 
 ROLE = "granary_api"
 STATEMENT_TIMEOUT = "10s"
-UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
+UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
 
 ADMIT = text("select * from api.admit(:given)")
 # Every build changes marts, also one that fails; the build that answers name is the latest that passed.
@@ -43,26 +46,6 @@ FRESHNESS = text("""
     where status = 'loaded'
     group by feed
     order by feed
-""")
-# `place` is the column's place in the primary key, or else in the unique index with the fewest columns.
-COLUMNS = text("""
-    select
-        pg_class.relname as mart,
-        pg_attribute.attname as name,
-        format_type(pg_attribute.atttypid, pg_attribute.atttypmod) as type,
-        coalesce(col_description(pg_class.oid, pg_attribute.attnum), '') as description,
-        array_position(key.columns, pg_attribute.attnum) as place
-    from pg_class
-    inner join pg_attribute on pg_class.oid = pg_attribute.attrelid
-    left join lateral (
-        select cast(indkey as smallint[]) as columns
-        from pg_index
-        where indrelid = pg_class.oid and indisunique and indpred is null and indexprs is null
-        order by not indisprimary, indnkeyatts, indkey::smallint[]
-        limit 1
-    ) as key on true
-    where pg_class.relnamespace = to_regnamespace('marts') and pg_class.relkind in ('r', 'p', 'v', 'm')
-        and pg_attribute.attnum > 0 and not pg_attribute.attisdropped
 """)
 
 
@@ -136,27 +119,30 @@ def admit(engine: Engine, token: str) -> tuple[Row | None, Build]:
 
 def latest_build(connection: Connection) -> Build:
     """Return the build that the marts stand for."""
-    return Build(*next(iter(rows_if_built(connection, BUILD)), ()))
+    return Build(*next(iter(rows_if_built(connection, "build_log", BUILD)), ()))
 
 
 def served_build(engine: Engine) -> Build:
-    """Return the build that the marts stand for, or none if the database can't be reached."""
-    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), committing(engine) as connection:
+    """Return the build that the marts stand for, or none if the database can't say it."""
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, Problem), committing(engine) as connection:
         return latest_build(connection)
     return Build()
 
 
 def freshness(connection: Connection) -> list[dict[str, str]]:
     """Return when each feed was last loaded."""
-    rows = rows_if_built(connection, FRESHNESS)
+    rows = rows_if_built(connection, "load_audit", FRESHNESS)
     return [{"feed": row.feed, "last_loaded_at": row.last_loaded_at.isoformat()} for row in rows]
 
 
-def rows_if_built(connection: Connection, statement: Any) -> list[Row]:
-    """Return the rows of a query, or none while a table that it needs isn't built."""
+def rows_if_built(connection: Connection, mart: str, statement: Any) -> list[Row]:
+    """Return the rows of a query, or none while its mart isn't built; raise a problem if it has other columns."""
     try:
         return list(connection.execute(statement))
     except sqlalchemy.exc.ProgrammingError as error:
+        if error.orig.pgcode == UNDEFINED_COLUMN:
+            words = f"marts.{mart} was built by another version of the project ({error.orig.diag.message_primary})"
+            raise unavailable(f"{words}: run bin/dbt build --select +{mart} --full-refresh.", seconds=60) from None
         if error.orig.pgcode != UNDEFINED_TABLE:
             raise
         return []
@@ -166,6 +152,6 @@ def columns(engine: Engine) -> dict[str, dict[str, Row]]:
     """Return the columns of all tables in the schema marts, by table and name, each with type, description, place."""
     found: dict[str, dict[str, Row]] = {}
     with reading(engine) as connection:
-        for row in connection.execute(COLUMNS):
+        for row in connection.exec_driver_sql((QUERIES / "mart_columns.sql").read_text("utf-8"), ("marts",)):
             found.setdefault(row.mart, {})[row.name] = row
     return found

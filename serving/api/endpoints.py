@@ -20,14 +20,6 @@ from .problems import unavailable
 OPTIONS = ["path", "summary", "columns", "filters", "sortable", "sort"]
 OWN_PARAMETERS = ["limit", "sort", "cursor", "format"]
 UNITS = {"_usd": "USD", "_pct": "percent", "_days": "days"}  # by the end of a name; a column's meta `unit` wins
-KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
-    "integer": ["smallint", "integer", "int", "bigint"],
-    "number": ["numeric", "decimal", "real", "double precision", "float"],
-    "text": ["text", "string", "character varying", "varchar", "character"],
-    "boolean": ["boolean", "bool"],
-    "date": ["date"],
-    "time": ["timestamp without time zone", "timestamp with time zone", "timestamp", "timestamptz"],
-}
 
 
 class Invalid(ValueError):
@@ -45,9 +37,8 @@ class Column:
 
     @property
     def kind(self) -> str:
-        """Return how the column is filtered and described: by its kind, or "other"."""
-        name = re.sub(r" *\(.*\)", "", self.type.lower())
-        return next((kind for kind, types in KINDS.items() if name in types), "other")
+        """Return what the column holds, which says how it is filtered and described."""
+        return declared.kind_of(self.type)
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ def read_endpoint(mart: declared.Mart, file: str) -> Endpoint:
     if not isinstance(given, Mapping):
         raise Invalid(f"expected true or a mapping of {', '.join(OPTIONS)}; found {given!r}")
     choose("key", given, OPTIONS)
-    path = given.get("path", mart.name)
+    path = given.get("path") or mart.name
     if not isinstance(path, str) or not re.fullmatch("[a-z][a-z0-9_]*", path) or path == "health":
         raise Invalid(f"invalid path {path!r}: use lowercase letters, digits and _, and not health")
     public = {column.name: read_column(column) for column in mart.public_columns}

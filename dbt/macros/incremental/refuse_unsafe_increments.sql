@@ -53,13 +53,20 @@
                     and batches.rows_loaded > 0
                 order by batches.batch_id
             {%- endset -%}
+            {%- set affected = [] -%}
             {%- for batch in run_query(replaced).rows if batch.model in incremental_models
                     and reads_source(incremental_models[batch.model], batch.feed, batch.entity) -%}
-                {{ exceptions.raise_compiler_error(
-                    "Batch " ~ batch.batch_id ~ " was replaced by batch " ~ batch.replaced_by_batch_id ~ " after "
-                    ~ batch.model ~ " was built from it. Rebuild once: bin/dbt build --full-refresh"
-                ) }}
+                {%- do affected.append(batch) -%}
             {%- endfor -%}
+            {%- if affected -%}
+                {#- A watermark is the lowest of all inputs, so inputs that did not change must be rebuilt with them. -#}
+                {{ exceptions.raise_compiler_error(
+                    "Batch " ~ affected[0].batch_id ~ " was replaced by batch " ~ affected[0].replaced_by_batch_id ~ " after "
+                    ~ affected[0].model ~ " was built from it. Rebuild once: bin/dbt build --full-refresh\nor only what was"
+                    ~ " built from replaced batches: bin/dbt build --full-refresh --select +"
+                    ~ affected | map(attribute="model") | unique | sort | join("+ +") ~ "+"
+                ) }}
+            {%- endif -%}
         {%- endif -%}
     {%- endif -%}
 {% endmacro %}

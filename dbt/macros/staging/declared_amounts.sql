@@ -19,7 +19,7 @@
 {% macro declared_amounts() %}
     {%- set amounts = [] -%}
     {%- for table in reconciled_tables() if execute -%}
-        {%- for amount in declared_table(table.feed, table.entity).config.meta.amounts -%}
+        {%- for amount in declared_table(table.feed, table.entity).config.meta.amounts or [] -%}
             {%- do amounts.append(dict(amount, **table)) -%}
         {%- endfor -%}
     {%- endfor -%}

@@ -15,7 +15,7 @@
     {%- for column in declared_table(feed, entity).columns.values() -%}
         {%- do declared.append({
             'name': column.name,
-            'parse': column.config.meta.get('parse', 'text'),
+            'parse': column.config.meta.get('parse') or 'text',
             'default': column.config.meta.get('default'),
             'required': column.config.meta.get('required', false),
             'must': column.config.meta.get('must'),

@@ -32,14 +32,20 @@
     {%- set meta = table.config.meta -%}
     {%- if meta.amounts and not meta.current_version -%}
         {{ exceptions.raise_compiler_error(
-            table.original_file_path ~ ": " ~ table.name ~ " declares `amounts`, which also need a `current_version`"
+            table.original_file_path ~ ", table " ~ table.name ~ " declares `amounts`, which also need a `current_version`"
         ) }}
     {%- endif -%}
     {%- set models = [meta.current_version.model] if meta.current_version else [] -%}
-    {%- for amount in meta.get('amounts', []) -%}
-        {%- for step in amount.marts -%}
+    {%- for amount in meta.amounts or [] -%}
+        {%- for step in amount.marts or [{}] -%}
             {%- do models.append(step.mart or step.without) -%}
         {%- endfor -%}
     {%- endfor -%}
+    {%- if models | select('string') | list != models -%}
+        {{ exceptions.raise_compiler_error(
+            table.original_file_path ~ ", table " ~ table.name ~ ": not a valid meta: `current_version` needs a `model`,"
+            ~ " and each of `amounts` needs `marts`, each with a `mart` or `without`"
+        ) }}
+    {%- endif -%}
     {{ return(models | unique | list) }}
 {% endmacro %}

@@ -69,7 +69,7 @@ def declared_columns() -> dict[tuple[str, str], list[dict[str, Any]]]:
     return {
         (source["name"], table["name"]): [
             {"name": column["name"], "parse": "text", "default": None, "required": False}
-            | column.get("config", {}).get("meta", {})
+            | {key: value for key, value in declared.meta_of(column).items() if value is not None}
             for column in table["columns"]
         ]
         for _, document in declared.yaml_files(declared.models_directory(), "bin/ingest")

@@ -196,12 +196,13 @@ def open_snapshot(connection: Any, names: list[str]) -> None:
 
 
 def describe(connection: Any, name: str) -> Mart:
-    """Return a mart with its columns and its grain: the columns of a unique index; all of them where there is none."""
+    """Return a mart with its columns and its grain: those of its key or unique index, or all where there is none."""
     table = sql.Identifier(marts_schema(), name)
     with connection.cursor() as cursor:
-        columns = {row["name"]: Column(**row) for row in query(cursor, "mart_columns", [table.as_string(cursor)])}
-        grain = [columns[row["name"]] for row in query(cursor, "mart_grain", [table.as_string(cursor)])]
-    return Mart(table, [*columns.values()], grain or [*columns.values()])
+        rows = [row for row in query(cursor, "mart_columns", [marts_schema()]) if row["mart"] == name]
+    columns = [Column(row["name"], row["type"], row["is_collated"]) for row in rows]
+    places = {row["place"]: column for row, column in zip(rows, columns, strict=True) if row["place"] is not None}
+    return Mart(table, columns, [places[place] for place in sorted(places)] or columns)
 
 
 # -- The files ---------------------------------------------------------------------------------------------------------

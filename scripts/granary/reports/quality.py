@@ -57,6 +57,9 @@ BARS = 90  # of a mart's section
 NO_USAGE = (
     "(select null::bigint as batch_id, null::bigint as rows_superseded_count, null::bigint as rows_current_count)"
 )
+NO_TOTALS = dict.fromkeys(
+    ["batch_count", "failed_count", "replaced_count", "read_count", "used_count", "rejected_count"]
+)
 ORDER = ["error", "fail", "warn", "skipped", "pass"]
 
 
@@ -80,11 +83,6 @@ def main() -> int:
     except NothingToReport as reason:
         print(f"quality report: nothing to report yet: {reason}")
         return 0
-    except psycopg2.errors.UndefinedColumn as error:
-        raise GranaryError(
-            "the marts were built by another version of the project. Run bin/dbt build --full-refresh once.\n"
-            f"({str(error).strip()})"
-        ) from None
     with writing(path, "--output") as file:
         file.write(page.encode())
     print(f"quality report: {path}")
@@ -160,36 +158,40 @@ def gather(
 ) -> dict[str, Any]:
     """Return everything that the page shows, in the order of its sections. What is not built is None.
 
-    `checked` is the directory in which `make expectations` leaves its results.
+    `outdated` says of each mart that another version of the project built why it can't be read. `checked` is the
+    directory in which `make expectations` leaves its results.
     """
-    sources = landing_sources(manifest)
+    sources, outdated = landing_sources(manifest), {}
     with connection.cursor() as cursor:
         if not exists(cursor, "load_audit") or not exists(cursor, "build_log"):
             raise NothingToReport("the warehouse isn't built. Run:  bin/ingest; bin/dbt build")
-        usage = sql.Identifier(marts_schema(), "batch_usage") if exists(cursor, "batch_usage") else sql.SQL(NO_USAGE)
+
+        def read_mart(mart: str, name: str, values: Any = (), **names: sql.Composable) -> list[dict[str, Any]] | None:
+            return rows_of(cursor, outdated, mart, name, values, **names)
+
+        batches = read_mart("load_audit", "batches", usage=sql.SQL(NO_USAGE))
+        if batches:
+            usage = sql.Identifier(marts_schema(), "batch_usage")
+            batches = read_mart("batch_usage", "batches", usage=usage) or batches
+        money = read_mart("money_reconciliation", "money")
+        rejections = read_mart("rejected_rows", "rejections", [SAMPLES])
         parts = {
             "made_at": datetime.datetime.now(datetime.timezone.utc),
-            "totals": query(cursor, "totals")[0],
-            "builds": query(cursor, "builds", [schema_prefix(), BUILDS]),
+            "totals": (read_mart("load_audit", "totals") or [NO_TOTALS])[0],
+            "builds": read_mart("build_log", "builds", [schema_prefix(), BUILDS]) or [],
             "freshness": freshness(cursor, sources),
-            "feeds": grouped(query(cursor, "batches", usage=usage), "feed"),
-            "money": None,
-            "rejections": None,
-            "rejection_states": None,
-            "shares": [],
+            "feeds": grouped(batches or [], "feed"),
+            "money": money and grouped(money, "feed", "measure"),
+            "rejections": rejections and grouped(rejections, "reason", "explanation", "severity"),
+            "rejection_states": (read_mart("rejected_rows", "rejection_states") or [None])[0],
+            "shares": read_mart("rejected_shares", "shares") or [],
             "expectations": expectations(cursor, checked, sources),
             "schema": schema_changes(cursor, sources),
             "sections": [section(cursor, mart) for mart in declared.marts().values() if "quality_report" in mart.meta],
         }
-        if exists(cursor, "money_reconciliation"):
-            parts["money"] = grouped(query(cursor, "money"), "feed", "measure")
-        if exists(cursor, "rejected_rows"):
-            parts["rejections"] = grouped(query(cursor, "rejections", [SAMPLES]), "reason", "explanation", "severity")
-            (parts["rejection_states"],) = query(cursor, "rejection_states")
-        if exists(cursor, "rejected_shares"):
-            parts["shares"] = query(cursor, "shares")
     tests = tests_of(connection, manifest, results)
     return parts | {
+        "outdated": outdated,
         "tests": tests,
         "counts": Counter(test["status"] for test in tests),
         "args": results["args"],
@@ -204,6 +206,21 @@ def exists(cursor: Any, mart: str) -> bool:
     """Return whether a mart has been built."""
     cursor.execute("select to_regclass(format('%%I.%%I', %s, %s)) is not null", [marts_schema(), mart])
     return cursor.fetchone()[0]
+
+
+def rows_of(
+    cursor: Any, outdated: dict[str, str], mart: str, name: str, values: Any, **names: sql.Composable
+) -> list[dict[str, Any]] | None:
+    """Return the rows of a query; None if its mart is not built, or lacks a column, which `outdated` then says."""
+    if not exists(cursor, mart):
+        return None
+    cursor.execute("savepoint before")
+    try:
+        return query(cursor, name, values, **names)
+    except psycopg2.errors.UndefinedColumn as error:
+        cursor.execute("rollback to savepoint before")
+        outdated[mart] = error.diag.message_primary
+        return None
 
 
 def grouped(rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
