@@ -65,6 +65,10 @@ def test_the_project_declares_its_feeds():
         (("[{name: order_id}, {name: note}]", "[]"), "orders needs columns"),
         (("[{name: order_id}, {name: note}]", ""), "orders needs columns"),
         (("    tables:", "    tables:\n    other:"), "source tickets has no tables"),
+        (
+            ("{name: note}", "{name: note, config: {meta: {required: true, optional: true}}}"),
+            "orders: note is required and optional: remove one of them",
+        ),
         (("tables:", "tables: 3 #"), "not valid YAML: "),
         (
             ("    tables:\n      - name: orders", "    tables:\n      - nam: orders"),

@@ -27,7 +27,10 @@ GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
 
 
 class Entity(NamedTuple):
-    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw."""
+    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw.
+
+    A file may lack the columns that are `optional`.
+    """
 
     feed: str
     name: str
@@ -35,6 +38,7 @@ class Entity(NamedTuple):
     columns: tuple[str, ...]
     path: Path
     meta: Mapping[str, Any] = {}
+    optional: frozenset[str] = frozenset()
 
 
 KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
@@ -112,8 +116,12 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
+                metas = {column["name"]: meta_of(column) for column in table["columns"]}
+                optional = frozenset(column for column, meta in metas.items() if meta.get("optional"))
+                if both := [column for column in columns if column in optional and metas[column].get("required")]:
+                    raise GranaryError(f"{path}: {name}: {both[0]} is required and optional: remove one of them")
                 meta = {**meta_of(source), **meta_of(table)}
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), path, meta)
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), path, meta, optional)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
@@ -122,7 +130,7 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
 def reject_limits(entity: Entity) -> dict[str, float]:
     """Return the shares of a batch above which a build warns (`warn_above`) or fails (`fail_above`), from 0 to 1."""
     defaults = parsed((project.ROOT / "dbt" / "dbt_project.yml").read_text("utf-8"))["vars"]["reject_limits"]
-    return {**defaults, **mapping(entity.meta.get("reject_limits"))}
+    return {**defaults, **(entity.meta.get("reject_limits") or {})}
 
 
 def feeds(models: Path | None = None) -> list[str]:
