@@ -1,4 +1,4 @@
--- Rebuilt in full: a user, an enrolment or the seed of event types may change any course.
+-- Rebuilt in full: a user, an enrolment or a seed may change any course.
 with
 
 courses as (
@@ -16,6 +16,12 @@ users as (
 enrolments as (
 
     select * from {{ ref('fct_enrolments') }}
+
+),
+
+statuses as (
+
+    select * from {{ ref('dim_enrolment_status') }}
 
 ),
 
@@ -40,8 +46,10 @@ learners as (
     from enrolments
     inner join users
         on enrolments.user_id = users.user_id
+    inner join statuses
+        on enrolments.enrolment_status = statuses.enrolment_status
     where
-        not enrolments.is_cancelled
+        statuses.is_enrolled
         and users.is_delivered
         and not users.is_deleted
 
