@@ -202,6 +202,19 @@ def test_a_failed_file_leaves_nothing_but_its_error_and_the_others_load(project:
     assert load()[0] == 0, "a failed file can be corrected in place"
 
 
+def test_a_file_may_lack_an_optional_column(project: Project, load):
+    sources = SOURCES.replace("{name: note}", "{name: note, config: {meta: {optional: true}}}")
+    (project.root / "dbt/models/sources.yml").write_text(sources)
+    project.write(f"{ORDERS}/b1.csv", b"id\n1\n")
+    project.write(f"{ORDERS}/b2.csv", b"id,note\n2,b\n")
+    project.write(f"{ORDERS}/b3.jsonl", b'{"id": 3}\n')
+    project.write(f"{ORDERS}/b4.csv", b"note\na\n")
+    code, _, err = load()
+    assert code == 1
+    assert project.rows() == [(2, "1", None), (2, "2", "b"), (1, "3", None)]
+    assert f"error: {ORDERS}/b4.csv, line 1: no column id (found note)" in err
+
+
 def test_kill_9_in_the_middle_of_a_load_leaves_nothing(project: Project, load):
     project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
     load()

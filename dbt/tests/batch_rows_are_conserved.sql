@@ -1,21 +1,32 @@
 -- In every batch, each line that was read is loaded or rejected, each loaded row is staged or rejected, and each staged row is
 -- either current or superseded. The test counts staging and its versions independently, row by row.
 
+{%- for table in landing_tables() if table.models -%}
+{%- do ref('stg_' ~ table.feed ~ '__' ~ table.entity) -%}
+{%- endfor %}
+
 with
 
 staged_rows as (
 
-    {%- for table in landing_tables() if table.models %}
-    {%- set version = declared_table(table.feed, table.entity).config.meta.current_version if execute else {} %}
-    {%- set eligible = version.where or 'true' %}
+    {%- for version in declared_versions() %}
+    {%- set key = version.key | join(', ') %}
     select
         _batch_id,
-        {{ eligible }}
+        {{ version.where }}
+        {%- if version.distinct %}
+        and _batch_id = max(_batch_id) over (partition by {{ key }}, {{ version.where }})
         and row_number() over (
-            partition by {{ version.key | join(', ') }}, {{ eligible }}
-            order by {{ (version.order or ['_batch_id desc', '_row_id desc']) | join(', ') }}
+            partition by {{ key }}, {{ version.where }}, _batch_id, {{ version.distinct | join(', ') }}
+            order by _row_id desc
         ) = 1 as is_current
-    from {{ ref('stg_' ~ table.feed ~ '__' ~ table.entity) }}
+        {%- else %}
+        and row_number() over (
+            partition by {{ key }}, {{ version.where }}
+            order by {{ version.order | join(', ') }}
+        ) = 1 as is_current
+        {%- endif %}
+    from {{ ref(version.staging) }}
     union all
     {%- endfor %}
     select

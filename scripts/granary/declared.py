@@ -26,13 +26,17 @@ GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
 
 
 class Entity(NamedTuple):
-    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw."""
+    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw.
+
+    A file may lack the columns that are `optional`.
+    """
 
     feed: str
     name: str
     table: str
     columns: tuple[str, ...]
     meta: Mapping[str, Any] = {}
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
                 meta = (table.get("config") or {}).get("meta") or {}
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta)
+                optional = frozenset(column["name"] for column in table["columns"] if is_optional(column))
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta, optional)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
@@ -130,6 +135,11 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
 def mapping(meta: Any) -> Mapping[str, Any]:
     """Return meta if it is a mapping. dbt refuses anything else, so one bad file need not cost the other marts."""
     return meta if isinstance(meta, Mapping) else {}
+
+
+def is_optional(column: Mapping[str, Any]) -> bool:
+    """Return whether a file may lack a declared column: `optional: true` in the column's meta."""
+    return bool(mapping((column.get("config") or {}).get("meta")).get("optional"))
 
 
 def primary_key(model: Mapping[str, Any]) -> tuple[str, ...]:

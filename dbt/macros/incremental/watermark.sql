@@ -5,6 +5,7 @@
         batch_id         the batch up to which all inputs are processed: the lowest of their watermarks. A view has the
                          watermarks of its own inputs, because it reads whatever is loaded; a seed has no batches
         loaded_batch_id  the newest batch loaded at that time: the table has nothing newer
+        seeds            fingerprint of the seeds that the model reads itself
 
     Watermarks are always exact:
       - Batches commit in the order of their numbers, and a model reads everything in one snapshot (bin/dbt sets `repeatable
@@ -29,8 +30,9 @@
     {%- if execute and flags.WHICH in ('run', 'build') %}
     create schema if not exists {{ adapter.quote(watermarks().schema) }};
     create table if not exists {{ watermarks() }} (
-        model text primary key, batch_id bigint not null, loaded_batch_id bigint not null
-    )
+        model text primary key, batch_id bigint not null, loaded_batch_id bigint not null, seeds text not null default ''
+    );
+    alter table {{ watermarks() }} add column if not exists seeds text not null default ''
     {%- endif %}
 {% endmacro %}
 
@@ -38,10 +40,20 @@
 {#-
     The batch up to which this model has processed all of its inputs; 0 if it is built from scratch. It is a number in the SQL,
     because a literal lets the planner see that few rows are new.
+
+    restarts_with_seeds: true if the model computes all of its rows again when a seed that it reads has changed
 -#}
-{% macro watermark() -%}
+{% macro watermark(restarts_with_seeds=false) -%}
     {%- if execute and is_incremental() and load_relation(watermarks()) is not none -%}
-        {%- set found = run_query("select batch_id from " ~ watermarks() ~ " where model = '" ~ model.name ~ "'").rows -%}
+        {%- set query -%}
+            select batch_id from {{ watermarks() }}
+            where
+                model = '{{ model.name }}'
+                {%- if restarts_with_seeds %}
+                and seeds = {{ fingerprint_of_seeds(model) }}
+                {%- endif %}
+        {%- endset -%}
+        {%- set found = run_query(query).rows -%}
         {{ return(found[0][0] | int if found else 0) }}
     {%- endif -%}
     {{ return(0) }}
@@ -51,7 +63,7 @@
 {#- The hook that each table runs in its own transaction. -#}
 {% macro record_watermark() %}
     {%- if execute and model.config.materialized not in ('view', 'ephemeral') %}
-    insert into {{ watermarks() }} (model, batch_id, loaded_batch_id)
+    insert into {{ watermarks() }} (model, batch_id, loaded_batch_id, seeds)
     select
         '{{ model.name }}' as model,
         least(
@@ -60,10 +72,11 @@
             {%- endfor %}
             loaded.batch_id
         ) as batch_id,
-        loaded.batch_id as loaded_batch_id
+        loaded.batch_id as loaded_batch_id,
+        {{ fingerprint_of_seeds(model) }} as seeds
     from (select coalesce(max(batch_id), 0) as batch_id from raw._batches) as loaded
     on conflict (model) do update
-    set batch_id = excluded.batch_id, loaded_batch_id = excluded.loaded_batch_id
+    set batch_id = excluded.batch_id, loaded_batch_id = excluded.loaded_batch_id, seeds = excluded.seeds
     {%- endif %}
 {% endmacro %}
 
@@ -79,3 +92,27 @@
     {%- endfor -%}
     {{ return(tables | unique | list) }}
 {% endmacro %}
+
+
+{#- A fingerprint of the rows of all seeds that a model reads itself, as an SQL expression. -#}
+{% macro fingerprint_of_seeds(model) %}
+    {%- set fingerprints = [] -%}
+    {%- for id in model.depends_on.nodes if id.startswith('seed.') -%}
+        {%- set seed = graph.nodes[id] -%}
+        {%- do fingerprints.append(fingerprint_of(api.Relation.create(
+            database=seed.database, schema=seed.schema, identifier=seed.alias
+        ))) -%}
+    {%- endfor -%}
+    {{ return(fingerprints | join(" || ") or "''") }}
+{% endmacro %}
+
+
+{% macro fingerprint_of(relation) %}
+    {{ return(adapter.dispatch('fingerprint_of', 'granary')(relation)) }}
+{% endmacro %}
+
+{# A whole row as text is specific to PostgreSQL. #}
+{% macro default__fingerprint_of(relation) -%}
+    {%- set row = 'cast(seed as text)' -%}
+    (select md5(coalesce(string_agg({{ row }}, '' order by {{ row }} collate "C"), '')) from {{ relation }} as seed)
+{%- endmacro %}

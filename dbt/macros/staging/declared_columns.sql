@@ -1,5 +1,6 @@
 {#-
-    The columns that the source's YAML declares for a landing table, as a list of {name, parse, default, required, must}.
+    The columns that the source's YAML declares for a landing table, as a list of {name, parse, default, required, must,
+    should}.
 
     The declaration is the single definition of a column. Each column's `meta` holds
         parse     text (the default) or the name of another macro parse_<name>
@@ -7,6 +8,8 @@
         required  true to reject a row without a valid value (default: false)
         must      a condition on the parsed values, with columns in braces: {price} > 0. A value is invalid if the
                   condition is false; if it is null, because another value is missing, the value is accepted
+        should    a condition like `must` for what is odd, but possible: a value for which it is false is kept, listed in
+                  marts.implausible_values, and warned about. It can also name {delivered_on}, the day of the delivery
 
     feed, entity: names of the source and its table
 -#}
@@ -19,6 +22,7 @@
             'default': column.config.meta.get('default'),
             'required': column.config.meta.get('required', false),
             'must': column.config.meta.get('must'),
+            'should': column.config.meta.get('should'),
         }) -%}
     {%- endfor -%}
     {{ return(declared) }}

@@ -1,14 +1,24 @@
--- Each staged order line is in fct_order_lines exactly once.
+-- Each staged order line whose key no later batch delivered again is in fct_order_lines exactly once, but for exact repeats.
 
 with
+
+latest as (
+
+    select
+        *,
+        max(_batch_id) over (partition by order_id, line_key) as latest_batch_id
+    from {{ ref('stg_shop__orders') }}
+
+),
 
 staged_lines as (
 
     select distinct
         order_id,
-        product_id,
-        is_return
-    from {{ ref('stg_shop__orders') }}
+        line_key,
+        line_content
+    from latest
+    where _batch_id = latest_batch_id
 
 ),
 

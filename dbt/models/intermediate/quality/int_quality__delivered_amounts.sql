@@ -21,7 +21,7 @@ delivered_amounts as (
             case
                 when {{ checks | map(attribute='fails') | join(' or ') or 'false' }} then null
                 else {{ amount_of(amount.delivered, 'parsed') }}
-            end as numeric(38, 2)
+            end as numeric(38, 4)
         ) as amount_usd,
         delivered._batch_id,
         delivered._row_id
@@ -33,7 +33,7 @@ delivered_amounts as (
         cast(null as {{ dbt.type_string() }}) as feed,
         cast(null as {{ dbt.type_string() }}) as entity,
         cast(null as {{ dbt.type_string() }}) as measure,
-        cast(null as numeric(38, 2)) as amount_usd,
+        cast(null as numeric(38, 4)) as amount_usd,
         cast(null as bigint) as _batch_id,
         cast(null as bigint) as _row_id
     where false

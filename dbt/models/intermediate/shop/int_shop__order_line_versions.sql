@@ -1,9 +1,9 @@
 {{ config(
     materialized='incremental',
-    unique_key=['order_id', 'product_id', 'is_return'],
+    unique_key=['order_id', 'line_key'],
     indexes=[
         {'columns': ['_row_id'], 'unique': true},
-        {'columns': ['order_id', 'product_id', 'is_return']},
+        {'columns': ['order_id', 'line_key']},
         {'columns': ['order_date']},
         {'columns': ['_batch_id']},
     ],
@@ -11,17 +11,25 @@
 
 with
 
+-- Lines of one file with the same key are lines of their own, unless one repeats another exactly: then the last of them counts. A
+-- batch is always taken in as a whole, so its rows alone say which of them are repeated.
 new_lines as (
 
     select
         order_id,
         customer_id,
         product_id,
+        line_id,
+        line_key,
         line_status,
         quantity,
         unit_price_usd,
         discount_usd,
         is_return,
+        lead(_row_id) over (
+            partition by order_id, line_key, _batch_id, line_content
+            order by _row_id
+        ) is not null as is_repeated,
         order_date,
         _batch_id,
         _row_id
@@ -30,8 +38,7 @@ new_lines as (
 
 ),
 
--- An order has one line per product sold and one per product returned. A new version supersedes the one before it, so all
--- versions of a delivered line are rewritten.
+-- A later batch supersedes all lines with the key, so all of their versions are rewritten.
 all_versions as (
 
     select * from new_lines
@@ -44,21 +51,23 @@ all_versions as (
         order_id,
         customer_id,
         product_id,
+        line_id,
+        line_key,
         line_status,
         quantity,
         unit_price_usd,
         discount_usd,
         is_return,
+        is_repeated,
         order_date,
         _batch_id,
         _row_id
     from {{ this }}
     where
-        (order_id, product_id, is_return) in (
+        (order_id, line_key) in (
             select
                 new_lines.order_id,
-                new_lines.product_id,
-                new_lines.is_return
+                new_lines.line_key
             from new_lines
         )
 
@@ -66,15 +75,18 @@ all_versions as (
 
 ),
 
--- The latest batch wins, then the latest row: `_row_id` is unique, so there are no ties.
 ranked as (
 
     select
         *,
-        lead(_batch_id) over (
-            partition by order_id, product_id, is_return
-            order by _batch_id, _row_id
-        ) as superseded_by_batch_id
+        case
+            when is_repeated then _batch_id
+            else
+                min(_batch_id) over (
+                    partition by order_id, line_key
+                    order by _batch_id range between 1 following and unbounded following
+                )
+        end as superseded_by_batch_id
     from all_versions
 
 ),
@@ -86,8 +98,10 @@ final as (
         order_id,
         customer_id,
         product_id,
+        line_id,
 
         -- text
+        line_key,
         line_status,
 
         -- numerics
@@ -97,6 +111,7 @@ final as (
 
         -- booleans
         is_return,
+        is_repeated,
         superseded_by_batch_id is null as is_current,
 
         -- timestamps

@@ -24,6 +24,12 @@ rejected as (
 
 ),
 
+overwritten as (
+
+    select * from {{ ref('int_quality__overwritten_rows') }}
+
+),
+
 -- Deductions change sign, so that each section adds up to the next total.
 steps as (
 
@@ -72,27 +78,38 @@ steps as (
             count(*) as row_count,
             0 as rows_without_amount_count
         from {{ ref(amount.staging) }} as versions
+        {%- for is_overwritten in [false, true] %}
         union all
         select
+            {%- if is_overwritten %}
+            5 as step_number,
+            'overwritten' as step_name,
+            'in rows that a later row of their own file replaced with other values' as step_title,
+            {%- else %}
             4 as step_number,
             'superseded' as step_name,
             'in versions that a later one replaced' as step_title,
+            {%- endif %}
             false as is_total,
             -sum({{ staged_amount }}) as amount_usd,
             count(*) as row_count,
             0 as rows_without_amount_count
         {%- if holds_all_versions(amount.versions) %}
         from {{ ref(amount.versions) }} as versions
-        where not versions.is_current
         {%- else %}
         from {{ ref(amount.staging) }} as versions
         left join {{ ref(amount.versions) }} as current_versions
             on versions._row_id = current_versions._row_id
-        where current_versions._row_id is null
         {%- endif %}
+        left join overwritten
+            on versions._row_id = overwritten._row_id
+        where
+            {{ 'not versions.is_current' if holds_all_versions(amount.versions) else 'current_versions._row_id is null' }}
+            and overwritten._row_id is {{ 'not null' if is_overwritten else 'null' }}
+        {%- endfor %}
         union all
         select
-            5 as step_number,
+            6 as step_number,
             'current' as step_name,
             'in the current versions' as step_title,
             true as is_total,
@@ -103,12 +120,13 @@ steps as (
         {%- if holds_all_versions(amount.versions) %}
         where versions.is_current
         {%- endif %}
+        {%- set last_total = namespace(step=none) %}
         {%- for step in amount.marts %}
         union all
         {%- if step.without %}
-        {%- set before = loop.previtem %}
+        {%- set before = last_total.step %}
         select
-            {{ 5 + loop.index }} as step_number,
+            {{ 6 + loop.index }} as step_number,
             '{{ step.step }}' as step_name,
             {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
             false as is_total,
@@ -121,9 +139,21 @@ steps as (
                 select 1 from {{ ref(step.without) }} as present
                 where counted.{{ step.key }} = present.{{ step.key }}
             )
-        {%- else %}
+        {%- elif step.step %}
         select
-            {{ 5 + loop.index }} as step_number,
+            {{ 6 + loop.index }} as step_number,
+            '{{ step.step }}' as step_name,
+            {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
+            false as is_total,
+            -{{ step.amount }} as amount_usd,
+            {{ step.rows or 'null' }} as row_count,
+            0 as rows_without_amount_count
+        from {{ ref(step.mart) }}
+        where {{ step.where }}
+        {%- else %}
+        {%- set last_total.step = step %}
+        select
+            {{ 6 + loop.index }} as step_number,
             '{{ step.mart }}' as step_name,
             'in the mart' as step_title,
             true as is_total,
@@ -145,7 +175,7 @@ steps as (
         cast(null as {{ dbt.type_string() }}) as step_name,
         cast(null as {{ dbt.type_string() }}) as step_title,
         cast(null as boolean) as is_total,
-        cast(null as numeric(38, 2)) as amount_usd,
+        cast(null as numeric(38, 4)) as amount_usd,
         cast(null as bigint) as row_count,
         cast(null as bigint) as rows_without_amount_count
     where false
@@ -166,7 +196,7 @@ final as (
 
         -- numerics
         cast(step_number as bigint) as step_number,
-        cast(coalesce(amount_usd, 0) as numeric(38, 2)) as amount_usd,
+        cast(coalesce(amount_usd, 0) as numeric(38, 4)) as amount_usd,
         cast(row_count as bigint) as row_count,
         cast(rows_without_amount_count as bigint) as rows_without_amount_count,
 

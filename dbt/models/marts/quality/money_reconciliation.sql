@@ -36,7 +36,8 @@ final as (
 
         -- numerics
         sections.step_number,
-        sections.amount_usd,
+        -- Rounded only here, so that each total is compared with exact sums.
+        cast(sections.amount_usd as numeric(38, 2)) as amount_usd,
         cast(sections.amount_usd - carried.carried_usd as numeric(38, 2)) as difference_usd,
         sections.row_count,
         sections.rows_without_amount_count,

@@ -13,9 +13,11 @@ products as (
 
 ),
 
+-- Everything is as of the last sales day, so lines that are dated ahead don't count yet.
 lines as (
 
     select * from {{ ref('fct_order_lines') }}
+    where not is_dated_ahead
 
 ),
 
@@ -25,11 +27,13 @@ segments as (
 
 ),
 
+-- Guests are no customer.
 customer_ids as (
 
     select customer_id from customers
     union
-    select customer_id from lines
+    select customer_id from {{ ref('fct_order_lines') }}
+    where customer_id <> 'unknown'
 
 ),
 
@@ -163,7 +167,7 @@ final as (
         -- numerics
         measured.order_count,
         measured.units,
-        cast(measured.net_revenue_usd as numeric(38, 2)) as net_revenue_usd,
+        cast(measured.net_revenue_usd as numeric(38, 4)) as net_revenue_usd,
         cast(measured.margin_usd as numeric(38, 2)) as margin_usd,
         {{ ratio('measured.ordered_usd', 'measured.order_count', 2) }} as average_order_usd,
         {{ ratio('measured.ordering_days', 'measured.order_count - 1', 2) }} as days_between_orders,

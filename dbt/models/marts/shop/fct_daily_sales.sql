@@ -5,6 +5,7 @@
 ) }}
 
 -- depends_on: {{ ref('int_shop__order_line_versions') }}
+-- depends_on: {{ ref('line_statuses') }}
 
 with
 
@@ -30,13 +31,12 @@ changed_days as (
     inner join {{ ref('int_shop__order_line_versions') }} as versions
         on
             new_versions.order_id = versions.order_id
-            and new_versions.product_id = versions.product_id
-            and new_versions.is_return = versions.is_return
-    where new_versions._batch_id > {{ watermark() }}
+            and new_versions.line_key = versions.line_key
+    where new_versions._batch_id > {{ watermark(restarts_with_seeds=true) }}
 
 ),
 
--- Days that have entered or left the range from the first to the last sales day have changed as well.
+-- Days that have entered or left the range of days with sales have changed as well.
 timeline as (
 
     select
@@ -105,12 +105,14 @@ sums as (
         needed_days.sales_date,
         needed_days.is_changed_by_week,
         count(distinct case when lines.units > 0 then lines.order_id end) as order_count,
-        count(distinct case when lines.units > 0 then lines.customer_id end) as customer_count,
+        count(distinct case when lines.units > 0 and lines.customer_id <> 'unknown' then lines.customer_id end) as customer_count,
         coalesce(sum(lines.units), 0) as units,
         coalesce(sum(lines.gross_sales_usd), 0) as gross_sales_usd,
         coalesce(sum(lines.discount_usd), 0) as discount_usd,
         coalesce(sum(lines.returns_usd), 0) as returns_usd,
-        coalesce(sum(lines.net_sales_usd), 0) as net_sales_usd
+        coalesce(sum(lines.adjustments_usd), 0) as adjustments_usd,
+        coalesce(sum(lines.net_sales_usd), 0) as net_sales_usd,
+        coalesce(sum(case when lines.counts_as = 'unmapped' then lines.line_value_usd end), 0) as unmapped_usd
     from needed_days
     left join lines
         on needed_days.sales_date = lines.order_date
@@ -120,13 +122,16 @@ sums as (
 
 ),
 
+-- Seven rows are a week unless there is a gap between them.
 averages as (
 
     select
         *,
-        case when count(*) over seven_days = 7 then avg(net_sales_usd) over seven_days end as net_sales_7d_avg_usd
+        case
+            when {{ days_from('lag(sales_date, 6) over (order by sales_date)', 'sales_date') }} = 6
+                then avg(net_sales_usd) over (order by sales_date rows between 6 preceding and current row)
+        end as net_sales_7d_avg_usd
     from sums
-    window seven_days as (order by sales_date rows between 6 preceding and current row)
 
 ),
 
@@ -140,10 +145,12 @@ final as (
         order_count,
         customer_count,
         cast(units as bigint) as units,
-        cast(gross_sales_usd as numeric(38, 2)) as gross_sales_usd,
-        cast(discount_usd as numeric(38, 2)) as discount_usd,
-        cast(returns_usd as numeric(38, 2)) as returns_usd,
-        cast(net_sales_usd as numeric(38, 2)) as net_sales_usd,
+        cast(gross_sales_usd as numeric(38, 4)) as gross_sales_usd,
+        cast(discount_usd as numeric(38, 4)) as discount_usd,
+        cast(returns_usd as numeric(38, 4)) as returns_usd,
+        cast(adjustments_usd as numeric(38, 4)) as adjustments_usd,
+        cast(net_sales_usd as numeric(38, 4)) as net_sales_usd,
+        cast(unmapped_usd as numeric(38, 4)) as unmapped_usd,
         {{ ratio('gross_sales_usd - discount_usd', 'order_count', 2) }} as average_order_usd,
         cast(round(net_sales_7d_avg_usd, 2) as numeric(38, 2)) as net_sales_7d_avg_usd
 

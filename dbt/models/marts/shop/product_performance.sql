@@ -11,9 +11,11 @@ products as (
 
 ),
 
+-- Everything is as of the last sales day, so lines that are dated ahead don't count yet.
 lines as (
 
     select * from {{ ref('fct_order_lines') }}
+    where not is_dated_ahead
 
 ),
 
@@ -21,7 +23,7 @@ product_ids as (
 
     select product_id from products
     union
-    select product_id from lines
+    select product_id from {{ ref('fct_order_lines') }}
 
 ),
 
@@ -117,15 +119,15 @@ final as (
         unit_cost_usd,
         units,
         returned_units,
-        cast(net_revenue_usd as numeric(38, 2)) as net_revenue_usd,
+        cast(net_revenue_usd as numeric(38, 4)) as net_revenue_usd,
         cast(margin_usd as numeric(38, 2)) as margin_usd,
         cast(100 * {{ ratio('margin_usd', 'net_revenue_usd', 6) }} as numeric(38, 4)) as margin_pct,
         {{ ratio('returned_units', 'units', 4) }} as return_rate,
         cast(100 * {{ ratio('net_revenue_usd', 'total_net_revenue_usd', 6) }} as numeric(38, 4)) as share_of_revenue_pct,
         revenue_rank,
         category_revenue_rank,
-        cast(net_revenue_last_28d_usd as numeric(38, 2)) as net_revenue_last_28d_usd,
-        cast(net_revenue_previous_28d_usd as numeric(38, 2)) as net_revenue_previous_28d_usd,
+        cast(net_revenue_last_28d_usd as numeric(38, 4)) as net_revenue_last_28d_usd,
+        cast(net_revenue_previous_28d_usd as numeric(38, 4)) as net_revenue_previous_28d_usd,
         -- A percentage would be meaningless if the previous net revenue is 0 or negative.
         cast(
             case

@@ -1,0 +1,27 @@
+-- Ephemeral, for the reason given in int_quality__current_rows.
+{{ config(materialized='ephemeral') }}
+
+with
+
+batches as (
+
+    select * from {{ ref('stg_ledger__batches') }}
+    where status = 'loaded'
+
+),
+
+final as (
+
+    select
+        -- ids
+        feed,
+
+        -- timestamps
+        max({{ latest_day_at('finished_at') }}) as newest_delivery_date
+
+    from batches
+    group by feed
+
+)
+
+select * from final

@@ -1,0 +1,77 @@
+{{ config(
+    materialized='incremental',
+    unique_key='_batch_id',
+    indexes=[
+        {'columns': ['_row_id'], 'unique': true},
+        {'columns': ['_batch_id']},
+    ],
+) }}
+
+{%- for table in landing_tables() if table.models -%}
+{%- do ref('stg_' ~ table.feed ~ '__' ~ table.entity) -%}
+{%- endfor %}
+
+with
+
+overwritten as (
+
+    {#- Where rows are their own key, none can overwrite another. -#}
+    {%- for version in declared_versions() if '_row_id' not in version.key %}
+    {#- Rows that tie in all of these are told apart by their place in the file alone. #}
+    {%- set ties = version.key + version.distinct + ['_batch_id'] %}
+    {%- for column in version.order if column.split(' ')[0] not in ties + ['_row_id'] %}
+    {%- do ties.append(column.split(' ')[0]) %}
+    {%- endfor %}
+    select
+        '{{ version.feed }}' as feed,
+        '{{ version.entity }}' as entity,
+        earlier._batch_id,
+        earlier._row_id
+    from (
+        select
+            *,
+            max(_row_id) over (partition by {{ ties | join(', ') }}) as last_row_id
+        from {{ ref(version.staging) }}
+        where
+            _batch_id > {{ watermark() }}
+            and {{ version.where }}
+    ) as earlier
+    inner join {{ ref(version.staging) }} as later
+        on
+            earlier.last_row_id = later._row_id
+            and later._batch_id > {{ watermark() }}
+    where
+        earlier._row_id < earlier.last_row_id
+        and (
+            {%- for column in version.columns %}
+            {% if not loop.first %}or {% endif %}earlier.{{ column }} is distinct from later.{{ column }}
+            {%- endfor %}
+        )
+    union all
+    {%- endfor %}
+    -- Keeps the query valid if no table has current versions.
+    select
+        cast(null as {{ dbt.type_string() }}) as feed,
+        cast(null as {{ dbt.type_string() }}) as entity,
+        cast(null as bigint) as _batch_id,
+        cast(null as bigint) as _row_id
+    where false
+
+),
+
+final as (
+
+    select
+        -- ids
+        feed,
+        entity,
+
+        -- provenance
+        _batch_id,
+        _row_id
+
+    from overwritten
+
+)
+
+select * from final
