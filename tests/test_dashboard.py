@@ -416,18 +416,45 @@ def test_an_own_mart_is_shown_without_a_line_of_python(bakery: Database) -> None
     assert shown["notes"].iloc[0] == '{"day": 99}'
 
 
-def test_an_own_feed_is_on_the_health_page(bakery: Database) -> None:
+def deliver(database: Database) -> None:
+    """Write into the audit that the bakery delivered a file on 2026-05-01, and failed to deliver another one."""
     for status, rows in (("loaded", 7), ("failed", 9)):
-        bakery.query(
+        database.query(
             "insert into marts.load_audit (batch_id, feed, entity, file_path, status, rows_read_count, finished_at,"
             " started_at, lines_rejected_count, rows_loaded_count, rows_rejected_count, rows_staged_count,"
-            " values_rejected_count, file_bytes)"
-            " values (%s, 'bakery', 'loaves', 'a.csv', %s, %s, '2026-05-01 12:00+00', now(), 0, 0, 0, 0, 0, 0)",
+            " values_rejected_count, file_bytes, delivered_on)"
+            " values (%s, 'bakery', 'loaves', 'a.csv', %s, %s, '2026-05-01 12:00+00', now(), 0, 0, 0, 0, 0, 0,"
+            " '2026-05-02')",
             [900 + rows, status, rows],
         )
+
+
+def test_an_own_feed_is_on_the_health_page(bakery: Database) -> None:
+    deliver(bakery)
     freshness = show(CORE).dataframe[0].value.set_index("feed")
     found = freshness.loc["bakery", ["data_until", "last_loaded_at", "file_count", "rows_read_count"]].tolist()
     assert list(map(comparable, found)) == [datetime.date(2026, 4, 10), pd.Timestamp("2026-05-01 12:00+00"), 1, 7]
+
+
+def test_a_date_far_ahead_hides_no_other(
+    bakery: Database, new_database: Callable[[Database], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(changed := new_database(bakery), monkeypatch)
+    changed.query("delete from marts.load_audit where feed = 'bakery'")
+    deliver(changed)
+    changed.query("insert into marts.fct_daily_loaves values ('9999-12-31', 'o_1', 1, 1, null, 1)")
+    changed.query("insert into marts.fct_daily_loaves values ('2026-05-02', 'o_1', 1, 1, null, 1)")
+    shown = show("bakery")
+    days = shown.dataframe[0].value["baked_on"]
+    assert (days.max(), days.min()) == (datetime.date(2026, 5, 2), datetime.date(2026, 3, 8))
+    shown.date_input(key="fct_daily_loaves_baked_on_to").set_value(datetime.date(9999, 12, 31)).run()
+    assert shown.dataframe[0].value["baked_on"].max() == datetime.date(9999, 12, 31)
+    freshness = show(CORE).dataframe[0].value.set_index("feed")
+    assert freshness.loc["bakery", "data_until"] == datetime.date(2026, 5, 2)
+    changed.query(
+        "delete from marts.fct_daily_loaves where baked_on <= '2026-05-02'"
+    )  # nothing but the far day is left
+    assert list(show("bakery").dataframe[0].value["baked_on"]) == [datetime.date(9999, 12, 31)]
 
 
 def test_names_charts_and_filters_are_declared(bakery: Database) -> None:

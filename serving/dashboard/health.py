@@ -11,6 +11,7 @@ from psycopg2 import sql
 
 from dashboard import page
 from dashboard.marts import Marts, table
+from dashboard.sections import last_day
 from granary import declared
 from granary.declared import Column, Mart
 from granary.project import GranaryError, schema_prefix
@@ -61,11 +62,15 @@ def show_freshness(marts: Marts, all_marts: Mapping[str, Mart]) -> None:
 
 
 def newest_dates(marts: Marts, all_marts: Mapping[str, Mart]) -> dict[str, datetime.date]:
-    """Return the newest date of each feed, of its marts that are built and have one (meta.data_until)."""
+    """Return the newest date of each feed, of its marts that are built and have one (meta.data_until).
+
+    It is not after the feed's newest delivery, unless all dates are.
+    """
     newest = {}
     for mart in all_marts.values():
         if column := mart.meta.get("data_until"):
-            query = sql.SQL("select cast(max({}) as date) from {}").format(sql.Identifier(column), table(mart.name))
+            query = sql.SQL("select {} from {}").format(last_day(sql.Identifier(column)), table(mart.name))
             with contextlib.suppress(GranaryError):
-                newest.setdefault(mart.feed, []).append(marts.select(query).iat[0, 0])
+                found = marts.select(query, marts.newest_delivery(mart.feed))
+                newest.setdefault(mart.feed, []).append(found.iat[0, 0])
     return {feed: max(filter(None, dates), default=None) for feed, dates in newest.items()}

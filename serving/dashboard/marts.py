@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,14 @@ class Marts:
                 if not self.connection.closed:
                     cursor.execute("rollback to savepoint before")
                 raise GranaryError(problem(error)) from None
+
+
+    def newest_delivery(self, feed: str) -> datetime.date | None:
+        """Return the latest date that the data of a feed can have; None if that isn't known."""
+        query = "select max(delivered_on) from {} where feed = %s and status = 'loaded'"
+        with contextlib.suppress(GranaryError):
+            return self.select(sql.SQL(query).format(table("load_audit")), feed).iat[0, 0]
+        return None
 
 
 def problem(error: psycopg2.Error) -> str:

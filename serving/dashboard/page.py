@@ -123,14 +123,18 @@ def choose_rows(marts: Marts, section: Section) -> dict[str, Any]:
 
 
 def choose_dates(marts: Marts, section: Section, choice: Filter, slots: Iterator[Any]) -> tuple[Any, Any] | None:
-    """Let the user choose the first and the last day; at first, the last weeks of the data."""
-    first, last = marts.select(section.bounds(choice.column)).iloc[0]
+    """Let the user choose the first and the last day; at first, the last weeks of the data.
+
+    They end with the newest delivery: a single date far ahead must not hide all others.
+    """
+    newest_delivery = marts.newest_delivery(section.mart.feed)
+    first, last, end = marts.select(section.bounds(choice.column), newest_delivery).iloc[0]
     if first is None:
         return None
-    start = max(first, last - datetime.timedelta(weeks=WEEKS) + datetime.timedelta(days=1))
+    start = max(first, end - datetime.timedelta(weeks=WEEKS) + datetime.timedelta(days=1))
     key, limits = f"{section.mart.name}_{choice.column}", {"min_value": first, "max_value": last}
     start = next(slots).date_input("From", start, key=f"{key}_from", format=columns.DATE, **limits)
-    end = next(slots).date_input("To", last, key=f"{key}_to", format=columns.DATE, **limits)
+    end = next(slots).date_input("To", end, key=f"{key}_to", format=columns.DATE, **limits)
     if start > end:
         st.warning(f"{start} is after {end}: choose an earlier first day.")
     return start, end

@@ -140,9 +140,9 @@ class Section:
         )
 
     def bounds(self, column: str) -> sql.Composed:
-        """Return the query of the first and the last day of a column."""
-        query = "select cast(min({0}) as date), cast(max({0}) as date) from {1}"
-        return sql.SQL(query).format(own(column), self.source())
+        """Return the query of the first and the last day of a column, and of the last one up to a day."""
+        query = "select cast(min({0}) as date), cast(max({0}) as date), {1} from {2}"
+        return sql.SQL(query).format(own(column), last_day(own(column)), self.source())
 
     def source(self) -> sql.Composed:
         """Return the mart, joined to the dimensions that have names for it."""
@@ -164,6 +164,12 @@ class Section:
 def own(column: str) -> sql.Identifier:
     """Return a column of the mart for a query."""
     return sql.Identifier("mart", column)
+
+
+def last_day(column: sql.Composable) -> sql.Composed:
+    """Return the last day of a column up to a day, its value, or the last one of all if there is none."""
+    query = "cast(coalesce(max(case when cast({0} as date) <= %s then {0} end), max({0})) as date)"
+    return sql.SQL(query).format(column)
 
 
 def as_text(expression: sql.Composable) -> sql.Composed:

@@ -12,10 +12,12 @@ learner_events as (
             from {{ ref('fct_enrolments') }} as enrolments
             inner join {{ ref('dim_learner') }} as learners
                 on enrolments.user_id = learners.user_id
+            inner join {{ ref('dim_enrolment_status') }} as statuses
+                on enrolments.enrolment_status = statuses.enrolment_status
             where
                 enrolments.course_id = delivered.course_id
                 and enrolments.user_id = delivered.user_id
-                and not enrolments.is_cancelled
+                and statuses.is_enrolled
                 and not learners.is_deleted
         )
 

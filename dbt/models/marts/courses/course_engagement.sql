@@ -1,4 +1,4 @@
--- Rebuilt in full: a user, an enrolment or the seed of event types may change any course.
+-- Rebuilt in full: a user, an enrolment or a seed may change any course.
 with
 
 courses as (
@@ -16,6 +16,12 @@ users as (
 enrolments as (
 
     select * from {{ ref('fct_enrolments') }}
+
+),
+
+statuses as (
+
+    select * from {{ ref('dim_enrolment_status') }}
 
 ),
 
@@ -40,8 +46,10 @@ learners as (
     from enrolments
     inner join users
         on enrolments.user_id = users.user_id
+    inner join statuses
+        on enrolments.enrolment_status = statuses.enrolment_status
     where
-        not enrolments.is_cancelled
+        statuses.is_enrolled
         and users.is_delivered
         and not users.is_deleted
 
@@ -57,6 +65,18 @@ learner_counts as (
 
 ),
 
+-- One event that is dated years ahead must not become a course's last activity: activity ends with the newest delivery.
+dated_events as (
+
+    select
+        *,
+        case
+            when cast(occurred_at as date) <= {{ newest_delivery_date('courses') }} then occurred_at
+        end as plausibly_occurred_at
+    from events
+
+),
+
 activities as (
 
     select
@@ -68,10 +88,10 @@ activities as (
             as total_videos_completed,
         count(*) as total_events,
         count(distinct events.session_id) as session_count,
-        min(events.occurred_at) as first_activity,
-        max(events.occurred_at) as last_activity
+        min(events.plausibly_occurred_at) as first_activity,
+        max(events.plausibly_occurred_at) as last_activity
     from learners
-    inner join events
+    inner join dated_events as events
         on
             learners.course_id = events.course_id
             and learners.user_id = events.user_id

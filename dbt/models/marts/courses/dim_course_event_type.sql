@@ -22,7 +22,7 @@ final as (
         event_types.event_type,
 
         -- text
-        coalesce(mapped_types.event_group, 'other') as event_group,
+        coalesce(mapped_types.event_group, 'unmapped') as event_group,
 
         -- booleans
         coalesce(mapped_types.is_engagement, false) as is_engagement,

@@ -22,11 +22,8 @@ final as (
         course_id,
 
         -- text
-        enrolment_status,
-
-        -- booleans
-        -- An enrolment without a known status counts as not cancelled.
-        coalesce(enrolment_status = 'cancelled', false) as is_cancelled,
+        -- A status that can't be read is still a status, so it must not pass for one that was not stated.
+        coalesce(enrolment_status, 'unmapped') as enrolment_status,
 
         -- timestamps
         enrolled_at,

@@ -44,7 +44,8 @@ final as (
 
         -- timestamps
         batches.started_at,
-        batches.finished_at
+        batches.finished_at,
+        {{ latest_day_at('batches.finished_at') }} as delivered_on
 
     from batches
     left join rejections

@@ -1,9 +1,18 @@
 -- The seed is joined here rather than in the fact, so that a new spelling does not require the page views to be rebuilt.
 with
 
-page_types as (
+mapped_types as (
 
     select * from {{ ref('page_types') }}
+
+),
+
+page_types as (
+
+    select page_type from mapped_types
+    union
+    select page_type from {{ ref('fct_page_views') }}
+    where page_type is not null
 
 ),
 
@@ -11,13 +20,18 @@ final as (
 
     select
         -- ids
-        page_type,
+        page_types.page_type,
 
         -- text
-        page_type_name,
-        funnel_step
+        coalesce(mapped_types.page_type_name, 'unmapped') as page_type_name,
+        coalesce(mapped_types.funnel_step, 'unmapped') as funnel_step,
+
+        -- booleans
+        mapped_types.page_type is not null as is_mapped
 
     from page_types
+    left join mapped_types
+        on page_types.page_type = mapped_types.page_type
 
 )
 

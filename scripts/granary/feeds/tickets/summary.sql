@@ -1,4 +1,8 @@
-select to_regclass('fct_weekly_sales') is not null and to_regclass('dim_event') is not null as is_built \gset
+select
+    to_regclass('fct_weekly_sales') is not null
+    and to_regclass('dim_event') is not null
+    and to_regclass('load_audit') is not null as is_built
+\gset
 
 \echo 'Ticket sales by event, the last 4 weeks\n'
 \if :is_built
@@ -12,7 +16,12 @@ select to_regclass('fct_weekly_sales') is not null and to_regclass('dim_event') 
             as " "
     from fct_weekly_sales as sales
     left join dim_event as events on events.event_id = sales.event_id
-    where sales.sales_week > (select max(sales_week) from fct_weekly_sales) - 28
+    -- A week after the newest delivery is implausible: it must not be the last one.
+    inner join (
+        select max(sales_week) as sales_week
+        from fct_weekly_sales
+        where sales_week <= (select max(delivered_on) from load_audit where feed = 'tickets' and status = 'loaded')
+    ) as latest on sales.sales_week between latest.sales_week - 27 and latest.sales_week
     order by sales.sales_week desc, sales.gross_sales_usd desc, sales.event_id;
 \else
     \echo 'Not built yet: bin/dbt build\n'
