@@ -33,7 +33,7 @@ sources:
         columns: [{name: id}, {name: note}]
       - name: pages
         identifier: shop__pages
-        columns: [{name: page}]
+        columns: [{name: page}, {name: referrer, config: {meta: {optional: true}}}]
   - name: o'k "ey; --
     loader: bin/ingest
     tables:
@@ -469,6 +469,16 @@ def test_columns_are_mapped_by_name(project: Project, load, content: bytes):
     project.write(f"{ORDERS}/b1.csv", content)
     assert load()[0] == 0
     assert project.rows() == [(2, "1", "a")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("b1.csv", b"page\n/home\n"), ("b1.jsonl", b'{"page": "/home"}\n')], ids=["csv", "json"]
+)
+def test_a_file_may_lack_an_optional_column(project: Project, load, name: str, content: bytes):
+    project.write(f"incremental/shop/pages/{name}", content)
+    project.write("incremental/shop/pages/b2.csv", b"referrer,page\n/home,/cart\n")
+    assert load()[0] == 0
+    assert [row[1:] for row in project.rows("page, referrer", "shop__pages")] == [("/home", None), ("/cart", "/home")]
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,17 @@ GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
 
 
 class Entity(NamedTuple):
-    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw."""
+    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw.
+
+    A file may lack the columns that are `optional`.
+    """
 
     feed: str
     name: str
     table: str
     columns: tuple[str, ...]
     meta: Mapping[str, Any] = {}
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,19 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                meta = (table.get("config") or {}).get("meta") or {}
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta)
+                metas = {column["name"]: meta_of(column) for column in table["columns"]}
+                optional = frozenset(column for column, meta in metas.items() if meta.get("optional"))
+                if both := [column for column in columns if column in optional and metas[column].get("required")]:
+                    raise GranaryError(f"{path}: {name}: {both[0]} is required and optional: remove one of them")
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta_of(table), optional)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
+
+
+def meta_of(declaration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the `config.meta` of a declared table or column."""
+    return (declaration.get("config") or {}).get("meta") or {}
 
 
 def feeds(models: Path | None = None) -> list[str]:
