@@ -30,13 +30,14 @@ KEY = "CG-secret0123456789"
 HEADERS = {
     "coin_markets_snapshot": "ingested_at_ts,asset_id,symbol,name,current_price_usd,market_cap_usd,market_cap_rank,"
     "total_volume_usd,high_24h_usd,low_24h_usd,pct_change_24h,circulating_supply,total_supply,max_supply,"
-    "ath_usd,ath_date,atl_usd,atl_date,last_updated_ts",
+    "ath_usd,ath_date,atl_usd,atl_date,last_updated_ts,request_scope,requested_count,is_whole",
     "coin_price_history": "asset_id,price_date,close_price_usd,market_cap_usd,total_volume_usd,source_ts_ms",
 }
 
 # Whatever the user has set, a test sets for itself. Empty counts as unset, and keeps .env out, too.
 SETTINGS = {
     "COINGECKO_API_KEY": "",
+    "COINGECKO_PLAN": "",
     "COINGECKO_CALLS_PER_MINUTE": "60000",
     "COINGECKO_TIMEOUT": "",
     "GRANARY_RAW_URL": "",
@@ -71,6 +72,10 @@ class Feed:
             with batch.open(newline="") as stream:
                 rows += csv.DictReader(stream)
         return rows
+
+    def request(self) -> set[tuple[str, ...]]:
+        """Return what the rows of the snapshot say about the request: its scope, its number, whether it is whole."""
+        return {tuple(row[name] for name in extract.REQUEST) for row in self.rows("coin_markets_snapshot")}
 
     def column(self, entity: str, name: str) -> list[str]:
         """Return one column of an entity's batches."""
@@ -121,7 +126,7 @@ def test_named_coins_become_payloads_and_batches(api: CoinGecko, feed: Feed) -> 
     assert folder.name == moment[0][:10]
     assert snapshot.read_text().splitlines()[2] == (
         f"{moment[0]},bitcoin,bit,Bitcoin,70187.5,1381651251183,1,20154184933,70215,68060,3.12502,19675987.0,21000000.0,,"
-        "73738,2024-03-14T07:10:36.635Z,67.81,2013-07-06T00:00:00.000Z,2026-02-03T10:14:12.000Z"
+        "73738,2024-03-14T07:10:36.635Z,67.81,2013-07-06T00:00:00.000Z,2026-02-03T10:14:12.000Z,coins,2,true"
     )
 
 
@@ -166,6 +171,60 @@ def test_many_names_are_asked_for_in_chunks(api: CoinGecko, feed: Feed) -> None:
     assert done.stderr.count("\n") == 250
     assert [request.path for request in api.requests[2:]] == [chart_path("bitcoin")]
     assert feed.column("coin_markets_snapshot", "asset_id") == ["bitcoin"]
+
+
+# -- What a snapshot says about itself ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_of_rows"),
+    [
+        (["--top", "3"], ("top", "3", "true")),
+        (["--top", "5000"], ("top", "5000", "true")),  # the API has no more: all that was asked for is there
+        (["--coins", "bitcoin,ethereum"], ("coins", "2", "true")),
+        (["--coins", "bitcoin,nosuchcoin"], ("coins", "2", "false")),
+    ],
+)
+def test_a_snapshot_says_what_was_asked_for(feed: Feed, arguments: list[str], request_of_rows: tuple[str, ...]) -> None:
+    done = feed.run(*arguments, "--days", "1")
+    assert feed.request() == {request_of_rows}
+    assert "not whole" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failed", "kept"),
+    [
+        ([Answer(502, headers={"Retry-After": "0"})] * extract.MAX_ATTEMPTS, None),
+        ([Answer(body=b'{"coins":[]}')], b'{"coins":[]}'),
+        ([Answer(body=b'{"status":{"error_code":12345}}')], b'{"status":{"error_code":12345}}'),
+    ],
+    ids=["502", "unexpected", "error"],
+)
+def test_a_snapshot_without_one_of_its_pages_is_not_whole(tmp_path: Path, failed: list[Answer], kept: bytes) -> None:
+    """Page 1 of 2 fails: the ranks from 251 on are no market. The page's payload is kept, if there was one."""
+    with CoinGecko([f"coin-{number}" for number in range(1, 301)]) as api:
+        api.tell(MARKETS, *failed)
+        feed = Feed(tmp_path, api.url)
+        done = feed.run("--top", "300", "--days", "1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: coins/markets, page 1: ")
+    assert done.stderr.endswith("the snapshot is not whole: the market stays as of the latest whole one\n")
+    assert feed.column("coin_markets_snapshot", "asset_id") == [f"coin-{number}" for number in range(251, 301)]
+    assert feed.request() == {("top", "300", "false")}
+    assert feed.payloads().get("coins_markets_1.json") == kept
+
+
+def test_a_snapshot_that_ended_early_is_not_whole(tmp_path: Path) -> None:
+    with CoinGecko([f"coin-{number}" for number in range(1, 301)]) as api:
+        first = json.dumps(api.coins[:250]).encode()
+        api.tell(MARKETS, Answer(body=first), Answer(401))
+        feed = Feed(tmp_path, api.url)
+        assert feed.run("--top", "300").returncode == 1
+    assert len(feed.rows("coin_markets_snapshot")) == 250
+    assert feed.request() == {("top", "300", "false")}
+
+
+# -- Values ------------------------------------------------------------------------------------------------------------
 
 
 def test_numbers_are_kept_digit_by_digit(api: CoinGecko, feed: Feed) -> None:
@@ -350,7 +409,8 @@ def test_it_works_without_a_key(api: CoinGecko, feed: Feed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "key", "remedy"), [(401, KEY, "correct COINGECKO_API_KEY"), (403, "", "set COINGECKO_API_KEY")]
+    ("status", "key", "remedy"),
+    [(401, KEY, "correct COINGECKO_API_KEY, or COINGECKO_PLAN=demo: "), (403, "", "set COINGECKO_API_KEY ")],
 )
 def test_refused_access_ends_the_run(api: CoinGecko, feed: Feed, status: int, key: str, remedy: str) -> None:
     api.tell(chart_path("ethereum"), Answer(status))
@@ -364,6 +424,91 @@ def test_refused_access_ends_the_run(api: CoinGecko, feed: Feed, status: int, ke
     assert len(api.asked(chart_path("ethereum"))) == 1
     assert feed.column("coin_markets_snapshot", "asset_id") == ["bitcoin", "ethereum", "solana"]
     assert set(feed.column("coin_price_history", "asset_id")) == {"bitcoin"}
+
+
+def test_a_paid_key_goes_into_the_header_of_its_plan(api: CoinGecko, feed: Feed) -> None:
+    done = feed.run("--coins", "bitcoin", COINGECKO_API_KEY=KEY, COINGECKO_PLAN="pro")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {request.headers["x-cg-pro-api-key"] for request in api.requests} == {KEY}
+    assert not any("x-cg-demo-api-key" in request.headers for request in api.requests)
+
+
+@pytest.mark.parametrize(
+    ("plan", "key", "base", "gap"),
+    [
+        ("", "", "https://api.coingecko.com", 6),
+        ("", KEY, "https://api.coingecko.com", 2),
+        ("demo", KEY, "https://api.coingecko.com", 2),
+        ("pro", KEY, "https://pro-api.coingecko.com", 0.24),
+    ],
+)
+def test_the_address_and_the_pace_follow_the_plan(
+    monkeypatch: pytest.MonkeyPatch, plan: str, key: str, base: str, gap: float
+) -> None:
+    settings = {"COINGECKO_PLAN": plan, "COINGECKO_API_KEY": key}
+    for name, value in {"COINGECKO_CALLS_PER_MINUTE": "", "COINGECKO_BASE_URL": "", **settings}.items():
+        monkeypatch.setenv(name, value)
+    client = extract.Client()
+    assert (client.base, client.gap) == (base, gap)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"COINGECKO_PLAN": "free"}, "invalid COINGECKO_PLAN=free: choose demo or pro"),
+        (
+            {"COINGECKO_PLAN": "pro"},
+            "COINGECKO_PLAN=pro needs a key: set COINGECKO_API_KEY, or unset COINGECKO_PLAN",
+        ),
+        (
+            {"COINGECKO_API_KEY": KEY, "COINGECKO_BASE_URL": "https://PRO-api.coingecko.com/api/v3/"},
+            "invalid COINGECKO_BASE_URL for COINGECKO_PLAN=demo: set COINGECKO_PLAN=pro, to which"
+            " https://PRO-api.coingecko.com belongs, or unset COINGECKO_BASE_URL",
+        ),
+        (
+            {"COINGECKO_API_KEY": KEY, "COINGECKO_PLAN": "pro", "COINGECKO_BASE_URL": "https://api.coingecko.com"},
+            "invalid COINGECKO_BASE_URL for COINGECKO_PLAN=pro: set COINGECKO_PLAN=demo, to which"
+            " https://api.coingecko.com belongs, or unset COINGECKO_BASE_URL",
+        ),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(feed: Feed, settings: dict[str, str], message: str) -> None:
+    done = feed.run("--coins", "bitcoin", **settings)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {message}\n")
+
+
+# Where the API puts the code of an error.
+FORMS = (
+    '{"status":{"error_code":%d,"error_message":"..."}}',
+    '{"timestamp":"2026-02-03T10:15:00.000+00:00","error_code":%d,"status":{"error_message":"..."}}',
+    '{"error":{"status":{"error_code":%d}}}',
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(
+    ("code", "key", "message"),
+    [
+        (10002, "", "set COINGECKO_API_KEY (a demo key is free): {base} refused access"),
+        (10002, KEY, "correct COINGECKO_API_KEY, or COINGECKO_PLAN=demo: {base} refused access"),
+        (10005, KEY, "ask for less, or change the plan: the key's plan excludes it"),
+        (10010, KEY, "set COINGECKO_PLAN=pro and unset COINGECKO_BASE_URL: the key is one of a paid plan"),
+        (10011, KEY, "set COINGECKO_PLAN=demo and unset COINGECKO_BASE_URL: the key is one of the demo plan"),
+    ],
+)
+def test_an_error_that_the_next_request_would_meet_too_ends_the_run(
+    api: CoinGecko, feed: Feed, form: str, status: int, code: int, key: str, message: str
+) -> None:
+    body = (form % code).replace("...", f"the key is {KEY}").encode()
+    api.tell(MARKETS, Answer(status, body))
+    done = feed.run("--coins", "bitcoin", COINGECKO_API_KEY=key)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {message.format(base=api.url)} (HTTP {status}, error {code})\n"
+    assert len(api.requests) == 1
+    kept = {"coins_markets_1.json": body.replace(key.encode(), b"...") if key else body}
+    assert feed.payloads() == (kept if status == 200 else {})
+    assert not (feed.data / "incremental").exists()
 
 
 # -- When things go wrong ----------------------------------------------------------------------------------------------
@@ -394,10 +539,12 @@ def test_an_unknown_coin_does_not_stop_the_others(api: CoinGecko, feed: Feed) ->
         Answer(body=b"<html>Just a moment...</html>"),
         Answer(body=b"[" * 100_000),
         Answer(body=b""),
+        Answer(body=b'{"status":{"error_code":429}}', headers={"Retry-After": "0"}),
+        Answer(400, b'{"error":{"status":{"error_code":503}}}', headers={"Retry-After": "0"}),
         Answer(delay=30),
         Answer(body=b"x" * 100, trickle=0.3),
     ],
-    ids=["500", "503", "408", "429", "truncated", "html", "nested", "empty", "slow", "trickling"],
+    ids=["500", "503", "408", "429", "cut off", "html", "nested", "empty", "200/429", "400/503", "slow", "trickling"],
 )
 def test_a_bad_answer_is_asked_for_again(api: CoinGecko, feed: Feed, bad: Answer) -> None:
     api.tell(chart_path("bitcoin"), bad)
@@ -467,7 +614,7 @@ def test_charts_of_an_unexpected_shape_are_named_and_kept(tmp_path: Path) -> Non
         "[]",
         "null",
         "{}",
-        '{"status":{"error_code":429}}',
+        '{"error":"out of order"}',
         '{"prices":null,"market_caps":[],"total_volumes":[]}',
         '{"prices":[[1]],"market_caps":[],"total_volumes":[]}',
         '{"prices":[["soon",1]],"market_caps":[],"total_volumes":[]}',
@@ -485,6 +632,25 @@ def test_charts_of_an_unexpected_shape_are_named_and_kept(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert done.stderr == "".join(f"error: {coin}: unexpected JSON; its payload is kept\n" for coin in coins)
     assert [feed.payloads()[f"market_chart_{coin}.json"].decode() for coin in coins] == bodies
+    assert set(feed.column("coin_price_history", "asset_id")) == {"bitcoin"}
+
+
+@pytest.mark.parametrize("points", ["[]", f"[[{MIDNIGHT},null]]"])
+def test_a_chart_without_prices_is_a_failure(api: CoinGecko, feed: Feed, points: str) -> None:
+    body = b'{"prices":%s,"market_caps":[],"total_volumes":[]}' % points.encode()
+    api.tell(chart_path("ethereum"), Answer(body=body))
+    done = feed.run("--coins", "ethereum,bitcoin")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ethereum: no prices for these days; its payload is kept: ask for more --days")
+    assert feed.payloads()["market_chart_ethereum.json"] == body
+    assert set(feed.column("coin_price_history", "asset_id")) == {"bitcoin"}
+
+
+def test_an_unknown_error_in_an_answer_is_named_and_kept(api: CoinGecko, feed: Feed) -> None:
+    api.tell(chart_path("ethereum"), Answer(body=b'{"error_code":12345}'))
+    done = feed.run("--coins", "ethereum,bitcoin")
+    assert done.stderr == f"error: ethereum: HTTP 200, error 12345, see {extract.ERRORS}\n"
+    assert feed.payloads()["market_chart_ethereum.json"] == b'{"error_code":12345}'
     assert set(feed.column("coin_price_history", "asset_id")) == {"bitcoin"}
 
 
@@ -545,13 +711,6 @@ def test_requests_keep_their_distance(api: CoinGecko, feed: Feed) -> None:
     moments = [request.at for request in api.requests]
     assert len(moments) == 4
     assert min(later - earlier for earlier, later in itertools.pairwise(moments)) >= 0.45
-
-
-def test_the_default_distance_depends_on_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COINGECKO_CALLS_PER_MINUTE", "")
-    for key, gap in (("", 6), (KEY, 2)):
-        monkeypatch.setenv("COINGECKO_API_KEY", key)
-        assert extract.Client().gap == gap
 
 
 def test_a_place_that_can_not_be_written_is_named(tmp_path: Path, feed: Feed) -> None:

@@ -4,7 +4,8 @@ with
 
 latest as (
 
-    select max(snapshot_at) as snapshot_at from {{ ref('int_market__snapshots') }}
+    select max(snapshot_at) as snapshot_at from {{ ref('int_market__snapshot_coverage') }}
+    where is_market
 
 ),
 

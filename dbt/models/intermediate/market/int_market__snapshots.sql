@@ -13,7 +13,10 @@ with
 new_snapshots as (
 
     select * from {{ ref('stg_market__coin_markets_snapshot') }}
-    where _batch_id > {{ watermark() }}
+    where
+        _batch_id > {{ watermark() }}
+        -- It would be the latest snapshot for years.
+        and not is_dated_after_delivery
 
 ),
 
@@ -22,6 +25,49 @@ current_versions as (
 
     {{ dbt_utils.deduplicate('new_snapshots', 'asset_id, snapshot_at', '_batch_id desc, _row_id desc') }}
 
+),
+
+final as (
+
+    select
+        -- ids
+        asset_id,
+
+        -- text
+        symbol,
+        asset_name,
+        request_scope,
+
+        -- numerics
+        price_usd,
+        market_cap_usd,
+        market_cap_rank,
+        total_volume_usd,
+        high_24h_usd,
+        low_24h_usd,
+        change_24h_pct,
+        circulating_supply,
+        total_supply,
+        max_supply,
+        ath_usd,
+        atl_usd,
+        requested_count,
+
+        -- booleans
+        is_whole,
+
+        -- timestamps
+        snapshot_at,
+        ath_at,
+        atl_at,
+        updated_at,
+
+        -- provenance
+        _batch_id,
+        _row_id
+
+    from current_versions
+
 )
 
-select * from current_versions
+select * from final

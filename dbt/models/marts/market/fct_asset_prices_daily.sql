@@ -2,15 +2,20 @@
     materialized='incremental',
     unique_key=['asset_id', 'price_date'],
     indexes=[{'columns': ['price_date']}],
+    post_hook='delete from {{ this }} where not is_midnight_close and (asset_id, close_of_date) in (
+        select asset_id, close_of_date from {{ this }} where is_midnight_close
+    )',
 ) }}
 
 with
 
-numbered as (
+daily_prices as (
 
     select
         daily_prices.*,
-        row_number() over (partition by daily_prices.asset_id order by daily_prices.price_date) as day_number
+        lead(daily_prices.close_of_date) over (
+            partition by daily_prices.asset_id order by daily_prices.price_date
+        ) as next_close_of_date
     from {{ ref('int_market__daily_prices') }} as daily_prices
     {% if is_incremental() %}
     where
@@ -19,6 +24,18 @@ numbered as (
             where changed._batch_id > {{ watermark() }}
         )
     {% endif %}
+
+),
+
+-- A day ends but once: the midnight after it is its close, not the last price before. If that midnight comes late, the hook
+-- deletes the row that it replaces.
+numbered as (
+
+    select
+        *,
+        row_number() over (partition by asset_id order by price_date) as day_number
+    from daily_prices
+    where close_of_date is distinct from next_close_of_date
 
 ),
 
@@ -51,27 +68,39 @@ prices as (
 
 ),
 
-returns as (
+compared as (
 
     select
         *,
+        {{ days_from('lag(close_of_date) over (partition by asset_id order by price_date)', 'close_of_date') }}
+            as days_since_previous_close,
         100 * {{ ratio('close_price_usd', 'lag(close_price_usd) over (partition by asset_id order by price_date)', 8) }} - 100
-            as daily_return_pct
+            as change_since_previous_close_pct
     from prices
 
 ),
 
--- Windows count days with a close, so a gap does not shorten them.
+returns as (
+
+    select
+        *,
+        case when days_since_previous_close = 1 then change_since_previous_close_pct end as daily_return_pct
+    from compared
+
+),
+
+-- Six daily returns in a row mean seven closes without a gap.
 averages as (
 
     select
         *,
-        case when count(*) over seven_days = 7 then avg(close_price_usd) over seven_days end as sma_7d_close,
+        case when count(daily_return_pct) over six_days = 6 then avg(close_price_usd) over seven_days end as sma_7d_close,
         case when count(daily_return_pct) over thirty_days = 30 then stddev_samp(daily_return_pct) over thirty_days end
             as volatility_30d_pct,
         max(_batch_id) over what_it_depends_on as changed_batch_id
     from returns
     window
+        six_days as (partition by asset_id order by price_date rows between 5 preceding and current row),
         seven_days as (partition by asset_id order by price_date rows between 6 preceding and current row),
         thirty_days as (partition by asset_id order by price_date rows between 29 preceding and current row),
         what_it_depends_on as (partition by asset_id order by price_date rows between 30 preceding and current row)
@@ -88,12 +117,18 @@ final as (
         close_price_usd,
         cast(round(market_cap_usd, 2) as numeric(38, 2)) as market_cap_usd,
         cast(round(total_volume_usd, 2) as numeric(38, 2)) as total_volume_usd,
+        cast(days_since_previous_close as bigint) as days_since_previous_close,
+        cast(change_since_previous_close_pct as numeric(38, 6)) as change_since_previous_close_pct,
         cast(daily_return_pct as numeric(38, 6)) as daily_return_pct,
         cast(round(sma_7d_close, 18) as numeric(38, 18)) as sma_7d_close,
         cast(round(volatility_30d_pct, 6) as numeric(38, 6)) as volatility_30d_pct,
 
+        -- booleans
+        is_midnight_close,
+
         -- timestamps
         price_date,
+        close_of_date,
 
         -- provenance
         _batch_id,

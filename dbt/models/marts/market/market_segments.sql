@@ -34,8 +34,7 @@ aggregated as (
         avg(measured.price_range_24h_pct) as average_price_range_24h_pct,
         avg(measured.volume_to_market_cap) as average_volume_to_market_cap,
         min(measured.market_cap_rank) as best_market_cap_rank,
-        max(measured.market_cap_rank) as worst_market_cap_rank,
-        max(measured.snapshot_at) as snapshot_at
+        max(measured.market_cap_rank) as worst_market_cap_rank
     from segments
     left join measured
         on {{ is_in_segment('measured.market_cap_rank', 'segments') }}
@@ -65,7 +64,7 @@ final as (
         worst_market_cap_rank,
 
         -- timestamps
-        snapshot_at
+        (select max(latest_snapshot.snapshot_at) from latest_snapshot) as snapshot_at
 
     from aggregated
 

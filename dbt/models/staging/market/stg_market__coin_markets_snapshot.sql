@@ -6,41 +6,55 @@ source as (
 
 ),
 
+batches as (
+
+    select * from {{ source('ledger', '_batches') }}
+
+),
+
 renamed as (
 
     select
         -- ids
-        asset_id,
+        source.asset_id,
 
         -- text
-        symbol,
-        name as asset_name,
+        source.symbol,
+        source.name as asset_name,
+        source.request_scope,
 
         -- numerics
-        current_price_usd as price_usd,
-        market_cap_usd,
-        market_cap_rank,
-        total_volume_usd,
-        high_24h_usd,
-        low_24h_usd,
-        pct_change_24h as change_24h_pct,
-        circulating_supply,
-        total_supply,
-        max_supply,
-        ath_usd,
-        atl_usd,
+        source.current_price_usd as price_usd,
+        source.market_cap_usd,
+        source.market_cap_rank,
+        source.total_volume_usd,
+        source.high_24h_usd,
+        source.low_24h_usd,
+        source.pct_change_24h as change_24h_pct,
+        source.circulating_supply,
+        source.total_supply,
+        source.max_supply,
+        source.ath_usd,
+        source.atl_usd,
+        source.requested_count,
+
+        -- booleans
+        source.is_whole,
+        {{ is_dated_after_delivery('source.ingested_at_ts', 'batches.finished_at') }} as is_dated_after_delivery,
 
         -- timestamps
-        ingested_at_ts as snapshot_at,
-        ath_date as ath_at,
-        atl_date as atl_at,
-        last_updated_ts as updated_at,
+        source.ingested_at_ts as snapshot_at,
+        source.ath_date as ath_at,
+        source.atl_date as atl_at,
+        source.last_updated_ts as updated_at,
 
         -- provenance
-        _batch_id,
-        _row_id
+        source._batch_id,
+        source._row_id
 
     from source
+    left join batches
+        on source._batch_id = batches.batch_id
 
 )
 

@@ -3,6 +3,8 @@
     bin/extract market --coins bitcoin,ethereum --days 7
     bin/extract market --top 1000
 
+Only the largest coins are a snapshot of the market: leaderboard and segments come from --top, never from --coins.
+
 Each payload is kept, byte for byte, in <data root>/raw/coingecko/<UTC date>/ (also as Parquet if pyarrow is
 installed). The rows go to <data root>/incremental/market/ as batches; `bin/ingest market` loads them.
 
@@ -10,10 +12,11 @@ If something can't be fetched, the reason is printed, everything else is kept, a
 
 Settings, in the environment or in .env:
 
-  COINGECKO_API_KEY           a demo key, which is free; optional, but slower without
-  COINGECKO_CALLS_PER_MINUTE  default: 30 with a key, 10 without
+  COINGECKO_API_KEY           a demo key, which is free, or a paid one; optional, but slower without
+  COINGECKO_PLAN              demo (the default, also without a key), or pro for the key of a paid plan
+  COINGECKO_CALLS_PER_MINUTE  default: 250 with a paid key, 30 with a demo key, 10 without a key
   COINGECKO_TIMEOUT           seconds to wait for a complete answer; default: 30
-  COINGECKO_BASE_URL          default: https://api.coingecko.com
+  COINGECKO_BASE_URL          default: the address of the plan
   GRANARY_RAW_URL             a second place for the payloads, such as s3://bucket/prefix (requirements/extract.txt)
 """
 
@@ -37,7 +40,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 import tenacity
@@ -53,6 +56,19 @@ try:
 except ImportError:  # optional: requirements/extract.txt
     pyarrow = None
 
+
+class Plan(NamedTuple):
+    """What differs between CoinGecko's plans."""
+
+    url: str
+    header: str  # that carries the key
+    calls_per_minute: int  # of the smallest plan of its kind
+
+
+PLANS = {
+    "demo": Plan("https://api.coingecko.com", "x-cg-demo-api-key", 30),
+    "pro": Plan("https://pro-api.coingecko.com", "x-cg-pro-api-key", 250),
+}
 UTC = datetime.timezone.utc
 PAGE_SIZE = 250  # coins: the maximum of coins/markets
 MAX_DAYS = 365  # CoinGecko's free plans reach no further back
@@ -82,8 +98,10 @@ SNAPSHOT = {
     "atl_date": "atl_date",
     "last_updated_ts": "last_updated",
 }
+REQUEST = ("request_scope", "requested_count", "is_whole")  # the same for all coins of a snapshot
 HISTORY = ("asset_id", "price_date", "close_price_usd", "market_cap_usd", "total_volume_usd", "source_ts_ms")
 UNEXPECTED = "unexpected JSON; its payload is kept"
+ERRORS = "https://docs.coingecko.com/docs/errors-and-rate-limits"
 Row = Sequence[str | None]
 
 
@@ -92,6 +110,7 @@ class FetchError(GranaryError):
 
     retryable: another attempt may succeed, `retry_after` seconds later if the API named a time.
     fatal: the remaining requests would fail as well.
+    payload: the answer, if it came as a success and is an error all the same.
     """
 
     def __init__(
@@ -99,6 +118,7 @@ class FetchError(GranaryError):
     ) -> None:
         super().__init__(message)
         self.retryable, self.retry_after, self.fatal = retryable, retry_after, fatal
+        self.payload: bytes | None = None
 
     def __str__(self) -> str:
         return f"{self.args[0]}, {MAX_ATTEMPTS} times" if self.retryable else self.args[0]
@@ -118,7 +138,9 @@ def main() -> int:
     except KeyboardInterrupt:
         interrupted = True
         run.fail("interrupted; everything fetched so far is kept")
-    run.write_batches()
+    run.write_batches(options)
+    if run.markets and not run.is_whole and not options.coins:
+        say("the snapshot is not whole: the market stays as of the latest whole one")
     fetched = f"{len(run.markets):,} coins, {len(run.history):,} prices, {run.files:,} files in {run.folder}"
     print(f"{fetched}, {run.failures:,} failed")
     if run.markets:
@@ -202,19 +224,30 @@ class Client:
     """CoinGecko's API: one request at a time, within the limit of requests per minute."""
 
     def __init__(self) -> None:
-        url = os.environ.get("COINGECKO_BASE_URL") or "https://api.coingecko.com"
+        self.plan = os.environ.get("COINGECKO_PLAN") or "demo"
+        if self.plan not in PLANS:
+            raise GranaryError(f"invalid COINGECKO_PLAN={self.plan}: choose {' or '.join(PLANS)}")
+        url = os.environ.get("COINGECKO_BASE_URL") or PLANS[self.plan].url
         if not re.fullmatch(r"https?://[^\s?#@]+", url):
             raise GranaryError("invalid COINGECKO_BASE_URL: set an address like https://api.coingecko.com, or unset it")
         self.base = url.rstrip("/").removesuffix("/api/v3")
+        if other := [name for name, plan in PLANS.items() if name != self.plan and host_of(url) == host_of(plan.url)]:
+            raise GranaryError(
+                f"invalid COINGECKO_BASE_URL for COINGECKO_PLAN={self.plan}: set COINGECKO_PLAN={other[0]}, to which"
+                f" {self.base} belongs, or unset COINGECKO_BASE_URL"
+            )
         self.session = requests.Session()
         self.key = (os.environ.get("COINGECKO_API_KEY") or "").strip()
+        if self.plan == "pro" and not self.key:
+            raise GranaryError("COINGECKO_PLAN=pro needs a key: set COINGECKO_API_KEY, or unset COINGECKO_PLAN")
         if self.key:
             if not re.fullmatch("[!-~]+", self.key):  # an error message of requests would show it
                 raise GranaryError("invalid COINGECKO_API_KEY: it contains a character that no key has; copy it again")
             # CoinGecko also accepts the key as a parameter, which would show up in error messages and logs.
-            self.session.headers["x-cg-demo-api-key"] = self.key
-        # CoinGecko allows 30 with a demo key, and documents no limit without one: 10 is cautious.
-        self.gap = 60 / positive_number("COINGECKO_CALLS_PER_MINUTE", 30 if self.key else 10)
+            self.session.headers[PLANS[self.plan].header] = self.key
+        # CoinGecko documents no limit without a key: 10 is cautious.
+        default = PLANS[self.plan].calls_per_minute if self.key else 10
+        self.gap = 60 / positive_number("COINGECKO_CALLS_PER_MINUTE", default)
         self.timeout = positive_number("COINGECKO_TIMEOUT", 30)
         self.next_request_at = time.monotonic()
 
@@ -233,8 +266,8 @@ class Client:
         options = {"timeout": self.timeout, "stream": True, "allow_redirects": False}  # the key stays with this host
         try:
             with self.session.get(f"{self.base}/api/v3/{path}", params=params, **options) as response:
-                self.check(response)
                 body = read_body(response, deadline)
+            self.check(response, body)
             return body, json.loads(body, parse_float=str, parse_int=str, parse_constant=str)
         except (requests.ReadTimeout, urllib3.exceptions.TimeoutError, TimeoutError):
             raise FetchError(f"no complete answer within {self.timeout:g} s", retryable=True) from None
@@ -246,21 +279,63 @@ class Client:
         except (ValueError, RecursionError):
             raise FetchError("the answer is not valid JSON", retryable=True) from None
 
-    def check(self, response: requests.Response) -> None:
+    def check(self, response: requests.Response, body: bytes) -> None:
         """Raise FetchError unless the request succeeded. The message leaves out the body, which may repeat the key."""
-        status, wait = response.status_code, retry_after(response)
-        if status == 200:
+        status, code, wait = response.status_code, error_code(body), retry_after(response)
+        if status == 200 and code is None:
             return
-        if status in (401, 403):
-            remedy = "correct COINGECKO_API_KEY" if self.key else "set COINGECKO_API_KEY (a demo key is free)"
-            raise FetchError(f"{remedy}: {self.base} refused access (HTTP {status})", fatal=True)
+        try:
+            self.refuse(status, code, wait)
+        except FetchError as error:
+            if status == 200:
+                error.payload = body.replace(self.key.encode(), b"...") if self.key else body
+            raise
+
+    def refuse(self, status: int, code: int | None, wait: float | None) -> None:
+        """Raise FetchError for an answer that is an error, by its HTTP status or by the code in its body."""
+        shown = f"HTTP {status}" + (f", error {code}" if code else "")
+        for kind, plan, key in ((10010, "pro", "a paid plan"), (10011, "demo", "the demo plan")):
+            if code == kind:
+                also = " and unset COINGECKO_BASE_URL" if os.environ.get("COINGECKO_BASE_URL") else ""
+                raise FetchError(f"set COINGECKO_PLAN={plan}{also}: the key is one of {key} ({shown})", fatal=True)
+        if code == 10005:
+            raise FetchError(f"ask for less, or change the plan: the key's plan excludes it ({shown})", fatal=True)
+        if code and (code in (401, 403, 404, 408, 429) or 500 <= code < 600):  # the body has the HTTP status
+            status = code
+        if status in (401, 403) or code == 10002:
+            correct = f"correct COINGECKO_API_KEY, or COINGECKO_PLAN={self.plan}"
+            remedy = correct if self.key else "set COINGECKO_API_KEY (a demo key is free)"
+            raise FetchError(f"{remedy}: {self.base} refused access ({shown})", fatal=True)
         if status == 404:
-            raise FetchError("unknown to the API (HTTP 404)")
+            raise FetchError(f"unknown to the API ({shown})")
         if wait and wait > MAX_RETRY_AFTER:
-            raise FetchError(f"run bin/extract again in {wait:,.0f} s, as the API asks (HTTP {status})", fatal=True)
+            raise FetchError(f"run bin/extract again in {wait:,.0f} s, as the API asks ({shown})", fatal=True)
         if status == 429:
-            raise FetchError("too many requests (HTTP 429)", retryable=True, retry_after=wait, fatal=True)
-        raise FetchError(f"HTTP {status}", retryable=status >= 500 or status == 408, retry_after=wait)
+            raise FetchError(f"too many requests ({shown})", retryable=True, retry_after=wait, fatal=True)
+        if status >= 500 or status == 408:
+            raise FetchError(shown, retryable=True, retry_after=wait)
+        raise FetchError(f"{shown}, see {ERRORS}" if code else shown)
+
+
+def host_of(url: str) -> str | None:
+    """Return the host of an address, in lower case."""
+    return urllib.parse.urlsplit(url).hostname
+
+
+def error_code(body: bytes) -> int | None:
+    """Return the code of an error in an answer, whatever its HTTP status; None without one.
+
+    CoinGecko writes {"error_code": 10011, ...}, or the same below "status", or below "error" and "status".
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    while isinstance(found, dict):
+        if isinstance(code := found.get("error_code"), int):
+            return code
+        found = found.get("error") or found.get("status")
+    return None
 
 
 def read_body(response: requests.Response, deadline: float) -> bytes:
@@ -301,6 +376,7 @@ class Run:
         self.started = reserve_timestamp(root / "raw" / "coingecko")
         self.folder = root / "raw" / "coingecko" / f"{self.started:%Y-%m-%d}"
         self.markets: dict[str, Row] = {}
+        self.is_whole = False  # whether `markets` has all that was asked for
         self.history: list[Row] = []
         self.files = self.failures = self.failures_in_a_row = 0
 
@@ -326,11 +402,16 @@ class Run:
             pyarrow.parquet.write_table(pyarrow.table(values, names=list(columns)), sink)
             self.keep(f"{name}.parquet", sink.getvalue().to_pybytes())
 
-    def write_batches(self) -> None:
-        """Write what was fetched as batches for bin/ingest; an entity without rows gets none."""
-        snapshot = [(f"{self.started:%Y-%m-%dT%H:%M:%SZ}", *row) for row in self.markets.values()]
+    def write_batches(self, options: argparse.Namespace) -> None:
+        """Write what was fetched as batches for bin/ingest; an entity without rows gets none.
+
+        Each row of the snapshot says what was asked for, and whether all of it is there.
+        """
+        asked = ("coins", str(len(options.coins))) if options.coins else ("top", str(options.top))
+        request = (*asked, "true" if self.is_whole else "false")
+        snapshot = [(f"{self.started:%Y-%m-%dT%H:%M:%SZ}", *row, *request) for row in self.markets.values()]
         batches = {
-            "coin_markets_snapshot": [("ingested_at_ts", *SNAPSHOT), *snapshot],
+            "coin_markets_snapshot": [("ingested_at_ts", *SNAPSHOT, *REQUEST), *snapshot],
             "coin_price_history": [HISTORY, *self.history],
         }
         for entity, rows in batches.items():
@@ -341,12 +422,14 @@ class Run:
                 save(path, text.getvalue().encode())
 
     @contextlib.contextmanager
-    def continuing(self, what: str) -> Iterator[None]:
-        """Report a failure and continue, unless it is fatal or requests keep failing."""
+    def continuing(self, what: str, name: str) -> Iterator[None]:
+        """Report a failure and continue, unless it is fatal or requests keep failing. `name` is that of the payload."""
         try:
             yield
             self.failures_in_a_row = 0
         except FetchError as error:
+            if error.payload is not None:
+                self.keep(f"{name}.json", error.payload)
             if error.fatal:
                 raise
             self.fail(f"{what}: {error}")
@@ -404,9 +487,10 @@ def fetch_markets(client: Client, run: Run, options: argparse.Namespace) -> None
         requested = [({"ids": ",".join(chunk), "page": 1}, chunk) for chunk in chunks]
     else:
         requested = [({"page": page}, []) for page in range(1, math.ceil(options.top / PAGE_SIZE) + 1)]
+    is_whole = True
     for number, (params, named) in enumerate(requested, start=1):
-        name = f"coins_markets_{number}"
-        with run.continuing(f"coins/markets, page {number}"):
+        name, has_arrived = f"coins_markets_{number}", False
+        with run.continuing(f"coins/markets, page {number}", name):
             common = {"vs_currency": "usd", "order": "market_cap_desc", "per_page": PAGE_SIZE}
             body, page = client.get("coins/markets", **common, **params)
             run.keep(f"{name}.json", body)
@@ -414,6 +498,7 @@ def fetch_markets(client: Client, run: Run, options: argparse.Namespace) -> None
             fields = list(dict.fromkeys(field for coin in coins for field in coin))
             run.keep_as_parquet(name, fields, [[coin.get(field) for field in fields] for coin in coins])
             found = {coin["id"]: [coin.get(field) for field in SNAPSHOT.values()] for coin in coins}
+            has_arrived = set(named) <= found.keys()
             for asset_id in named or found:
                 if asset_id not in found:
                     run.fail(f"{asset_id}: unknown to the API; an id is the end of a coin's address at coingecko.com")
@@ -421,6 +506,8 @@ def fetch_markets(client: Client, run: Run, options: argparse.Namespace) -> None
                     run.markets.setdefault(asset_id, found[asset_id])
             if not named and not coins:
                 break  # after the last page
+        is_whole = is_whole and has_arrived
+    run.is_whole = is_whole
     if not run.markets and not run.failures:
         run.fail("the API lists no coins; try again later")
 
@@ -433,7 +520,7 @@ def fetch_charts(client: Client, run: Run, days: int) -> None:
         for asset_id in bar:
             quoted = urllib.parse.quote(asset_id, safe="")  # an id may contain a slash
             name = f"market_chart_{quoted}"
-            with run.continuing(quoted):
+            with run.continuing(quoted, name):
                 params = {"vs_currency": "usd", "days": days, "interval": "daily"}
                 body, chart = client.get(f"coins/{quoted}/market_chart", **params)
                 run.keep(f"{name}.json", body)
@@ -462,9 +549,12 @@ def price_rows(asset_id: str, chart: Any) -> list[Row]:
     try:
         caps, volumes = dict(chart["market_caps"]), dict(chart["total_volumes"])
         points = [(moment, price, caps.get(moment), volumes.get(moment)) for moment, price in chart["prices"]]
-        return [(asset_id, utc_date(moment), *map(as_text, values), moment) for moment, *values in points]
+        rows = [(asset_id, utc_date(moment), *map(as_text, values), moment) for moment, *values in points]
     except (KeyError, OverflowError, TypeError, ValueError):
         raise FetchError(UNEXPECTED) from None
+    if all(price is None for _, price, *_ in points):
+        raise FetchError("no prices for these days; its payload is kept: ask for more --days, or leave the coin out")
+    return rows
 
 
 def utc_date(milliseconds: str) -> str:
