@@ -135,19 +135,22 @@ PARSERS = sorted((declared.project.ROOT / "dbt" / "macros" / "parsing").glob("pa
 TYPES = [path.stem.removeprefix("parse_") for path in PARSERS]
 
 
+def view_of_texts(database: Database) -> str:
+    """Return SQL that creates a temporary table `texts` and the view `parsed`, in which each parse type reads them."""
+    calls = ", ".join(f"{{{{ parse_{name}('cleaned') }}}} as {name}_read" for name in TYPES)
+    cleaned = "(select place, {{ clean_text('delivered') }} as cleaned from texts) as texts"
+    compiled = database.run("bin/dbt", "--quiet", "compile", "--inline", f"select place, {calls} from {cleaned}")
+    assert compiled.returncode == 0, compiled.stdout + compiled.stderr
+    table = "create temporary table texts (delivered text, place bigint)"
+    return f"{table}; create temporary view parsed as {compiled.stdout}"
+
+
 @pytest.fixture(scope="module")
 def read(new_database: Callable[[], Database]) -> Iterator[Read]:
     """Give a function that returns the values that a parse type reads in delivered texts."""
     database = new_database()
-    calls = ", ".join(f"{{{{ parse_{name}('cleaned') }}}} as {name}_read" for name in TYPES)
-    inline = (
-        f"select place, {calls} from (select place, {{{{ clean_text('delivered') }}}} as cleaned from texts) as texts"
-    )
-    compiled = database.run("bin/dbt", "--quiet", "compile", "--inline", inline)
-    assert compiled.returncode == 0, compiled.stdout + compiled.stderr
     with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("create temporary table texts (delivered text, place bigint)")
-        cursor.execute(f"create temporary view parsed as {compiled.stdout}")
+        cursor.execute(view_of_texts(database))
 
         def values(parse: str, delivered: list[str]) -> list[Any]:
             cursor.execute("truncate texts")
