@@ -131,7 +131,7 @@ def choose_dates(marts: Marts, section: Section, choice: Filter, slots: Iterator
     first, last, end = marts.select(section.bounds(choice.column), newest_delivery).iloc[0]
     if first is None:
         return None
-    start = max(first, end - datetime.timedelta(weeks=WEEKS) + datetime.timedelta(days=1))
+    start = end - min(end - first, datetime.timedelta(weeks=WEEKS) - datetime.timedelta(days=1))
     key, limits = f"{section.mart.name}_{choice.column}", {"min_value": first, "max_value": last}
     start = next(slots).date_input("From", start, key=f"{key}_from", format=columns.DATE, **limits)
     end = next(slots).date_input("To", end, key=f"{key}_to", format=columns.DATE, **limits)

@@ -300,7 +300,7 @@ events     initial   |v_00050|u_001|k_00|video_complete|2026-01-13T11:30:00Z|s_0
 users      initial   |u_031|Ivo Cole|nobody@|2025-06-01|AZ||2025-12-01||  [value email] no domain
 users      initial   |u_032|Una Abe|una@example.org|2026-02-30|AZ||2025-12-01||  [value signupDate] no such day
 users      initial   |u_033|Ria Cole|ria@example.org|03/02/2026|AZ||2025-12-01||  [value signupDate] March or February?
-users      batch_002 |u_034|Udo Berg|udo@example.org|2025-06-04T08:00:00Z|AZ||2025-12-01||  [value signupDate] no date
+users      batch_002 |u_034|Udo Berg|udo@example.org|04.06.2025|AZ||2025-12-01||  [value signupDate] the day first
 users      initial   |u_035|Zoë Nash|zoe@example.org|2025-06-05|AZ|maybe|2025-12-01||  [value isGovEmployee] who knows
 users      batch_003 |u_036|Jo Kaya|jo@example.org|2025-06-06|AZ||2026-02-30||  [value updatedAt] no such day
 courses    initial   |k_14|Soups|Baking|!!!|Crumb Press|2025-02-06|  [value level] only punctuation

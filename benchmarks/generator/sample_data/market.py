@@ -157,17 +157,17 @@ coin_price_history    batch_002 |price_date=2026-01-26|close_price_usd=0x10|  [r
 # Dates that don't parse
 coin_price_history    initial   |price_date=2026-02-30|  [row price_date] no such day
 coin_price_history    initial   |price_date=15/01/2026|  [row price_date] not YYYY-MM-DD
-coin_price_history    batch_001 |price_date=2026-01-20T00:00:00Z|  [row price_date] a timestamp
+coin_price_history    batch_001 |price_date=20.01.2026|  [row price_date] the day first
 coin_price_history    batch_003 |price_date=2026-02-30|close_price_usd=twelve|  [row price_date, close_price_usd] two
 
 # Dates that are not the day of their timestamp
 coin_price_history    initial   |price_date=2026-01-16|source_ts_ms=1768435200000|  [row price_date] it is 2026-01-15
-coin_price_history    batch_001 |price_date=2026-01-21|source_ts_ms=1768953600|  [row price_date] seconds: it is 1970
 coin_price_history    batch_002 |price_date=2026-01-27|source_ts_ms=1769558399999|  its last millisecond
 
 # Timestamps that don't parse
 coin_price_history    initial   |price_date=2026-01-15|source_ts_ms=soon|  [row source_ts_ms] a word
 coin_price_history    initial   |price_date=2026-01-15|source_ts_ms=1.7684352e12|  [row source_ts_ms] an exponent
+coin_price_history    batch_001 |price_date=2026-01-21|source_ts_ms=1768953600|  [row source_ts_ms] seconds
 coin_price_history    batch_001 |price_date=2026-01-22|source_ts_ms=2026-01-22|  [row source_ts_ms] a date
 
 # Rejected once, repaired later

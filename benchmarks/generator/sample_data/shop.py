@@ -255,7 +255,7 @@ customers initial   |c_014|Kai Abe|kai.abe(at)example.org|JP|2025-03-14|  [value
 customers initial   |c_015|Ada Diaz|ada.diaz@example.org|ES|2026-02-30|  [value signup_date] no such day
 customers initial   |c_016|Eli Park|eli.park@example.org|KR|03/02/2026|  [value signup_date] March or February?
 customers batch_001 |c_017|Gus Ruiz|nobody@|?!|2026-01-20|  [value email, country] two at once
-customers batch_002 |c_018|Ivo Moss|ivo@example.org|GB|2026-01-27T09:00:00Z|  [value signup_date] a timestamp
+customers batch_002 |c_018|Ivo Moss|ivo@example.org|GB|27.01.2026|  [value signup_date] the day first
 products  initial   |p_17|Sundial|garden|60.00|abc|  [value unit_cost] letters
 products  initial   |p_18|Hammock|garden|45.00|20.00 EUR|  [value unit_cost] another currency
 products  initial   |p_19|Greenhouse|garden|1999,00|1500.00|  [value unit_price] a decimal comma
@@ -317,7 +317,7 @@ orders    initial   |o_0145|c_006|p_03|0|12.50|5.00|2025-12-22|delivered|  [row 
 # Dates that are none
 orders    initial   |o_0151|c_006|p_03|1|12.50||2026-02-30|delivered|  [row order_date] no such day
 orders    initial   |o_0152|c_006|p_03|1|12.50||03/02/2026|delivered|  [row order_date] March or February?
-orders    initial   |o_0153|c_006|p_03|1|12.50||2026-01-05T10:00:00Z|delivered|  [row order_date] a timestamp
+orders    initial   |o_0153|c_006|p_03|1|12.50||05.01.2026|delivered|  [row order_date] the day first
 orders    initial   |o_0154|c_006|p_03|1|12.50||2026-13-03|delivered|  [row order_date] no such month
 orders    batch_003 |o_0155|c_006|p_03|1|12.50||206-02-03|delivered|  [row order_date] a digit short
 

@@ -1,6 +1,6 @@
 {#-
-    Text without outer whitespace, which includes no-break spaces and zero-width marks; null if the rest is a sentinel that means
-    "nothing". Inner whitespace and letter case stay as delivered.
+    Text without outer whitespace and outer characters that nobody sees; null if the rest is a sentinel that means "nothing". What
+    is inside stays as delivered, and so does the case of letters.
 
     value: SQL expression of text
 -#}
@@ -14,7 +14,15 @@
     {{ return(adapter.dispatch('trim_whitespace', 'granary')(value)) }}
 {%- endmacro %}
 
-{# The escapes are specific to PostgreSQL; other engines write control characters differently. #}
+{#
+    The escapes are specific to PostgreSQL; other engines write control characters differently.
+    In this order: whitespace of ASCII and of Unicode; zero-width space, word joiner and byte order mark; marks, embeddings and
+    isolates that give text a direction.
+#}
 {% macro default__trim_whitespace(value) -%}
-    btrim({{ value }}, e' \t\n\r\f\v\u00a0\u200b\ufeff')
+    {%- set spaces = ' \\t\\n\\r\\f\\v\\u0085\\u00a0\\u1680\\u2000\\u2001\\u2002\\u2003\\u2004\\u2005\\u2006\\u2007\\u2008\\u2009\\u200a'
+        ~ '\\u2028\\u2029\\u202f\\u205f\\u3000' -%}
+    {%- set invisible = '\\u200b\\u2060\\ufeff' -%}
+    {%- set directions = '\\u061c\\u200e\\u200f\\u202a\\u202b\\u202c\\u202d\\u202e\\u2066\\u2067\\u2068\\u2069' -%}
+    btrim({{ value }}, e'{{ spaces ~ invisible ~ directions }}')
 {%- endmacro %}

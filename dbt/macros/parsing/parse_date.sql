@@ -1,8 +1,9 @@
 {#-
-    date from cleaned text; null unless it is an existing day in the form 2026-02-03.
+    date from cleaned text; null if it is not an existing day such as 2026-02-03. Of a timestamp (see parse_timestamp) it is the
+    day in UTC.
 
     value: SQL expression of cleaned text
 -#}
 {% macro parse_date(value) -%}
-    case when length({{ value }}) = 10 then cast({{ parse_timestamp(value) }} as date) end
+    cast({{ parse_timestamp(value) }} as date)
 {%- endmacro %}

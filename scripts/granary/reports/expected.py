@@ -31,30 +31,41 @@ CRITICAL: Mapping[str, Any] = {"severity": "critical", "mostly": 0.95}
 WARNING: Mapping[str, Any] = {"severity": "warning", "mostly": 0.99}
 
 QUERY = Path(__file__).with_name("templates") / "expected.sql"
-OUTER_SPACE = r"^[\s\u00a0\u200b\ufeff]+|[\s\u00a0\u200b\ufeff]+$"
+# White space of any kind, zero-width characters, and marks of direction: \s alone depends on the server's language.
+INVISIBLE = (
+    r"\s\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+)
+OUTER_SPACE = rf"^[{INVISIBLE}]+|[{INVISIBLE}]+$"
 
-# What `parse` of a source means: a regular expression of PostgreSQL's, and words.
-DIGITS = r"([0-9]{1,15}|[0-9]{1,3}(,[0-9]{3}){1,4})(\.[0-9]{1,2})?"
-AMOUNT = rf"([+-]?\$?{DIGITS}|\$[+-]{DIGITS}|\(\$?{DIGITS}\)|\$\({DIGITS}\))"
+# What `parse` of a source means: a regular expression of PostgreSQL's, and words. A minus may be that of typography.
+DECIMALS = r"\.[0-9]{1,2}0{0,18}"
+DIGITS = rf"(([0-9]{{1,15}}|[0-9]{{1,3}}(,[0-9]{{3}}){{1,4}})({DECIMALS})?|{DECIMALS})"
+AMOUNT = rf"([+−-]?(\$ ?)?{DIGITS}|\$[+−-]{DIGITS}|(\$ ?)?{DIGITS}[−-]|\((\$ ?)?{DIGITS}\)|\$\({DIGITS}\))"
+NUMBER, WHOLE = r"([0-9]+(\.[0-9]+)?|\.[0-9]+)", r"[0-9]{1,19}(\.0{1,18})?"
+FRACTION = r"(\.[0-9]{1,9})?"
 DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?( ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?))?"
+CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?"
+TIME = rf"{CLOCK}( ?([Zz]|UTC|utc|[+−-](0[0-9]|1[0-4])(:?[0-5][0-9])?))?"
 FORMATS = {
     "amount": (f"^{AMOUNT}$", "is an amount, such as $1,000.00"),
-    "boolean": ("(?i)^(true|t|yes|y|1|false|f|no|n|0)$", "is true or false"),
-    "date": (f"^{DAY}$", "is a day, written as 2026-02-03"),
+    "boolean": (r"(?i)^(true|t|yes|y|1(\.0)?|false|f|no|n|0(\.0)?)$", "is true or false"),
+    "date": (f"^{DAY}([Tt ]{TIME})?$", "is a day, written as 2026-02-03"),
     "discount": (rf"^([0-9]{{1,3}}(\.[0-9]{{1,2}})? ?%|{AMOUNT})$", "is an amount or a share, such as 5.00 or 10%"),
     "email": (r"^[^@\s]+@[^@\s]+\.[^@\s.]+$", "is an e-mail address"),
-    "epoch_ms": ("^[0-9]{1,14}$", "is a number of milliseconds"),
-    "integer": ("^[+-]?[0-9]{1,18}$", "is a whole number"),
+    "epoch_ms": (f"^([0-9]{{12,14}}|-[0-9]{{12,13}}){FRACTION}$", "is a number of milliseconds"),
+    "epoch_s": (f"^([0-9]{{9,11}}|-[0-9]{{9,10}}){FRACTION}$", "is a number of seconds"),
+    "integer": (f"^([+−-]?{WHOLE}|{WHOLE}[−-])$", "is a whole number"),
     "label": ("[[:alnum:]]", "is a word"),
-    "number": (r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$", "is a number"),
+    "number": (rf"^([+−-]?{NUMBER}([eE][+−-]?[0-9]{{1,3}})?|{NUMBER}[−-])$", "is a number"),
     "text": (None, ""),
-    "timestamp": (f"^{DAY}([T ]{TIME})?$", "is a time, such as 2026-02-03T10:15:00Z"),
+    "timestamp": (f"^{DAY}([Tt ]{TIME})?$", "is a time, such as 2026-02-03T10:15:00Z"),
 }
 
 # What a value whose format is right may still not be; <column>_impossible holds those that are not.
 POSSIBLE = {
     "date": "is a day of the calendar",
+    "integer": "fits 64 bits",
     "number": "has at most 20 digits before its point",
     "timestamp": "is a day of the calendar",
 }

@@ -216,7 +216,7 @@ def test_the_report_links_to_the_results_and_says_when_they_are_old(
 
     assert "Not checked: make expectations" in report(tmp_path).text("expectations")
     page = report(sample[0].parent)
-    assert page.text("expectations.shop__orders") == "shop__orders ✓ all met 1,193 24 0 0"
+    assert page.text("expectations.shop__orders") == "shop__orders ✓ all met 1,193 25 0 0"
     assert page.text("expectations.shop__products").startswith("shop__products ! warnings 65 2 7 0")
     assert "came later" not in page.text("expectations")
     links = [link for link in page.links if not link.startswith("#")]
@@ -260,7 +260,7 @@ def test_what_is_missing_is_said_with_the_way_out(
     assert error(empty) == first
     assert empty.run("bin/ingest", "--initial", "shop/products").returncode == 0
     results = check(empty, tmp_path / "products", code=1)
-    assert "shop__orders          0 rows, 23 of 24 expectations met\n  critical  the table has rows: it has none\n" in (
+    assert "shop__orders          0 rows, 24 of 25 expectations met\n  critical  the table has rows: it has none\n" in (
         results["done"].stdout
     )
     assert results["done"].stderr == "error: 2 critical expectations are not met; docs/quality.md says what to do\n"

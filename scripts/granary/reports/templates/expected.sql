@@ -1,15 +1,21 @@
 {# The rows of some batches of a raw table, with the columns that expectations look at: see expected.py.
    `read` is <column>_read as SQL over {0}, the column, whose format is right. #}
-{% set number = "case when {0} ~ '[(-]' then -1 else 1 end * cast(regexp_replace({0}, '[^0-9.]', '', 'g') as numeric)" %}
+{% set number = "case when {0} ~ '[(−-]' then -1 else 1 end * cast(regexp_replace({0}, '[^0-9.]', '', 'g') as numeric)" %}
+{% set power = "regexp_replace(replace({0}, '−', '-'), '^(.*)-$', '-\\1')" %}
+{% set iso = "regexp_replace(translate({0}, ',−', '.-'), '([.][0-9]{{6}})[0-9]+', '\\1')" %}
+{% set moment = "cast(" ~ iso ~ " || case when {0} ~ ':.*[A-Za-z+−-]' then '' else ' UTC' end as timestamptz)" %}
+{% set time = "case when pg_input_is_valid(" ~ iso ~ ", 'timestamptz') then case when "
+    ~ moment ~ " >= '0001-01-01 UTC' and " ~ moment ~ " < '10000-01-01 UTC' then " ~ moment ~ " end end" %}
 {% set read = {
     "amount": number,
-    "date": "case when pg_input_is_valid({0}, 'date') then cast({0} as date) end",
+    "date": "cast((" ~ time ~ ") at time zone 'UTC' as date)",
     "discount": "case when {0} ~ '%' then 0.01 else 1 end * " ~ number,
-    "epoch_ms": "cast({0} as bigint)",
-    "integer": "cast({0} as bigint)",
+    "epoch_ms": "cast({0} as numeric)",
+    "epoch_s": "cast({0} as numeric)",
+    "integer": "case when " ~ number ~ " between -9223372036854775808 and 9223372036854775807 then " ~ number ~ " end",
     "label": "btrim(regexp_replace(lower({0}), '[^[:alnum:]]+', '_', 'g'), '_')",
-    "number": "case when pg_input_is_valid({0}, 'numeric(38, 18)') then cast({0} as numeric) end",
-    "timestamp": "case when pg_input_is_valid({0}, 'timestamptz') then cast({0} as timestamptz) end",
+    "number": "case when pg_input_is_valid(" ~ power ~ ", 'numeric(38, 18)') then cast(" ~ power ~ " as numeric) end",
+    "timestamp": time,
 } %}
 select *
 from (
