@@ -60,7 +60,9 @@ def newest_dates(marts: Marts, all_marts: Mapping[str, Mart]) -> dict[str, datet
     newest = {}
     for mart in all_marts.values():
         if column := mart.meta.get("data_until"):
-            query = sql.SQL("select cast(max({}) as date) from {}").format(sql.Identifier(column), table(mart.name))
+            query = sql.SQL("select cast(max({}) as date) from {}").format(
+                sql.Identifier(str(column)), table(mart.name)
+            )
             with contextlib.suppress(GranaryError):
                 newest.setdefault(mart.feed, []).append(marts.select(query).iat[0, 0])
     return {feed: max(filter(None, dates), default=None) for feed, dates in newest.items()}
