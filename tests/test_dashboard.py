@@ -224,7 +224,7 @@ def test_no_label_stands_twice_in_a_table() -> None:
 )
 def test_a_label_and_a_format_follow_from_name_and_type(column: Column, label: str, number_format: str | None) -> None:
     assert columns.label(column) == label
-    assert (columns.kind(column) in ("integer", "number")) == bool(number_format)
+    assert (column.kind in ("integer", "number")) == bool(number_format)
     assert not number_format or columns.number_format(column) == number_format
 
 
@@ -396,14 +396,16 @@ def write_yaml(path: Path, content: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def declare(dashboard: Any = True) -> None:
+def declare(dashboard: Any = True, data_until: Any = "baked_on") -> None:
     """Declare how the bakery's page shows its mart."""
-    mart = LOAVES | {"config": {"group": "bakery", "meta": {"dashboard": dashboard, "data_until": "baked_on"}}}
+    mart = LOAVES | {"config": {"group": "bakery", "meta": {"dashboard": dashboard, "data_until": data_until}}}
     folder = project.ROOT / "dbt" / "models" / "marts" / "bakery"
     write_yaml(folder / "fct_daily_loaves.yml", {"models": [mart, OVENS]})
 
 
-def test_an_own_mart_is_shown_without_a_line_of_python(bakery: Database) -> None:
+@pytest.mark.parametrize("dashboard", [True, dict.fromkeys(sections.SETTINGS)], ids=["true", "empty settings"])
+def test_an_own_mart_is_shown_without_a_line_of_python(bakery: Database, dashboard: Any) -> None:
+    declare(dashboard)
     opened = AppTest.from_file(str(ROOT / "serving" / "dashboard" / "app.py"), default_timeout=120).run()
     assert not opened.exception
     assert [title.value for title in opened.title] == ["Bakery"]
@@ -434,6 +436,11 @@ def test_an_own_feed_is_on_the_health_page(bakery: Database) -> None:
     freshness = show(CORE).dataframe[0].value.set_index("feed")
     found = freshness.loc["bakery", ["data_until", "last_loaded_at", "file_count", "rows_read_count"]].tolist()
     assert list(map(comparable, found)) == [datetime.date(2026, 4, 10), pd.Timestamp("2026-05-01 12:00+00"), 1, 7]
+    for wrong in (True, ["baked_on"], "flour"):
+        declare(data_until=wrong)
+        shown = show(CORE)
+        assert not shown.error
+        assert pd.isna(shown.dataframe[0].value.set_index("feed").loc["bakery", "data_until"])
 
 
 def test_a_date_far_ahead_hides_no_other(
@@ -505,6 +512,7 @@ def test_each_kind_of_chart_is_drawn(bakery: Database, chart: dict[str, Any]) ->
 WRONG = [
     ({"colour": "blue"}, "dashboard: unknown setting colour; choose from title, about,"),
     ({"columns": ["flour"]}, "column mart.flour does not exist. Correct meta.dashboard, or"),
+    ({"filters": ["flour"]}, "column mart.flour does not exist. Correct meta.dashboard, or"),
     ({"sort": "baked_on down"}, "sort: unknown order down; choose from asc, desc"),
     ({"limit": "many"}, "can't read the marts: invalid input syntax for type bigint"),
     ({"names": {"oven_id": "dim_ovens.oven_name"}}, "such as dim_thing.thing_name; found dim_ovens.oven_name"),

@@ -303,6 +303,24 @@ def test_an_empty_warehouse_has_a_page(new_database: Callable[[], Database], tmp
     assert all(page.number(name, "usd") == 0 for name in page.texts if name.startswith("money."))
 
 
+def test_marts_of_another_version_are_named(
+    built: tuple[Database, dict[str, str]], new_database: Callable[[Database], Database], tmp_path: Path
+) -> None:
+    database, environment = new_database(built[0]), built[1]
+    sections = {"batch_usage": "rows", "money_reconciliation": "money", "rejected_rows": "rejects"}
+    sections |= {"build_log": "trend", "load_audit": "rows"}
+    lost = {"money_reconciliation": "is_total", "rejected_rows": "explanation", "build_log": "selection"}
+    lost |= {"batch_usage": "rows_superseded_count", "load_audit": "rows_staged_count"}
+    for mart, name in sections.items():
+        database.query(f"alter table marts.{mart} rename column {lost[mart]} to other")
+        page = report(database, tmp_path / "page.html", environment)
+        said = rf"✗ {mart} was built by another version of the project \(column .*{lost[mart]}.* does not exist\)"
+        assert re.search(f"{said}: bin/dbt build --full-refresh", page.text(name)), page.text(name)
+        assert "bin/ingest" not in page.text(name)
+        assert page.text("glance.rows").startswith("Rows –") == (mart == "load_audit")
+    assert page.text("glance.money") == "Money ✗ can't be read bin/dbt build --full-refresh"
+
+
 def test_before_the_first_build_there_is_nothing_to_report(
     built: tuple[Database, dict[str, str]], new_database: Callable[[], Database], tmp_path: Path
 ) -> None:

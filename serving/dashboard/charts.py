@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from dashboard.columns import kind, label
+from dashboard.columns import label
 from dashboard.sections import Section
 from granary.declared import Column
 
@@ -81,7 +81,7 @@ def for_charts(rows: pd.DataFrame, section: Section) -> pd.DataFrame:
     """Return rows as charts need them: dates as times, numbers as floats, and a name once per id."""
     ready = rows.copy()
     for name in rows.columns:
-        if (holds := kind(section.column(name))) in ("date", "time"):
+        if (holds := section.column(name).kind) in ("date", "time"):
             ready[name] = pd.to_datetime(rows[name])
         elif holds in ("integer", "number"):
             ready[name] = rows[name].astype(float)
@@ -109,11 +109,11 @@ def dates(column: Column, *, bars: bool) -> alt.X:
 
 def amounts(channel: type[alt.X | alt.Y], column: Column, **scale: Any) -> alt.X | alt.Y:
     """Return the axis of a measure; counts have no fractions."""
-    axis = alt.Axis(tickCount=6, tickMinStep=1 if kind(column) == "integer" else 0)
+    axis = alt.Axis(tickCount=6, tickMinStep=1 if column.kind == "integer" else 0)
     return channel(f"{column.name}:Q", title=label(column), axis=axis, scale=alt.Scale(**scale))
 
 
 def tooltips(shown: list[Column]) -> list[alt.Tooltip]:
     """Return what is shown beside the pointer."""
-    forms = ((column, *FORMS.get(kind(column), ("N", ""))) for column in shown)
+    forms = ((column, *FORMS.get(column.kind, ("N", ""))) for column in shown)
     return [alt.Tooltip(f"{column.name}:{type_}", title=label(column), format=form) for column, type_, form in forms]

@@ -10,20 +10,7 @@ import streamlit as st
 from granary.declared import Column
 
 UNITS = {"usd": "USD", "eur": "EUR", "gbp": "GBP", "pct": "%"}
-KINDS = {
-    "date": "date",
-    "time": "timestamp",
-    "integer": "(small|big)?int(eger)?",
-    "number": "numeric|decimal|real|float|double",
-    "boolean": "bool(ean)?",
-}
 DATE, TIME = "YYYY-MM-DD", "YYYY-MM-DD HH:mm"
-
-
-def kind(column: Column) -> str:
-    """Return what a column holds: date, time, integer, number, boolean or text."""
-    matches = (name for name, types in KINDS.items() if re.match(rf"({types})\d*\b", column.data_type.lower()))
-    return next(matches, "text")
 
 
 def in_words(name: str) -> str:
@@ -34,7 +21,7 @@ def in_words(name: str) -> str:
 def label(column: Column) -> str:
     """Return what people read above a column, with its unit: `net_sales_usd` is `net sales (USD)`."""
     words, unit = column.name.removeprefix("is_").split("_"), ""
-    if kind(column) == "time":
+    if column.kind == "time":
         unit = "UTC"
         words = words[:-1] if words[1:] and words[-1] == "at" else words
     elif words[1:] and words[-1] in UNITS:
@@ -42,7 +29,7 @@ def label(column: Column) -> str:
     elif words[1:] and words[-1] == "count":
         words = plural(words[:-1])
     unit = column.meta.get("unit", unit)
-    return str(column.meta.get("label", " ".join(words))) + (f" ({unit})" if unit else "")
+    return str(column.meta.get("label") or " ".join(words)) + (f" ({unit})" if unit else "")
 
 
 def plural(words: list[str]) -> list[str]:
@@ -55,9 +42,9 @@ def plural(words: list[str]) -> list[str]:
 
 def number_format(column: Column) -> str:
     """Return how a number is written, in the notation of printf, or `percent`."""
-    if "format" in column.meta:
+    if column.meta.get("format"):
         return str(column.meta["format"])
-    if kind(column) == "integer":
+    if column.kind == "integer":
         return "%d" if re.search(r"(^|_)(id|number|rank|year)$", column.name) else "%,d"
     scale = re.search(r", *(\d+)\)$", column.data_type)
     if column.name.endswith("_pct") or (scale and int(scale[1]) == 2):
@@ -67,11 +54,11 @@ def number_format(column: Column) -> str:
 
 def config(column: Column) -> Any:
     """Return how Streamlit is to show a column."""
-    if kind(column) == "date":
+    if column.kind == "date":
         return st.column_config.DateColumn(label(column), format=DATE)
-    if kind(column) == "time":
+    if column.kind == "time":
         return st.column_config.DatetimeColumn(label(column), format=TIME, timezone="UTC")
-    if kind(column) in ("integer", "number"):
+    if column.kind in ("integer", "number"):
         form = number_format(column)
         return st.column_config.NumberColumn(label(column), format=form, width="medium" if "g" in form else None)
     return st.column_config.Column(label(column))

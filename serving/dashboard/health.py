@@ -69,7 +69,7 @@ def newest_dates(marts: Marts, all_marts: Mapping[str, Mart]) -> dict[str, datet
     newest = {}
     for mart in all_marts.values():
         if column := mart.meta.get("data_until"):
-            query = sql.SQL("select {} from {}").format(last_day(sql.Identifier(column)), table(mart.name))
+            query = sql.SQL("select {} from {}").format(last_day(sql.Identifier(str(column))), table(mart.name))
             with contextlib.suppress(GranaryError):
                 found = marts.select(query, marts.newest_delivery(mart.feed))
                 newest.setdefault(mart.feed, []).append(found.iat[0, 0])

@@ -112,7 +112,7 @@ def plain(text: str) -> str:
 
 def choose_rows(marts: Marts, section: Section) -> dict[str, Any]:
     """Let the user filter the rows; return the conditions, by column."""
-    are_dates = [columns.kind(section.column(each.column)) in ("date", "time") for each in section.filters]
+    are_dates = [section.column(each.column).kind in ("date", "time") for each in section.filters]
     widths = [width for is_date in are_dates for width in ((1, 1) if is_date else (2,))]
     slots = iter(st.columns(widths) if widths else [])
     chosen = {

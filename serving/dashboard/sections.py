@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from psycopg2 import sql
 
-from dashboard.columns import in_words, kind
+from dashboard.columns import in_words
 from dashboard.marts import table
 from granary.declared import Column, Mart
 from granary.project import GranaryError
@@ -71,7 +71,8 @@ class Section:
         given = {} if mart.meta["dashboard"] is True else mart.meta["dashboard"]
         check("dashboard", given, SETTINGS)
         self.mart = mart
-        dates = [column.name for column in mart.columns if kind(column) == "date"]
+        dates = [column.name for column in mart.columns if column.kind == "date"]
+        given = {name: value for name, value in given.items() if value is not None}
         self.title = str(given.get("title", in_words(mart.name)))
         self.about = str(given.get("about", mart.description.partition(". ")[0]))
         self.columns = as_list(given.get("columns")) or [column.name for column in mart.public_columns]
@@ -112,7 +113,8 @@ class Section:
         A condition is the first and the last day of a column as a tuple, or the list of the values that it may have.
         """
         needed = dict.fromkeys([*self.columns, *self.names, *(self.chart.columns if self.chart else [])])
-        shown = {name: own(name) if kind(self.column(name)) != "text" else as_text(own(name)) for name in needed}
+        as_texts = [name for name in needed if self.column(name).kind in ("text", "other")]
+        shown = {name: as_text(own(name)) if name in as_texts else own(name) for name in needed}
         shown |= {name.shown: self.readable(id_) for id_, name in self.names.items()}
         where, values = [sql.SQL("true")], []
         for column, wanted in conditions.items():
