@@ -164,7 +164,7 @@ def test_without_a_feed_the_others_build(name: str, new_tree: Callable[..., Tree
 def test_without_any_feed_make_says_what_there_is(new_tree: Callable[..., Tree]) -> None:
     tree = new_tree()
     if FEEDS:
-        tree.remove(*FEEDS, "--yes", "--force")
+        assert "--drop-data" not in tree.remove(*FEEDS, "--yes", "--force"), "there is no data yet"
     for folder in sorted(tree.root.rglob("*"), reverse=True):  # git keeps no empty ones
         if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
