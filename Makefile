@@ -71,7 +71,7 @@ expectations: setup ## Check raw tables with Great Expectations, for feeds that 
 summary: setup ## Show the rows of each feed, a glance at its marts, and what to try next
 	@"$$ROOT/scripts/summary.sh"
 
-notebook: setup ## Open four charts of the marts (docs/explore.ipynb) in JupyterLab
+notebook: setup ## Open four charts of the sample (docs/explore.ipynb) in JupyterLab
 	@"$$ROOT/scripts/setup.sh" --notebook
 	@cd "$$ROOT" && scripts/in_venv.sh jupyterlab --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) docs/explore.ipynb
 

@@ -39,7 +39,7 @@ To try    bin/warehouse psql -c 'select * from marts.rejected_rows limit 5'
           bin/report --list      the marts; each can be written to a file
           bin/ingest --help      load a batch of your own
           make dashboard         the marts in a browser
-${files:+          make notebook          four charts, in JupyterLab
+${files:+          make notebook          charts of the sample, in JupyterLab
 }          make test              run the tests
           make help              everything else
 TEXT

@@ -55,6 +55,7 @@ NEUTRAL = {
 
 
 needs_sample = pytest.mark.feeds("courses", "market", "shop", "tickets")  # the sample as it comes
+NO_FEED = pytest.param("", marks=pytest.mark.skip(reason="needs a feed in the tree"))  # in place of an empty list
 MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")  # and seeds
 
 

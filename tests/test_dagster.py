@@ -233,12 +233,18 @@ def state(database: Database) -> list[list[tuple]]:
     return [database.query(query) for query in (f"{LEDGER} order by 3", "select count(*) from raw._builds", weekly)]
 
 
-def test_a_fetched_feed_is_loaded_and_built_and_a_failing_test_turns_the_run_red(ran: Warehouse) -> None:
+def test_a_fetched_feed_is_loaded_and_built_and_failing_tests_turn_the_run_red(ran: Warehouse) -> None:
     from feeds.market.coingecko import CoinGecko  # of a feed that may have been taken out
 
-    first = "select * from marts.fct_asset_prices_daily order by asset_id, price_date limit 1"
-    ran.database.query(f"create table public.lost as {first}")
+    price = "select * from marts.fct_asset_prices_daily order by asset_id, price_date limit 1"
+    ran.database.query(f"create table public.lost as {price}")
     ran.database.query("delete from marts.fct_asset_prices_daily as prices using public.lost where prices.* = lost.*")
+    # The test that this breaks is no check, because its model is ephemeral and no asset.
+    moved = "update intermediate.int_shop__products set _batch_id = %s where _row_id = %s"
+    product = "select _batch_id, _row_id from intermediate.int_shop__products order by _row_id limit 1"
+    ((batch, row),) = ran.database.query(product)
+    ((other,),) = ran.database.query("select max(_batch_id) from intermediate.int_shop__customers")
+    ran.database.query(moved, [other, row])
     prices = "select count(*) from marts.fct_asset_prices_daily where asset_id like 'new-coin-%'"
     try:
         with CoinGecko([f"new-coin-{number}" for number in range(60)]) as api:
@@ -246,9 +252,11 @@ def test_a_fetched_feed_is_loaded_and_built_and_a_failing_test_turns_the_run_red
             done = ran.run("market", env=settings)
     finally:
         ran.database.query("insert into marts.fct_asset_prices_daily table public.lost; drop table public.lost")
+        ran.database.query(moved, [batch, row])
     assert ran.database.query(prices) == [(60 * 30,)], done.stdout + done.stderr
     assert done.returncode == 1
     assert re.search(r"^failed   \S+, daily_closes_are_conserved: 1$", done.stdout, re.M), done.stdout[-3000:]
+    assert "FAIL 1 unique_int_quality__current_rows__batch_id" in done.stdout
     assert re.search(r"^failed   build$", done.stdout, re.M)
     assert "Traceback" not in done.stdout + done.stderr
 

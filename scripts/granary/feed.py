@@ -123,8 +123,8 @@ def remove(options: argparse.Namespace) -> int:
             print(f"{relative(path):<45} {counted(len(files_of(path)), 'file')}")
         if loss:
             print(loss)
+        has_data = not cursor or print_data(cursor, feeds, names, options.drop_data)
         if cursor:
-            print_data(cursor, feeds, names, options.drop_data)
             cursor.connection.rollback()
         if options.dry_run:
             print("nothing was changed (--dry-run)")
@@ -147,7 +147,7 @@ def remove(options: argparse.Namespace) -> int:
         print(f"bin/ingest would refuse the files that stay; move them elsewhere:  {' '.join(files)}")
     if options.drop_data:
         print("next:  bin/dbt build --full-refresh --select group:core")
-    else:
+    elif has_data:
         print(f"to drop what stays in the database:  bin/feed remove {' '.join(feeds)} --drop-data")
     return 0
 

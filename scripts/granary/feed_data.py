@@ -77,8 +77,8 @@ def data_of(cursor: Any, feeds: list[str], names: list[str]) -> list[Any]:
     return cursor.fetchall()
 
 
-def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -> None:
-    """Say what feeds have in the database."""
+def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -> bool:
+    """Say what feeds have in the database, and return whether they have anything."""
     rows, batches = {}, 0
     if has_ledger(cursor):
         by_table = "select concat(feed, '__', entity), sum(rows_loaded)::bigint, count(*) from raw._batches"
@@ -88,10 +88,14 @@ def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -
             batches += attempts
     relations = data_of(cursor, feeds, names)
     own = [f"{each.schema}.{each.name}{rows.get(each.name, '')}" for each in relations if each.is_own]
+    if not (batches or own):
+        print("the database has nothing of them")
+        return False
     print(f"{'to drop' if to_drop else 'stays'} in the database: {counted(batches, 'row')} of raw._batches, and")
     print(textwrap.indent(textwrap.fill(", ".join(own) or "no tables", 115), "  "))
     if to_drop and (readers := [f"{each.schema}.{each.name}" for each in relations if not each.is_own]):
         print(f"and the views that read these (bin/dbt build makes its own again): {', '.join(readers)}")
+    return True
 
 
 def drop(cursor: Any, feeds: list[str], names: list[str]) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -50,6 +50,27 @@ def ancestors(manifest: Mapping[str, Any], name: str) -> set[str]:
     return found
 
 
+def ephemeral_parents(manifest: Mapping[str, Any], names: Iterable[str]) -> set[str]:
+    """Return the ephemeral models that nodes read, directly or through other ephemeral models."""
+    parents = {parent for name in names for parent in manifest["parent_map"][name] if parent.startswith("model.")}
+    found = {name for name in parents if manifest["nodes"][name]["config"]["materialized"] == "ephemeral"}
+    return found | ephemeral_parents(manifest, found) if found else found
+
+
+def selection(context: dg.AssetExecutionContext, manifest: Mapping[str, Any]) -> list[str]:
+    """Return what a run of a part must select beside its assets: the ephemeral models that these read.
+
+    They are no assets, so their tests are no checks, and Dagster wouldn't select them. Without a selection, dbt builds
+    and tests everything.
+    """
+    if not context.is_subset:
+        return []
+    specs = context.assets_def.specs_by_key
+    names = [specs[key].metadata["dagster_dbt/unique_id"] for key in context.selected_asset_keys]
+    models = sorted(manifest["nodes"][name]["name"] for name in ephemeral_parents(manifest, names))
+    return ["--select", " ".join(models)] if models else []
+
+
 class Translator(DagsterDbtTranslator):
     """Groups the assets by layer, and adds dependencies that dbt's lineage doesn't have."""
 
@@ -81,7 +102,7 @@ def build_assets() -> dg.AssetsDefinition:
         resources.prepare_raw()
         specs = {spec.key.to_python_identifier(): spec for spec in context.assets_def.specs}
         # In dbt's own target folder, where the quality report finds the results of tests.
-        invocation = dbt.cli(["build"], context=context, target_path=target_directory())
+        invocation = dbt.cli(["build", *selection(context, manifest)], context=context, target_path=target_directory())
         events = invocation.stream()
         try:
             for event in events:

@@ -7,6 +7,7 @@ import sys
 import dagster as dg
 import psutil
 
+from granary.declared import NO_FEEDS
 from granary.project import GranaryError, run_main
 from granary_dagster import resources
 from granary_dagster.definitions import defs
@@ -21,7 +22,7 @@ def main() -> int:
     if name not in (names := [job.name for job in defs.jobs]):
         raise GranaryError(f"there is no job {name!r}; choose one of: {', '.join(names)}")
     if not resources.entities():
-        print("no feed is declared below dbt/models: there is nothing to load")
+        print(NO_FEEDS)
     sys.stdout.reconfigure(line_buffering=True)  # keeps the order where both streams go to one file
     with dg.DagsterInstance.get() as instance:
         report_lost_runs(instance)
