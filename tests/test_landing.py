@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from granary import declared
-from granary.loader import landing, lines
+from granary.loader import csv_records, json_records, landing, lines, records
 from granary.project import ROOT, GranaryError
 from granary.text import snake_case
 
@@ -32,8 +32,8 @@ sources:
 
 def parsed(body: bytes) -> list[tuple]:
     """Return (line, fields or reason) of CSV bytes after a header of two columns."""
-    records = lines.csv_lines(io.BufferedReader(io.BytesIO(body)), 2, 2)
-    return [(record.number, record.problem.reason if record.problem else record.fields) for record in records]
+    found = csv_records.csv_records(io.BufferedReader(io.BytesIO(body)), ["1st", "2nd"], 2)
+    return [(record.number, record.problem.reason if record.problem else record.fields) for record in found]
 
 
 def landing_file(path: Path) -> landing.LandingFile:
@@ -60,8 +60,14 @@ def test_the_project_declares_its_feeds():
         (("name: tickets", "name: tick__ets"), "a feed can't be called tick__ets"),
         (("name: tickets", "name: tickets_"), "a feed can't be called tickets_"),
         (("name: tickets", "name: quality"), "a feed can't be called quality"),
-        (("{name: note}", "{name: Note}"), "orders needs columns with distinct names in snake_case"),
-        (("{name: note}", "{name: order_id}"), "orders needs columns with distinct names"),
+        (("{name: note}", "{name: Note}"), 'orders, column Note: not a name that a column can have: use "note"'),
+        (
+            ("{name: note}", "{name: xmin}"),
+            'orders, column xmin: not a name that a column can have: use "column__xmin"',
+        ),
+        (("{name: note}", "{name: 2026}"), 'orders, column 2026: not a name that a column can have: use "2026"'),
+        (("{name: note}", "{name: a__}"), 'orders, column a__: not a name that a column can have: use "a"'),
+        (("{name: note}", "{name: order_id}"), "orders has the column order_id twice: remove one"),
         (("[{name: order_id}, {name: note}]", "[]"), "orders needs columns"),
         (("[{name: order_id}, {name: note}]", ""), "orders needs columns"),
         (("    tables:", "    tables:\n    other:"), "source tickets has no tables"),
@@ -69,6 +75,7 @@ def test_the_project_declares_its_feeds():
             ("{name: note}", "{name: note, config: {meta: {required: true, optional: true}}}"),
             "orders: note is required and optional: remove one of them",
         ),
+        (("- name: tickets\n", "- nam: tickets\n"), "not a valid declaration of sources: KeyError('name')"),
         (("tables:", "tables: 3 #"), "not valid YAML: "),
         (
             ("    tables:\n      - name: orders", "    tables:\n      - nam: orders"),
@@ -157,7 +164,7 @@ def test_lines_of_csv(body: bytes, expected: list[tuple]):
 
 
 def test_what_is_over_the_limit_is_rejected_and_costs_no_other_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lines, "LIMIT", 20)
+    monkeypatch.setattr(records, "LIMIT", 20)
     assert parsed(b"a," + b"x" * 50 + b"\nc,d\n") == [(2, "too_long"), (3, ["c", "d"])]
     assert parsed(b'a,"b\n' + b"c,d\n" * 4) == [(2, "too_long"), *((n, ["c", "d"]) for n in range(3, 7))]
     assert parsed(b'a,"b\n' + b"x" * 50 + b"\nc,d\n") == [(2, "too_long"), (3, "too_long"), (4, ["c", "d"])]
@@ -172,8 +179,8 @@ def test_lines_that_all_open_a_quote_take_linear_time():
 def test_what_the_csv_module_writes_is_read_as_it_was(rows: list[list[str]]):
     file = io.StringIO()
     csv.writer(file).writerows(rows)
-    records = lines.csv_lines(io.BufferedReader(io.BytesIO(file.getvalue().encode())))
-    assert [record.fields for record in records] == rows
+    found = csv_records.csv_records(io.BufferedReader(io.BytesIO(file.getvalue().encode())))
+    assert [record.fields for record in found] == rows
 
 
 PIECES = [b"a" * 20, b"a", b",", b'"', b"\n", b"\r", b'""', b"a,b\n", b'"a\nb",c\n', b"\xe9\0"]
@@ -181,17 +188,18 @@ PIECES = [b"a" * 20, b"a", b",", b'"', b"\n", b"\r", b'""', b"a,b\n", b'"a\nb",c
 
 @given(
     content=st.lists(st.sampled_from(PIECES)).map(b"".join),
-    width=st.none() | st.integers(1, 3),
+    width=st.integers(0, 3),
     limit=st.sampled_from([12, 1000]),
 )
-def test_csv_records_are_the_whole_file_each_line_once_and_in_order(content: bytes, width: int | None, limit: int):
+def test_csv_records_are_the_whole_file_each_line_once_and_in_order(content: bytes, width: int, limit: int):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "LIMIT", limit)
-        records = list(lines.csv_lines(io.BufferedReader(io.BytesIO(content)), width))
+        patch.setattr(records, "LIMIT", limit)
+        stream = io.BufferedReader(io.BytesIO(content))
+        found = list(csv_records.csv_records(stream, list("abc")[:width]))
     if max(map(len, content.split(b"\n"))) < limit:  # of a longer line, only the beginning is kept
-        assert b"".join(record.text for record in records) == content
+        assert b"".join(record.text for record in found) == content
     number = 1
-    for record in records:
+    for record in found:
         assert (record.number, bool(record.text)) == (number, True)
         assert record.problem is None or record.text.count(b"\n") <= 1 or record.problem.reason == "ragged"
         number += record.text.count(b"\n") or 1  # a line that is cut off has no end
@@ -206,19 +214,19 @@ def test_csv_records_are_the_whole_file_each_line_once_and_in_order(content: byt
     ],
 )
 def test_blocks_with_odd_quotes_are_not_plain(block: bytes, plain: bool):
-    assert lines.is_plain(block) is plain
+    assert csv_records.is_plain(block) is plain
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
 
 
-def elements(tmp_path: Path, text: bytes, block: int = lines.BLOCK) -> list[tuple[int, bytes]]:
+def elements(tmp_path: Path, text: bytes, block: int = records.BLOCK) -> list[tuple[int, bytes]]:
     """Return the elements of an array that is read in blocks of so many bytes."""
     path = tmp_path / "x.json"
     path.write_bytes(text)
     with lines.opened(landing_file(path)) as (_, stream), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "BLOCK", block)
-        return [(record.number, record.text) for record in lines.array_elements(landing_file(path), stream)]
+        patch.setattr(records, "BLOCK", block)
+        return [(record.number, record.text) for record in json_records.json_records(landing_file(path), stream)]
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 17])
@@ -232,20 +240,17 @@ def test_elements_of_an_array_are_told_apart(tmp_path: Path, block: int):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (b'{"a": 1}', 1),
-        (b"", 1),
         (b'[\n{"a": 1},\n{"a": ', 3),
         (b'[\n{"a": 1},\n{"a": 2', 3),
         (b'[\n{"a": 1}\n', 3),
         (b'[\n{"a": 1},\n', 3),
         (b"[1,\n{bad}]", 2),
-        (b"[1]\n[2]", 1),
+        (b"[1]\n[2]", 2),
         (b'[{"a": "', 1),
-        (b"[" * 200_000 + b"]" * 200_000, 1),
     ],
 )
 def test_a_damaged_array_is_refused_with_its_line(tmp_path: Path, text: bytes, line: int):
-    with pytest.raises(GranaryError, match=rf"^x\.json, line {line}: the JSON array is damaged or cut off"):
+    with pytest.raises(GranaryError, match=rf"^x\.json, line {line}: the JSON is damaged or cut off"):
         elements(tmp_path, text)
 
 
@@ -260,6 +265,6 @@ JSON = st.recursive(
 def test_any_json_array_is_told_apart_as_json_does(values: list, indent: int | None, block: int):
     stream = io.BufferedReader(io.BytesIO(json.dumps(values, indent=indent).encode()), 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "BLOCK", block)
-        found = list(lines.array_elements(landing_file(Path("x.json")), stream))
+        patch.setattr(records, "BLOCK", block)
+        found = list(json_records.json_records(landing_file(Path("x.json")), stream))
     assert [json.loads(record.text) for record in found] == values

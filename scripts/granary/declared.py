@@ -16,11 +16,12 @@ import yaml
 
 from granary import project
 from granary.project import GranaryError
-from granary.text import snake_case
+from granary.text import LONGEST_NAME, column_name, is_column_name
 
+INVALID = (GranaryError, AttributeError, KeyError, TypeError)  # what reading a malformed declaration raises
+FORMAT_SETTINGS = {"skip_initial_space"}
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
-LONGEST_NAME = 63  # bytes, PostgreSQL's limit
 # Names of the core in places where a feed has its name, so that `bin/feed remove` would delete them.
 FOLDERS = ("arithmetic", "calendar", "core", "generic", "incremental", "ledger", "parsing", "quality", "staging")
 GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
@@ -38,7 +39,18 @@ class Entity(NamedTuple):
     columns: tuple[str, ...]
     path: Path
     meta: Mapping[str, Any] = {}
-    optional: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()  # the columns that a file may lack
+    required: tuple[str, ...] = ()  # the columns without which no row is safe to use
+
+    @property
+    def records(self) -> str:
+        """Return the keys, joined by dots, that lead to the array of rows in a JSON object."""
+        return self.meta.get("records") or ""
+
+    @property
+    def skip_initial_space(self) -> bool:
+        """Return whether spaces after the commas of CSV belong to no value."""
+        return bool((self.meta.get("format") or {}).get("skip_initial_space"))
 
 
 KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
@@ -100,37 +112,73 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
 
     Raises GranaryError, naming the file, where a declaration can't be used.
     """
-    found = {}
-    for path, document in yaml_files(models or models_directory(), "bin/ingest"):
-        try:
-            landing = [source for source in document.get("sources") or [] if source.get("loader") == "bin/ingest"]
-            if empty := [source["name"] for source in landing if not source.get("tables")]:
-                raise GranaryError(f"{path}: source {empty[0]} has no tables: list them, or remove the source")
-            for source, table in ((each, table) for each in landing for table in each["tables"]):
-                feed, name = source["name"], table["name"]
-                columns = [column["name"] for column in table.get("columns") or []]
-                if feed in FOLDERS + GENERATOR_MODULES or "__" in f"_{feed}_":
-                    words = "choose a name that is free, without __, and without _ at its ends"
-                    raise GranaryError(f"{path}: a feed can't be called {feed}: {words}")
-                if table.get("identifier") != f"{feed}__{name}" or len(table["identifier"].encode()) > LONGEST_NAME:
-                    raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
-                if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
-                    raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                metas = {column["name"]: meta_of(column) for column in table["columns"]}
-                optional = frozenset(column for column, meta in metas.items() if meta.get("optional"))
-                if both := [column for column in columns if column in optional and metas[column].get("required")]:
-                    raise GranaryError(f"{path}: {name}: {both[0]} is required and optional: remove one of them")
-                meta = {**meta_of(source), **meta_of(table)}
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), path, meta, optional)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
+    found, problems = declarations(models)
+    for problem in problems.values():
+        raise GranaryError(problem)
     return found
+
+
+def declarations(models: Path | None = None) -> tuple[dict[tuple[str, str], Entity], dict[str, str]]:
+    """Return the landing tables of the feeds whose declarations can be used, and by feed why another's can't be."""
+    found: dict[tuple[str, str], Entity] = {}
+    problems: dict[str, str] = {}
+    for path, text in yaml_texts(models or models_directory(), "bin/ingest"):
+        try:
+            sources = [(str(source["name"]), source) for source in document_of(path, text).get("sources") or []]
+        except INVALID as error:
+            problems[path.parent.name] = problem_of(path, error)
+            continue
+        for feed, source in sources:
+            try:
+                if source.get("loader") == "bin/ingest":
+                    found |= {(feed, entity.name): entity for entity in entities_of(path, feed, source)}
+            except INVALID as error:
+                problems[feed] = problem_of(path, error)
+    return {key: entity for key, entity in found.items() if entity.feed not in problems}, problems
+
+
+def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entity]:
+    """Yield the landing tables of a source."""
+    if feed in FOLDERS + GENERATOR_MODULES or "__" in f"_{feed}_":
+        words = "choose a name that is free, without __, and without _ at its ends"
+        raise GranaryError(f"{path}: a feed can't be called {feed}: {words}")
+    if not source.get("tables"):
+        raise GranaryError(f"{path}: source {feed} has no tables: list them, or remove the source")
+    for table in source["tables"]:
+        name, identifier = table["name"], f"{feed}__{table['name']}"
+        if table.get("identifier") != identifier or len(identifier.encode()) > LONGEST_NAME:
+            raise GranaryError(f"{path}: {name} needs `identifier: {identifier}`, of at most {LONGEST_NAME} bytes")
+        metas = {column["name"]: meta_of(column) for column in table.get("columns") or []}
+        columns = tuple(column["name"] for column in table.get("columns") or [])
+        if not columns:
+            raise GranaryError(f"{path}: table {name} needs columns")
+        for column in columns:
+            if not is_column_name(column):
+                raise GranaryError(
+                    f'{path}: table {name}, column {column}: not a name that a column can have: use "'
+                    f'{column_name(str(column))}"'
+                )
+            if columns.count(column) > 1:
+                raise GranaryError(f"{path}: table {name} has the column {column} twice: remove one")
+            if metas[column].get("required") and metas[column].get("optional"):
+                raise GranaryError(f"{path}: {name}: {column} is required and optional: remove one of them")
+        meta = {**meta_of(source), **meta_of(table)}
+        for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
+            raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
+        optional = frozenset(column for column in columns if metas[column].get("optional"))
+        required = tuple(column for column in columns if metas[column].get("required"))
+        yield Entity(feed, name, identifier, columns, path, meta, optional, required)
+
+
+def problem_of(path: Path, error: Exception) -> str:
+    """Return a sentence that names the file."""
+    return str(error) if isinstance(error, GranaryError) else f"{path}: not a valid declaration of sources: {error!r}"
 
 
 def reject_limits(entity: Entity) -> dict[str, float]:
     """Return the shares of a batch above which a build warns (`warn_above`) or fails (`fail_above`), from 0 to 1."""
-    defaults = parsed((project.ROOT / "dbt" / "dbt_project.yml").read_text("utf-8"))["vars"]["reject_limits"]
-    return {**defaults, **(entity.meta.get("reject_limits") or {})}
+    path = project.ROOT / "dbt" / "dbt_project.yml"
+    return {**document_of(path, path.read_bytes())["vars"]["reject_limits"], **(entity.meta.get("reject_limits") or {})}
 
 
 def feeds(models: Path | None = None) -> list[str]:
@@ -141,9 +189,9 @@ def feeds(models: Path | None = None) -> list[str]:
 def marts(models: Path | None = None) -> dict[str, Mart]:
     """Return the marts by name, sorted. Raises GranaryError, naming the file, where one can't be read."""
     found = {}
-    for path, document in yaml_files((models or models_directory()) / "marts", "models"):
+    for path, text in yaml_texts((models or models_directory()) / "marts", "models"):
         try:
-            for model in document.get("models") or []:
+            for model in document_of(path, text).get("models") or []:
                 config = model.get("config") or {}
                 columns = tuple(
                     Column(
@@ -189,20 +237,23 @@ def primary_key(model: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def yaml_files(folder: Path, word: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield each YAML file below a folder that contains a word, with its content."""
+def yaml_texts(folder: Path, word: str) -> Iterator[tuple[Path, bytes]]:
+    """Yield each YAML file below a folder that contains a word, with its text."""
     for path in sorted(folder.rglob("*.y*ml")):
-        text = path.read_text("utf-8")
-        if word in text:
-            try:
-                document = parsed(text)
-            except yaml.YAMLError as error:
-                raise GranaryError(f"{path}: not valid YAML: {error}") from None
-            if isinstance(document, dict):
-                yield path, document
+        text = path.read_bytes()
+        if word.encode() in text:
+            yield path, text
+
+
+def document_of(path: Path, text: bytes) -> Any:
+    """Return what the text of a YAML file holds; callers must not change it."""
+    try:
+        return parsed(text)
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise GranaryError(f"{path}: not valid YAML: {error}") from None
 
 
 @functools.lru_cache(maxsize=1024)
-def parsed(text: str) -> Any:
-    """Return what a YAML text holds; callers must not change it."""
+def parsed(text: bytes) -> Any:
+    """Return what a YAML text holds."""
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))

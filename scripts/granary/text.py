@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+LONGEST_NAME = 63  # bytes, PostgreSQL's limit
+SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")  # of every table of PostgreSQL
 
 
 def snake_case(name: str) -> str:
@@ -15,6 +19,34 @@ def snake_case(name: str) -> str:
     name = unicodedata.normalize("NFKC", name)
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def column_name(name: str) -> str:
+    """Return the column for a name in a file: in snake_case, or made from it where that can't be a column's name.
+
+    The same name always gives the same column. A made one has two underscores, which snake_case never has.
+    """
+    column = snake_case(name)
+    if not column:
+        column = "column__" + ("_".join(f"u{ord(character):x}" for character in name.strip()) or "unnamed")
+    elif column in SYSTEM_COLUMNS:
+        column = f"column__{column}"
+    return shortened(column)
+
+
+def shortened(column: str) -> str:
+    """Return a name that PostgreSQL doesn't cut off: of a longer one, the beginning and a hash."""
+    if len(column.encode()) <= LONGEST_NAME:
+        return column
+    ending = f"__{hashlib.sha256(column.encode()).hexdigest()[:8]}"
+    return column.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore").rstrip("_") + ending
+
+
+def is_column_name(name: Any) -> bool:
+    """Return whether a name is one that column_name may return."""
+    if not isinstance(name, str) or not name or len(name.encode()) > LONGEST_NAME or name in SYSTEM_COLUMNS:
+        return False
+    return all(part and snake_case(part) == part for part in name.split("__"))
 
 
 def read_day(text: str) -> datetime.date | None:

@@ -45,7 +45,7 @@
 -#}
 {% macro amount_of(declared, rows) -%}
     {%- if declared is string -%}
-        {{ declared | replace('{', rows ~ '.') | replace('}', '') }}
+        {{ columns_in(rows, declared) }}
     {%- elif declared.macro not in context -%}
         {{ exceptions.raise_compiler_error(
             "A source declares an amount with the macro " ~ declared.macro ~ ", which does not exist:"
@@ -54,7 +54,7 @@
     {%- else -%}
         {%- set columns = [] -%}
         {%- for column in declared.columns -%}
-            {%- do columns.append(rows ~ '.' ~ column) -%}
+            {%- do columns.append(column_in(rows, column)) -%}
         {%- endfor -%}
         {{ context[declared.macro](*columns) }}
     {%- endif -%}

@@ -15,8 +15,8 @@
     {%- set key = version.get('delivered_key', version.key) or [] -%}
     {%- set hashes, is_known = [], [] -%}
     {%- for column in key if column in names -%}
-        {%- do hashes.append(dbt.hash('parsed.' ~ column)) -%}
-        {%- do is_known.append('parsed.' ~ column ~ ' is not null') -%}
+        {%- do hashes.append(dbt.hash(column_in('parsed', column))) -%}
+        {%- do is_known.append(column_in('parsed', column) ~ ' is not null') -%}
     {%- endfor -%}
     {%- set is_rejected = checks_of(columns) | selectattr('severity', 'equalto', 'row') | map(attribute='fails') | join(' or ') -%}
     {%- if hashes and hashes | length == key | length %}

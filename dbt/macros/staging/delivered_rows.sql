@@ -14,9 +14,11 @@
         select
             {%- for column in columns %}
             {% if column.default is defined and column.default is not none -%}
-            coalesce({{ clean_text('delivered.' ~ column.name) }}, '{{ column.default | string | replace("'", "''") }}') as {{ column.name }}
+            coalesce(
+                {{ clean_text(column_in('delivered', column.name)) }}, '{{ column.default | string | replace("'", "''") }}'
+            ) as {{ adapter.quote(column.name) }}
             {%- else -%}
-            {{ clean_text('delivered.' ~ column.name) }} as {{ column.name }}
+            {{ clean_text(column_in('delivered', column.name)) }} as {{ adapter.quote(column.name) }}
             {%- endif %}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
@@ -25,11 +27,24 @@
     cross join lateral (
         select
             {%- for column in columns %}
-            {{ parse_column(column, 'cleaned.' ~ column.name) }} as {{ column.name }}
+            {{ parse_column(column, column_in('cleaned', column.name)) }} as {{ adapter.quote(column.name) }}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
         limit 1
     ) as parsed
+{% endmacro %}
+
+
+{#- A column of an alias as SQL, quoted: its name may begin with a digit. -#}
+{% macro column_in(rows, name) %}
+    {{ return(rows ~ '.' ~ adapter.quote(name)) }}
+{% endmacro %}
+
+
+{#- SQL with columns in braces as SQL over the columns of an alias. -#}
+{% macro columns_in(rows, sql) %}
+    {%- set quote = adapter.quote('')[0] -%}
+    {{ return(sql | replace('{', rows ~ '.' ~ quote) | replace('}', quote)) }}
 {% endmacro %}
 
 
@@ -61,7 +76,7 @@
                 'severity': severity,
                 'reason': 'missing_required',
                 'explanation': 'required, but missing',
-                'fails': 'cleaned.' ~ column.name ~ ' is null',
+                'fails': column_in('cleaned', column.name) ~ ' is null',
             }) -%}
         {%- endif -%}
         {%- if column.parse != 'text' -%}
@@ -70,7 +85,7 @@
                 'severity': severity,
                 'reason': 'unreadable',
                 'explanation': 'cannot be read as ' ~ column.parse,
-                'fails': 'cleaned.' ~ column.name ~ ' is not null and parsed.' ~ column.name ~ ' is null',
+                'fails': column_in('cleaned', column.name) ~ ' is not null and ' ~ column_in('parsed', column.name) ~ ' is null',
             }) -%}
         {%- endif -%}
         {%- if column.must -%}
@@ -79,7 +94,7 @@
                 'severity': severity,
                 'reason': 'invalid',
                 'explanation': 'is not valid: ' ~ (column.must | replace('{', '') | replace('}', '')),
-                'fails': '(' ~ (column.must | replace('{', 'parsed.') | replace('}', '')) ~ ') is false',
+                'fails': '(' ~ columns_in('parsed', column.must) ~ ') is false',
             }) -%}
         {%- endif -%}
     {%- endfor -%}

@@ -9,7 +9,7 @@
     {%- set delivered_on = latest_day_at('batches.finished_at') -%}
     {%- set fails = [] -%}
     {%- for column in columns -%}
-        {%- set condition = column.should | replace('{delivered_on}', delivered_on) | replace('{', 'sound.') | replace('}', '') -%}
+        {%- set condition = columns_in('sound', column.should | replace('{delivered_on}', delivered_on)) -%}
         {%- do fails.append('(' ~ condition ~ ') is false') -%}
     {%- endfor -%}
     {%- do source(feed, entity) -%}
@@ -20,7 +20,7 @@
         checks.column_name,
         case checks.check_number
             {%- for column in columns %}
-            when {{ loop.index }} then cast(sound.{{ column.name }} as {{ dbt.type_string() }})
+            when {{ loop.index }} then cast({{ column_in('sound', column.name) }} as {{ dbt.type_string() }})
             {%- endfor %}
         end as value,
         checks.explanation,

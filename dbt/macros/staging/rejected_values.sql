@@ -16,7 +16,7 @@
         checks.column_name,
         case checks.check_number
             {%- for check in checks %}
-            when {{ loop.index }} then delivered.{{ check.column }}
+            when {{ loop.index }} then {{ column_in('delivered', check.column) }}
             {%- endfor %}
         end as delivered_value,
         checks.reason,

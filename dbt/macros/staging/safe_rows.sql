@@ -13,11 +13,12 @@
         {%- for column in columns %}
         {%- set failing = checks | selectattr('column', 'equalto', column.name) | selectattr('severity', 'equalto', 'value')
             | map(attribute='fails') | join(' or ') %}
+        {%- set parsed = column_in('parsed', column.name) %}
         {% if column.must and failing -%}
         {#- nullif keeps the precision of a numeric type, which case would lose. -#}
-        nullif(parsed.{{ column.name }}, case when {{ failing }} then parsed.{{ column.name }} end) as {{ column.name }},
+        nullif({{ parsed }}, case when {{ failing }} then {{ parsed }} end) as {{ adapter.quote(column.name) }},
         {%- else -%}
-        parsed.{{ column.name }},
+        {{ parsed }},
         {%- endif %}
         {%- endfor %}
         delivered._batch_id,

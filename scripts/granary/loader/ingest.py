@@ -16,11 +16,12 @@ import os
 import sys
 import zlib
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from granary import declared, project
-from granary.loader import landing, lines, names, raw_tables
+from granary.loader import csv_records, landing, lines, names, raw_tables
 from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Batch, Session
 from granary.loader.results import Result, summary
@@ -33,16 +34,24 @@ def main() -> int:
     project.load_env()
     if options.accept is not None:
         return accept(options.accept, options.why)
-    entities = declared.entities()
-    if not entities:
+    entities, problems = declared.declarations()
+    if not entities and not problems:
         print(declared.NO_FEEDS)
     root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
-    files = landing.select(landing.discover(root, entities), options.names, options.initial)
+    files = landing.select(landing.discover(root, entities), options.names, options.initial, problems)
+    if options.names:
+        selected = {file.feed for file in files} | {name.partition("/")[0] for name in options.names}
+        problems = {feed: problem for feed, problem in problems.items() if feed in selected}
+    for feed, problem in problems.items():
+        print(f"error: {problem} (nothing of the feed {feed} is loaded)", file=sys.stderr, flush=True)
     with contextlib.closing(Session()) as session:
         with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
             ledger = raw_tables.loaded_batches(cursor)
-        results = [attempt(session, file, ledger.get(file.relative), options) for file in files]
+        results = [
+            attempt(session, file, ledger.get(file.relative), options) for file in files if file.feed not in problems
+        ]
+    results += [None for _ in problems]
     print(summary(results, options.dry_run))
     return 1 if None in results else 0
 
@@ -77,7 +86,7 @@ def attempt(session: Session, file: LandingFile, former: Batch | None, options: 
     """Load a file, unless its former batch has its bytes, and report it; on failure, record why and return None."""
     try:
         if not file.entity:
-            raise GranaryError(f"{file.relative}: {landing.UNDECLARED_FILE}")
+            raise GranaryError(f"{file.relative}: {file.problem}")
         if former and former.bytes == file.size and former.sha256 == lines.sha256(file):
             result = Result("known", former)
         else:
@@ -111,16 +120,19 @@ def load(
             f"{file.relative}: batch {replaced.batch_id} was loaded from this path with other bytes: deliver"
             f" corrections in a new file, or replace that batch with: bin/ingest --replace {file.label}"
         )
-    batch, new_columns = (load_csv if file.format == ".csv" else load_json)(cursor, file, batch, dry_run)
+    result = load_csv(cursor, file, batch, dry_run) if file.format == ".csv" else load_json(cursor, file, batch)
     if dry_run:
-        return Result("to load", batch, replaced, new_columns)
+        return dataclasses.replace(result, outcome="to load", replaced=replaced)
     if file.path.stat().st_ctime_ns != changed_at:
         raise GranaryError(f"{file.relative}: the file changed while it was read: load it again when it is complete")
-    if strict and batch.rows_rejected:
+    if strict and result.batch.rows_rejected:
         first = raw_tables.first_rejected(cursor, batch)
-        raise GranaryError(f"{file.relative}, {first} (rejected lines: {batch.rows_rejected:,}; --strict allows none)")
-    raw_tables.close_batch(cursor, batch, replaced)
-    return Result("loaded", batch, replaced, new_columns, declared.reject_limits(file.entity)["fail_above"])
+        raise GranaryError(
+            f"{file.relative}, {first} (rejected lines: {result.batch.rows_rejected:,}; --strict allows none)"
+        )
+    raw_tables.close_batch(cursor, result.batch, replaced)
+    limits = declared.reject_limits(file.entity)
+    return dataclasses.replace(result, replaced=replaced, fail_above=limits["fail_above"])
 
 
 def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None, Batch | None]:
@@ -132,35 +144,37 @@ def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None,
     return (None, changed) if changed else (same, None)
 
 
-def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool) -> tuple[Batch, tuple[str, ...]]:
+def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool) -> Result:
     """Let COPY read the file, which is fast. Unless that makes one row of each line, undo it and stage the lines."""
     with lines.opened(file) as (source, stream):
-        header, header_lines = lines.read_header(file, stream)
-        columns = names.columns_of(header, file.entity, file.relative)
+        header = csv_records.read_header(file, stream)
+        columns = names.columns_of(header.names, file.entity, file.relative)
         new_columns = raw_tables.add_columns(cursor, file.entity, columns)
+        new_columns = names.described(new_columns, dict(zip(columns, header.names, strict=True)))
         if dry_run:
-            return batch, new_columns
-        blocks, first_line = lines.plain_blocks(stream), header_lines + 1
-        if copied := raw_tables.copy_blocks(cursor, file.entity, batch, columns, blocks, first_line):
-            return dataclasses.replace(copied, sha256=source.digest()), new_columns
-    batch = stage(cursor, file, batch)
-    return raw_tables.insert_staged(cursor, file.entity, batch, header, columns), new_columns
+            return Result("to load", batch, new_columns=new_columns)
+        blocks = csv_records.plain_blocks(file, stream, header.names)
+        if copied := raw_tables.copy_blocks(cursor, file.entity, batch, columns, blocks, header.lines + 1):
+            return Result("loaded", dataclasses.replace(copied, sha256=source.digest()), new_columns=new_columns)
+    batch = stage(cursor, file, batch, columns)
+    batch, blank_lines, _ = raw_tables.insert_staged(cursor, file.entity, batch, {name: [name] for name in columns})
+    return Result("loaded", batch, new_columns=new_columns, blank_lines=blank_lines)
 
 
-def load_json(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool) -> tuple[Batch, tuple[str, ...]]:
+def load_json(cursor: Any, file: LandingFile, batch: Batch) -> Result:
     """Stage the lines first, since any object may have a key that no other has, and then insert them."""
     batch = stage(cursor, file, batch)
-    keys = raw_tables.staged_names(cursor)
-    columns = names.columns_of(keys, file.entity, file.relative) if batch.rows_read else []
-    new_columns = raw_tables.add_columns(cursor, file.entity, columns)
-    return batch if dry_run else raw_tables.insert_staged(cursor, file.entity, batch, keys, columns), new_columns
+    keys = names.keys_by_column(raw_tables.staged_keys(cursor), file.entity, file.relative)
+    batch, blank_lines, new_columns = raw_tables.insert_staged(cursor, file.entity, batch, keys)
+    new_columns = names.described(new_columns, {column: same[0] for column, same in keys.items()})
+    return Result("loaded", batch, new_columns=new_columns, blank_lines=blank_lines)
 
 
-def stage(cursor: Any, file: LandingFile, batch: Batch) -> Batch:
-    """Copy the file's lines, good and bad, into raw._lines; return the batch with their number and their hash."""
+def stage(cursor: Any, file: LandingFile, batch: Batch, columns: Sequence[str] = ()) -> Batch:
+    """Copy the file's lines, good and bad, into raw._lines; return the batch with the file's hash."""
     with lines.opened(file) as (source, stream):
-        rows = raw_tables.stage(cursor, lines.read_lines(file, stream))
-        return dataclasses.replace(batch, rows_read=rows, sha256=source.digest())
+        raw_tables.stage(cursor, lines.read_lines(file, stream, columns))
+        return dataclasses.replace(batch, sha256=source.digest())
 
 
 if __name__ == "__main__":

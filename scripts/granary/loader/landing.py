@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +19,23 @@ UNDECLARED_FILE = (
     "not a file of a declared entity: landing files are initial/<feed>/<entity>.csv (or .json, .jsonl, also with .gz)"
     " and incremental/<feed>/<entity>/<batch>.csv; declare the entity in the dbt sources, or rename or remove the file"
 )
+BROKEN_LINK = "a symbolic link that leads nowhere: repair or remove it"
 
 
 class LandingFile(NamedTuple):
-    """A file below the data root. Without an entity, it can't be loaded."""
+    """A file below the data root. Without an entity, it can't be loaded, because of a problem."""
 
     path: Path
     relative: str  # to the data root, as the ledger has it
     label: str  # <feed>/<entity>/<batch>, the name for people
     format: str = ""  # .csv, .json or .jsonl
     entity: Entity | None = None
+    problem: str = UNDECLARED_FILE
+
+    @property
+    def feed(self) -> str:
+        """Return the feed that the path names."""
+        return self.label.partition("/")[0]
 
     @property
     def size(self) -> int | None:
@@ -49,11 +57,13 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
     def landing_file(path: Path) -> LandingFile:
         relative = path.relative_to(root).as_posix()
         match = INITIAL.fullmatch(relative) or INCREMENTAL.fullmatch(relative)
-        if not match or not path.is_file() or not relative.isprintable():
-            return LandingFile(path, relative if relative.isprintable() else ascii(relative), relative)
+        problem = BROKEN_LINK if path.is_symlink() and not path.exists() else UNDECLARED_FILE
+        if not match or not relative.isprintable():
+            return LandingFile(path, relative if relative.isprintable() else ascii(relative), relative, problem=problem)
         name = {"batch": "initial", **match.groupdict()}
-        label, entity = "{feed}/{entity}/{batch}".format(**name), entities.get((name["feed"], name["entity"]))
-        return LandingFile(path, relative, label, name["format"].lower(), entity)
+        label = "{feed}/{entity}/{batch}".format(**name)
+        entity = entities.get((name["feed"], name["entity"])) if path.is_file() else None
+        return LandingFile(path, relative, label, name["format"].lower(), entity, problem)
 
     def order(file: LandingFile) -> tuple[Any, ...]:
         batch = re.split("([0-9]+)", file.label.rpartition("/")[2])
@@ -69,15 +79,20 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
     return sorted(map(landing_file, paths), key=order)
 
 
-def select(files: list[LandingFile], names: list[str], initial_only: bool = False) -> list[LandingFile]:
-    """Return the files that the names select: a feed, an entity, a batch, or a path. Without names, return all."""
+def select(
+    files: list[LandingFile], names: list[str], initial_only: bool = False, refused: Collection[str] = ()
+) -> list[LandingFile]:
+    """Return the files that the names select: a feed, an entity, a batch, or a path. Without names, return all.
+
+    Raises GranaryError if a name selects none, unless it is that of a refused feed.
+    """
 
     def matches(file: LandingFile, name: str) -> bool:
-        same = name == file.relative or Path(name).resolve() == file.path.resolve()
+        same = name == file.relative or os.path.realpath(name) == os.path.realpath(file.path)
         return same or f"{file.label}/".startswith(f"{name.rstrip('/')}/")
 
     files = [file for file in files if not initial_only or file.relative.startswith("initial/")]
     for name in names:
-        if not any(matches(file, name) for file in files):
+        if name.partition("/")[0] not in refused and not any(matches(file, name) for file in files):
             raise GranaryError(f"no landing file matches {name}: name a feed, feed/entity, feed/entity/batch or a path")
     return [file for file in files if not names or any(matches(file, name) for name in names)]

@@ -1,32 +1,66 @@
-"""From the names in a file to the columns of its raw table."""
+"""From the names in a file to the columns of its raw table; granary.text.column_name says how each is called."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from granary.declared import LONGEST_NAME, Entity
+from granary.declared import Entity
 from granary.project import GranaryError
-from granary.text import snake_case
+from granary.text import column_name, shortened
+
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def columns_of(names: Iterable[str], entity: Entity, file: str) -> list[str]:
-    """Return the column of each name; raise GranaryError, naming the file, if they can't be mapped safely."""
-    columns: dict[str, str] = {}
-    where = f"{file}, line 1"
-    for position, name in enumerate(names, start=1):
-        column = snake_case(name)
-        if not column or max(len(name.encode()), len(column.encode())) > LONGEST_NAME:
+def columns_of(names: Sequence[str], entity: Entity, file: str) -> list[str]:
+    """Return the column of each name in a header; raise GranaryError unless each declared column is there once."""
+    where, columns = f"{file}, line 1", list(map(column_name, names))
+    for column in entity.columns:
+        if len(same := [name for name, each in zip(names, columns, strict=True) if each == column]) > 1:
             raise GranaryError(
-                f'{where}: column {position} is named "{name}", which can\'t be used: rename it, with at least one'
-                f" letter or digit and at most {LONGEST_NAME} bytes"
+                f'{where}: columns "{same[0]}" and "{same[1]}" both become {column}, which the source'
+                f" {entity.feed} declares: rename one"
             )
-        if column in columns:
-            raise GranaryError(f'{where}: columns "{columns[column]}" and "{name}" both become {column}: rename one')
-        columns[column] = name
-    if missing := [name for name in entity.columns if name not in columns and name not in entity.optional]:
-        found = f"found {', '.join(columns)}" if columns else "found no rows"
-        raise GranaryError(
-            f"{where}: no column {', '.join(missing)} ({found}): add it to the file, or remove it from the dbt source"
-            f" {entity.feed}"
-        )
-    return list(columns)
+    seen: Counter[str] = Counter()
+    for position, column in enumerate(columns):
+        seen[column] += 1
+        columns[position] = repeated(column, seen[column])
+    if missing := [column for column in entity.columns if column not in columns and column not in entity.optional]:
+        for separator, plural in SEPARATORS.items():
+            if len(names) == 1 and separator in names[0]:
+                raise GranaryError(f"{where}: not a valid header: found {plural}, expected commas: save it with commas")
+        raise missing_error(where, missing, columns, entity)
+    return columns
+
+
+def keys_by_column(keys: Sequence[str], entity: Entity, file: str) -> dict[str, list[str]]:
+    """Return the keys of JSON objects by their column; raise GranaryError if a required column has none."""
+    columns: dict[str, list[str]] = {}
+    for key in keys:
+        columns.setdefault(column_name(key), []).append(key)
+    if columns and (missing := [column for column in entity.required if column not in columns]):
+        raise missing_error(file, missing, columns, entity)
+    return columns
+
+
+def missing_error(where: str, missing: Sequence[str], found: Collection[str], entity: Entity) -> GranaryError:
+    """Return the error for columns that a file lacks."""
+    return GranaryError(
+        f"{where}: no column {', '.join(missing)} (found {', '.join(found)}): add it to the file, or remove it from the"
+        f" dbt source {entity.feed}"
+    )
+
+
+def repeated(column: str, number: int) -> str:
+    """Return the name of a column that a file has for the first, second, or another time."""
+    return shortened(f"{column}__{number}") if number > 1 else column
+
+
+def described(columns: Iterable[str], delivered: Mapping[str, str]) -> tuple[str, ...]:
+    """Return columns for people, each that has a made name with the one in the file."""
+
+    def words(column: str) -> str:
+        name = delivered.get(column) if "__" in column else None
+        return column if name is None else f'{column} for "{name if len(name) <= 80 else name[:80] + "..."}"'
+
+    return tuple(map(words, columns))

@@ -177,7 +177,6 @@ comment on function raw._reason is 'Code of the reason why a line of JSON can no
 
 create or replace function raw._explanation(line text, reason text) returns text immutable strict parallel safe
 return case reason
-    when 'blank' then 'the line is blank'
     when 'not_json' then (select 'not valid JSON: ' || coalesce(detail, message) from pg_input_error_info(line, 'jsonb'))
     when 'not_an_object' then 'the JSON is not an object'
     when 'duplicate_key' then 'the JSON has the same key twice'
@@ -196,4 +195,22 @@ comment on column raw._lines.number is 'Line of the file, counted from 1.';
 comment on column raw._lines.text is 'The values of the line as a JSON object, or the text of a rejected line.';
 comment on column raw._lines.problem is 'Code of the reason for which bin/ingest rejects the line; null if it found none.';
 comment on column raw._lines.explanation is 'The sentence for the problem.';
-comment on column raw._lines.reason is 'Code of the reason for which the line is rejected; null if it is not.';
+comment on column raw._lines.reason is 'Code of the reason for which the line is rejected; blank if nothing is on it; null if it is a row.';
+
+create or replace function raw._insert_one_by_one(insert_staged text) returns bigint language plpgsql
+as $$
+declare
+    line tid;
+    inserted bigint := 0;
+begin
+    for line in select ctid from raw._lines where reason is null loop
+        begin
+            execute insert_staged || ' and _lines.ctid = $1' using line;
+            inserted := inserted + 1;
+        exception when program_limit_exceeded then
+            update raw._lines set problem = 'too_big', explanation = sqlerrm where ctid = line;
+        end;
+    end loop;
+    return inserted;
+end $$;
+comment on function raw._insert_one_by_one is 'Run an insert from raw._lines for each line by itself, and reject the lines whose row is too big for a page. Returns the number of rows.';

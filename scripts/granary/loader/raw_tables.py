@@ -10,16 +10,20 @@ import contextlib
 import csv
 import dataclasses
 import datetime
+import itertools
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from granary.declared import Entity
+from granary.declared import LONGEST_NAME, Entity
+from granary.loader.names import repeated
 from granary.project import GranaryError
 from granary.server.connection import connect
 from granary.server.lock import take_lock
@@ -241,7 +245,7 @@ def copy_blocks(
 
     cursor.execute("savepoint untouched")
     set_next_row_id(cursor, batch, first_line)
-    with contextlib.suppress(psycopg2.DataError, csv.Error):
+    with contextlib.suppress(psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded, csv.Error):
         rows = copy(cursor, entity.table, columns, counted_blocks(), not_null=columns)
         if rows == lines:
             set_next_row_id(cursor, batch, first_line + rows)
@@ -274,13 +278,13 @@ def copy(cursor: Any, table: str, columns: list[str], blocks: Iterator[bytes], n
     return cursor.rowcount
 
 
-def stage(cursor: Any, lines: Iterable[tuple[int, str, str | None, str | None]]) -> int:
-    """Copy lines (number, text, problem, explanation) into raw._lines; return how many there are."""
+def stage(cursor: Any, lines: Iterable[tuple[int, str, str | None, str | None]]) -> None:
+    """Copy lines (number, text, problem, explanation) into raw._lines."""
     rows = map(csv.writer(SimpleNamespace(write=str.encode)).writerow, lines)
-    return copy(cursor, "_lines", ["number", "text", "problem", "explanation"], rows, not_null=["text"])
+    copy(cursor, "_lines", ["number", "text", "problem", "explanation"], rows, not_null=["text"])
 
 
-def staged_names(cursor: Any) -> list[str]:
+def staged_keys(cursor: Any) -> list[str]:
     """Return the keys of the staged JSON objects in the order of their first appearance."""
     cursor.execute(
         "select key from raw._lines, json_object_keys(text::json) with ordinality as keys (key, position)"
@@ -289,26 +293,88 @@ def staged_names(cursor: Any) -> list[str]:
     return [key for (key,) in cursor.fetchall()]
 
 
-def insert_staged(cursor: Any, entity: Entity, batch: Batch, names: list[str], columns: list[str]) -> Batch:
-    """Move the staged lines into the entity's table or the rejected lines; return the batch with their counts."""
-    rows_loaded = 0
-    if columns:
-        insert = "insert into {} (_row_id, {}) select {} + number - 1, fields.* from raw._lines"
-        insert += " cross join lateral json_to_record(text::json) as fields ({}) where reason is null"
-        parts = identifiers(columns), sql.Literal(batch.first_row_id), identifiers(names, " text")
-        execute(cursor, insert, raw(entity.table), *parts)
+def insert_staged(
+    cursor: Any, entity: Entity, batch: Batch, keys: dict[str, list[str]]
+) -> tuple[Batch, int, tuple[str, ...]]:
+    """Move the staged lines into the entity's table or the rejected lines, given the keys that mean each column.
+
+    Returns the batch with its counts, the number of blank lines, and the columns that were added.
+    """
+    values = told_apart(cursor, entity, keys)
+    new_columns = add_columns(cursor, entity, values)
+    insert = sql.SQL("insert into {} ({}) select {} from {} where reason is null").format(
+        raw(entity.table),
+        identifiers(["_row_id", *values]),
+        sql.SQL(", ").join([sql.SQL("{} + number - 1").format(sql.Literal(batch.first_row_id)), *values.values()]),
+        staged_rows(itertools.chain(*keys.values())),
+    )
+    cursor.execute("savepoint staged")
+    try:
+        cursor.execute(insert)
         rows_loaded = cursor.rowcount
+    except psycopg2.errors.ProgramLimitExceeded:  # a row is too big for a page
+        cursor.execute("rollback to savepoint staged")
+        cursor.execute("select raw._insert_one_by_one(%s)", [insert.as_string(cursor)])
+        [rows_loaded] = cursor.fetchone()
     cursor.execute(
         "insert into raw._rejected_lines (batch_id, line_number, line, reason, explanation)"
         " select %s, number, left(text, %s), reason, coalesce(explanation, raw._explanation(text, reason))"
-        " from raw._lines where reason is not null",
+        " from raw._lines where reason <> 'blank'",
         [batch.batch_id, KEPT_TEXT],
     )
     rows_rejected = cursor.rowcount
-    cursor.execute("select coalesce(max(number), 1) + 1 from raw._lines")
-    set_next_row_id(cursor, batch, cursor.fetchone()[0])
+    cursor.execute("select count(*) filter (where reason = 'blank'), coalesce(max(number), 1) + 1 from raw._lines")
+    blank_lines, next_line = cursor.fetchone()
+    set_next_row_id(cursor, batch, next_line)
     cursor.execute("truncate raw._lines")
-    return dataclasses.replace(batch, rows_loaded=rows_loaded, rows_rejected=rows_rejected)
+    counts = {"rows_read": rows_loaded + rows_rejected, "rows_loaded": rows_loaded, "rows_rejected": rows_rejected}
+    return dataclasses.replace(batch, **counts), blank_lines, new_columns
+
+
+def told_apart(cursor: Any, entity: Entity, keys: dict[str, list[str]]) -> dict[str, sql.Composable]:
+    """Return the expression of each column over staged_rows.
+
+    A line with values for two keys of one column is rejected if the column is declared; else the second value gets a
+    column of its own.
+    """
+    found: dict[str, sql.Composable] = {}
+    for column, same in keys.items():
+        if len(same) == 1:
+            found[column] = staged_value(same[0])
+            continue
+        values = sql.SQL("array_remove(array[{}], null)").format(sql.SQL(", ").join(map(staged_value, same)))
+        execute(cursor, "select max(cardinality({})) from {} where reason is null", values, staged_rows(same))
+        most = cursor.fetchone()[0] or 1
+        if most > 1 and column in entity.columns:
+            ambiguous = "select _lines.ctid from {} where reason is null and cardinality({}) > 1"
+            ambiguous = sql.SQL(ambiguous).format(staged_rows(same), values)
+            why = sql.Literal(f"{' and '.join(map(json.dumps, same))} both become {column}")
+            update = "update raw._lines set problem = 'ambiguous_key', explanation = {} where ctid in ({})"
+            execute(cursor, update, why, ambiguous)
+            most = 1
+        for number in range(1, most + 1):
+            found[repeated(column, number)] = sql.SQL("({})[{}]").format(values, sql.Literal(number))
+    return found
+
+
+def staged_rows(keys: Iterable[str]) -> sql.Composable:
+    """Return a from clause over the staged lines that has the values of these keys in `fields`."""
+    if names := list(filter(is_identifier, keys)):
+        rows = "raw._lines cross join lateral json_to_record(text::json) as fields ({})"
+        return sql.SQL(rows).format(identifiers(names, " text"))
+    return sql.SQL("raw._lines")
+
+
+def staged_value(key: str) -> sql.Composable:
+    """Return the expression of a key's value over staged_rows."""
+    if is_identifier(key):
+        return sql.Identifier("fields", key)
+    return sql.SQL("text::json ->> {}").format(sql.Literal(key))
+
+
+def is_identifier(key: str) -> bool:
+    """Return whether a key can be a name in SQL."""
+    return 0 < len(key.encode()) <= LONGEST_NAME
 
 
 def first_rejected(cursor: Any, batch: Batch) -> str:

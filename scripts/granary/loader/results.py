@@ -17,6 +17,7 @@ class Result:
     batch: Batch
     replaced: Batch | None = None
     new_columns: tuple[str, ...] = ()
+    blank_lines: int = 0
     fail_above: float = 1.0  # share of rejected rows above which a build fails
 
     def __str__(self) -> str:
@@ -27,6 +28,8 @@ class Result:
         words += [f"new column {name}" for name in self.new_columns]
         if self.outcome == "to load":
             return ", ".join(words)
+        if self.blank_lines:
+            words.insert(0, counted(self.blank_lines, "blank line"))
         if self.batch.rows_rejected:
             words.insert(0, f"{counted(self.batch.rows_rejected, 'line')} rejected{self.verdict()}")
         return f"batch {self.batch.batch_id:<5} {', '.join([counted(self.batch.rows_loaded, 'row'), *words])}"

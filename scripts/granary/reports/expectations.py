@@ -72,8 +72,8 @@ def declared_columns() -> dict[tuple[str, str], list[dict[str, Any]]]:
             | {key: value for key, value in declared.meta_of(column).items() if value is not None}
             for column in table["columns"]
         ]
-        for _, document in declared.yaml_files(declared.models_directory(), "bin/ingest")
-        for source in document["sources"]
+        for path, text in declared.yaml_texts(declared.models_directory(), "bin/ingest")
+        for source in declared.document_of(path, text).get("sources") or []
         for table in source["tables"]
     }
 

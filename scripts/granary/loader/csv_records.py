@@ -1,0 +1,182 @@
+"""CSV: the header, blocks of lines that PostgreSQL can be trusted to read, and records one by one.
+
+Where the fields of a line end is never a guess. A quote inside an unquoted field is part of its value, unless the line
+can be read in another way as well: then the line is rejected.
+"""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from granary.loader import records
+from granary.loader.landing import LandingFile
+from granary.loader.records import Problem, Record
+from granary.project import GranaryError
+from granary.text import counted
+
+MOST_COLUMNS = 1600  # of a table of PostgreSQL
+QUOTED_FIELD = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*"(?![^,\r\n])')  # looking back last is faster
+FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
+ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n]"+\Z')
+
+BLANK = Problem("blank", "the line is blank")
+UNCLOSED_QUOTE = Problem("unclosed_quote", "a quote is opened but never closed")
+MISPLACED_QUOTE = Problem("misplaced_quote", "a closing quote is followed by something other than a comma")
+CARRIAGE_RETURN = Problem("carriage_return", "a carriage return is in the middle of the line")
+REPEATED_HEADER = Problem("repeated_header", "the line is the header again")
+SPACE_BEFORE_QUOTE = Problem(
+    "space_before_quote",
+    "a quote follows a space: if spaces after commas mean nothing, declare `format: {skip_initial_space: true}`",
+)
+STRAY_QUOTE = Problem("stray_quote", "quotes inside unquoted fields leave open where the fields end")
+STRAY_END = Problem("stray_quote", "a quote may end a field that began on the rejected line before")
+SURE = (None, BLANK, REPEATED_HEADER, STRAY_END)  # after these, no field can have begun on the line before
+
+csv.field_size_limit(records.LIMIT)
+
+
+class ProblemError(csv.Error):
+    """Ends the parsing of a record that has a problem, which is its argument."""
+
+
+class Header(NamedTuple):
+    """The header of a CSV file: the names in it, and how many physical lines it takes."""
+
+    names: list[str]
+    lines: int
+
+
+def read_header(file: LandingFile, stream: io.BufferedReader) -> Header:
+    """Return the header; leave the stream at the next line."""
+    empty = Record(1, b"", [], Problem("blank", "the file is empty"))
+    _, text, names, problem = next(csv_records(stream, skip_initial_space=file.entity.skip_initial_space), empty)
+    if problem := records.problem_of(text) or problem:
+        hint = ": if it is UTF-16, save it as UTF-8" if problem is records.NUL_CHARACTER else " (it names the columns)"
+        raise GranaryError(f"{file.relative}, line 1: not a valid header: {problem.explanation}{hint}")
+    return Header(names, text.rstrip(b"\r\n").count(b"\n") + 1)
+
+
+def plain_blocks(file: LandingFile, stream: io.BufferedReader, names: Sequence[str]) -> Iterator[bytes]:
+    """Yield CSV in blocks of whole lines.
+
+    Raises csv.Error where PostgreSQL might not read them as csv_records would, and where a line may be rejected.
+    """
+    header = header_pattern(names)
+    if file.entity.skip_initial_space:
+        raise csv.Error("COPY takes no space for nothing")
+    while block := stream.read(records.BLOCK):
+        if not block.endswith(b"\n"):
+            block += stream.readline(records.LIMIT)
+        if len(block) > records.LIMIT or not is_plain(block) or header.search(b"\n" + block):
+            raise csv.Error("a line is too long, the header again, or has unusual quotes or carriage returns")
+        yield block
+
+
+def is_plain(block: bytes) -> bool:
+    """Return whether every quote belongs to a well-formed quoted field, and every carriage return to a line's end.
+
+    PostgreSQL drops a stray quote in silence: 12" by 13" becomes 12 by 13.
+    """
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+        return False
+    return b'"' not in QUOTED_FIELD.sub(b"", block)
+
+
+def header_pattern(names: Sequence[str]) -> re.Pattern[bytes]:
+    """Return a pattern for a line that is the header, each name quoted or not, after a line end."""
+    quoted = ['"{}"'.format(name.replace('"', '""')) for name in names]
+    either = ("(?:{}|{})".format(*map(re.escape, names)) for names in zip(names, quoted, strict=True))
+    return re.compile(f"\n{','.join(either)}(?![^\r\n])".encode())
+
+
+def csv_records(
+    stream: io.BufferedReader, names: Sequence[str] = (), number: int = 1, *, skip_initial_space: bool = False
+) -> Iterator[Record]:
+    """Yield the records of CSV; each should have a field for each of the names (none: any number).
+
+    The first line has this number. A malformed record costs its first physical line only, so that one stray quote
+    doesn't swallow the file.
+
+    Invariant: whenever the loop begins, `taken` is empty, and the records yielded so far, then `held`, then the rest of
+    the stream are the whole input, each line once and in order. `take` only moves a line from the front of `held`, or
+    where that is empty from the stream, to the end of `taken`. A malformed record returns all it took but the first
+    line to the front of `held`, in their order. What remains in `taken`, at least one line, is yielded. So no line is
+    lost or doubled, the line number is exact, and the loop ends: only where `held` and the stream are both empty.
+    """
+    held: collections.deque[bytes] = collections.deque()  # lines to be read again
+    taken: list[bytes] = []  # lines of the current record
+    problem = None
+
+    def take() -> Iterator[str]:
+        size = commas = 0
+        # A record that has too many fields already need not be read further: its quote is a stray one.
+        while commas < (len(names) or MOST_COLUMNS) and (
+            line := held.popleft() if held else records.physical_line(stream)
+        ):
+            commas += b"".join(line.split(b'"')[1::2]).count(b",") if taken else 0
+            size += len(line)
+            taken.append(line)
+            if size > records.LIMIT:
+                raise ProblemError(records.too_long())
+            yield line.decode("utf-8", "replace").replace("\0", "\ufffd")  # see problem_of, once the record is known
+        if taken:
+            raise ProblemError(UNCLOSED_QUOTE)
+
+    while True:
+        may_continue = problem not in SURE
+        try:
+            fields = next(csv.reader(take(), strict=True, skipinitialspace=skip_initial_space), None)
+            if fields is None:
+                return
+            problem = problem_of_fields(fields, names)
+            if problem is not REPEATED_HEADER and not is_plain(b"".join(taken)):
+                problem = problem_of_quotes(b"".join(taken), problem, skip_initial_space, may_continue)
+        except csv.Error as error:
+            held.extendleft(taken[:0:-1])
+            del taken[1:]
+            quote = MISPLACED_QUOTE if "expected after" in str(error) else CARRIAGE_RETURN  # csv's only other errors
+            fields, problem = [], error.args[0] if isinstance(error, ProblemError) else quote
+        yield Record(number, b"".join(taken), fields, problem)
+        number += len(taken)
+        taken.clear()
+
+
+def problem_of_fields(fields: list[str], names: Sequence[str]) -> Problem | None:
+    """Return why fields can't be a row, or None."""
+    if not fields:
+        return BLANK
+    if fields == names:
+        return REPEATED_HEADER
+    if names and len(fields) != len(names):
+        return Problem("ragged", f"the line has {counted(len(fields), 'field')}, the header has {len(names):,}")
+    return None
+
+
+def problem_of_quotes(
+    text: bytes, other: Problem | None, skip_initial_space: bool, may_continue: bool
+) -> Problem | None:
+    """Return whether quotes in unquoted fields of a record leave open where its fields end, else its other problem.
+
+    Most often, one character has been lost or added. Without a comma, red,"soft, warm" has as many fields as before. A
+    lone quote that isn't at the end of its field, as in 6" wide, can't close a quoted field. One at the end can, if a
+    field may have begun on the line before (`may_continue`), or if a quoted field before it ends with a comma: the last
+    quote of that field may be the one that opens the next.
+    """
+    fields = [field.lstrip(b" ") if skip_initial_space else field for field in FIELD.findall(text.rstrip(b"\r\n"))]
+    odd = [number for number, field in enumerate(fields) if b'"' in field and not field.startswith(b'"')]
+    if any(fields[number].lstrip(b" \t").startswith(b'"') for number in odd):
+        return SPACE_BEFORE_QUOTE
+    if other or not odd:
+        return other
+    if len(odd) > 1:
+        return STRAY_QUOTE
+    if fields[odd[0]].endswith(b'"'):
+        if any(ENDS_WITH_SEPARATOR.search(field) for field in fields[: odd[0]] if field.startswith(b'"')):
+            return STRAY_QUOTE
+        return STRAY_END if may_continue else None
+    return None

@@ -1,0 +1,200 @@
+"""JSON: lines, and the elements of an array, each as it was delivered."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import NoReturn
+
+from granary.loader import records
+from granary.loader.landing import LandingFile
+from granary.loader.records import Problem, Record
+from granary.project import GranaryError
+
+DEEPEST = 1000  # levels of nested JSON: PostgreSQL's stack is limited
+TOO_DEEP = Problem("too_deep", f"the JSON is nested more than {DEEPEST:,} levels deep")
+DAMAGED = "the JSON is damaged or cut off: deliver it again"
+EMPTY = "the file is empty: an array without rows is []"
+NO_BEGINNING = "the JSON array has no beginning: deliver it again, whole"
+ONE_OBJECT = (
+    "this is one JSON object, not an array of rows: if it has a key with the array, declare it in the meta of the"
+    " source's table (`records: data`); if it is a row, put it into an array"
+)
+SEVERAL_OBJECTS = "these are several JSON objects, not an array of rows: put each on one line, and name the file .jsonl"
+WHITE_SPACE = re.compile(r"[ \t\r\n]*")
+STRUCTURE = re.compile(r'\\.|["\][{}]', re.DOTALL)
+
+
+def json_lines(stream: io.BufferedReader) -> Iterator[Record]:
+    """Yield the lines of a .jsonl file."""
+    for number, line in enumerate(iter(lambda: records.physical_line(stream), b""), start=1):
+        yield Record(number, line, [], None)
+
+
+def json_records(file: LandingFile, stream: io.BufferedReader) -> Iterator[Record]:
+    """Yield the records of a .json file: the elements of its array, or its lines if each of them is an object.
+
+    Raises GranaryError where neither can be told apart with certainty: what follows can't be trusted.
+    """
+    path = file.entity.records
+    start = stream.peek(records.BLOCK).lstrip()
+    if not path and start.startswith(b"{") and are_lines(start):
+        yield from json_lines(stream)
+        return
+    text = JsonText(file, stream)
+    if text.next() == "{" and not path:
+        text.refuse_object()
+    yield from text.elements(path.split(".") if text.next() == "{" else [])
+    text.finish()
+
+
+def are_lines(start: bytes) -> bool:
+    """Return whether the first line is a JSON object, and another line follows."""
+    first, _, rest = start.partition(b"\n")
+    try:
+        return bool(rest.strip()) and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def problem_of_json(text: bytes) -> Problem | None:
+    """Return whether JSON is nested too deeply. PostgreSQL finds everything else that may be wrong with it."""
+    if text.count(b"[") + text.count(b"{") > DEEPEST:
+        brackets = re.sub(rb'"(?:[^"\\]|\\.)*"|[^][{}]', b"", text)
+        depths = itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
+        if max(depths, default=0) > DEEPEST:
+            return TOO_DEEP
+    return None
+
+
+class JsonText:
+    """A text that is read value by value, of which only a few values are in memory at a time."""
+
+    decoder = json.JSONDecoder(strict=False, parse_int=str)
+
+    def __init__(self, file: LandingFile, stream: io.BufferedReader) -> None:
+        self.file = file
+        self.where = f"(`records: {file.entity.records}`)" if file.entity.records else ""
+        self.text = io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="\n")
+        self.buffer, self.at, self.line = "", 0, 1
+
+    def elements(self, path: list[str]) -> Iterator[Record]:
+        """Yield the elements of an array, or of the one to which a path of keys leads in an object."""
+        opening, closing = "{}" if path else "[]"
+        if not self.take(opening):
+            self.refuse(
+                EMPTY if not self.next() else f"found no {opening} {self.where}" if self.where else NO_BEGINNING
+            )
+        found, is_over = not path, self.take(closing)
+        while not is_over:
+            if not path:
+                yield self.value()
+            elif self.key() == path[0]:
+                found = True
+                yield from self.elements(path[1:])
+            else:
+                self.value()
+            is_over = self.take(closing)
+            if not is_over and not self.take(","):
+                self.refuse()
+        if not found:
+            self.refuse(f"found no key {path[0]} {self.where}")
+
+    def key(self) -> str:
+        """Take a key with its colon; return the key."""
+        text = self.value().text
+        if not text.startswith(b'"') or not self.take(":"):
+            self.refuse()
+        return json.loads(text, strict=False)
+
+    def value(self) -> Record:
+        """Take the next value."""
+        self.next()
+        line = self.line
+        while True:
+            end = 0  # of a value that is incomplete, or isn't JSON
+            try:
+                end = self.decoder.raw_decode(self.buffer, self.at)[1]
+            except json.JSONDecodeError:
+                pass
+            except RecursionError:
+                return Record(line, self.skipped(), [], TOO_DEEP)
+            size = len(self.buffer) - self.at
+            if end and end < len(self.buffer) and self.buffer[end] in ",:]} \t\r\n":  # a number may go on
+                return Record(line, self.taken(end), [], None)
+            if size > records.LIMIT:
+                if len(text := self.skipped()) <= records.LIMIT:
+                    self.refuse()
+                return Record(line, text, [], records.too_long())
+            if not self.more(max(records.BLOCK, size)):  # doubling: the value is looked at again
+                if not end:
+                    self.refuse()
+                return Record(line, self.taken(end), [], None)
+
+    def skipped(self) -> bytes:
+        """Take a value that can't be decoded; return its text, or a part of it that is over LIMIT."""
+        text, depth, is_quoted = b"", 0, False
+        if self.buffer[self.at] not in '"[{':
+            self.refuse()
+        while True:
+            for token in STRUCTURE.finditer(self.buffer, self.at):
+                if token[0] == '"':
+                    is_quoted = not is_quoted
+                elif not is_quoted:
+                    depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+                if depth == 0 and not is_quoted:
+                    return text + self.taken(token.end())
+            text = (text + self.taken(len(self.buffer)))[: records.LIMIT + 1]
+            if not self.more(records.BLOCK):
+                self.refuse()
+
+    def take(self, character: str) -> bool:
+        """Return whether the next character is this one; take it if it is."""
+        if self.next() != character:
+            return False
+        self.at += 1
+        return True
+
+    def next(self) -> str:
+        """Return the next character that isn't white space, or "" at the end."""
+        while True:
+            self.taken(WHITE_SPACE.match(self.buffer, self.at).end())
+            if self.at < len(self.buffer):
+                return self.buffer[self.at]
+            if not self.more(records.BLOCK):
+                return ""
+
+    def taken(self, end: int) -> bytes:
+        """Take the text up to a position in the buffer, and return it."""
+        text = self.buffer[self.at : end]
+        self.line += text.count("\n")
+        self.at = end
+        return text.encode("utf-8", "surrogateescape")
+
+    def more(self, size: int) -> bool:
+        """Read on; return False at the end."""
+        more = self.text.read(size)
+        if (len(more) - len(more.rstrip("\\"))) % 2:
+            more += self.text.read(1)  # an escape is never cut in two
+        self.buffer, self.at = self.buffer[self.at :] + more, 0
+        return bool(more)
+
+    def refuse_object(self) -> NoReturn:
+        """Refuse a file that begins with an object, which isn't followed by others on lines of their own."""
+        line = self.line
+        self.value()
+        follows = self.next()
+        self.refuse(NO_BEGINNING if follows == "," else SEVERAL_OBJECTS if follows else ONE_OBJECT, line)
+
+    def finish(self) -> None:
+        """Refuse the file unless this is its end; leave its stream open."""
+        if self.next():
+            self.refuse()
+        self.text.detach()
+
+    def refuse(self, why: str = DAMAGED, line: int = 0) -> NoReturn:
+        """Refuse the file at a line (default: the current one)."""
+        raise GranaryError(f"{self.file.relative}, line {line or self.line}: {why}")
