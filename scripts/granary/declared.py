@@ -26,13 +26,18 @@ GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
 
 
 class Entity(NamedTuple):
-    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw."""
+    """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw.
+
+    `rules` is the meta of each column, and `path` the file that declares all this.
+    """
 
     feed: str
     name: str
     table: str
     columns: tuple[str, ...]
     meta: Mapping[str, Any] = {}
+    rules: Mapping[str, Mapping[str, Any]] = {}
+    path: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,23 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                meta = (table.get("config") or {}).get("meta") or {}
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta)
+                rules = {column["name"]: meta_of(column) for column in table["columns"]}
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta_of(table), rules, path)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
+
+
+def meta_of(declaration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the meta of a table or a column."""
+    return (declaration.get("config") or {}).get("meta") or {}
+
+
+def models_read(entity: Entity) -> list[str]:
+    """Return the models that the core reads of a landing table: its current versions, and where its amounts end."""
+    steps = [step for amount in entity.meta.get("amounts") or [] for step in amount["marts"]]
+    current = [entity.meta["current_version"]["model"]] if "current_version" in entity.meta else []
+    return list(dict.fromkeys([*current, *(step.get("mart") or step["without"] for step in steps)]))
 
 
 def feeds(models: Path | None = None) -> list[str]:
