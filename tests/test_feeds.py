@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODELS_ONLY, NO_FEED, ROOT, Database, copy_of_project, fetch, free_port, scratch_directory
+from conftest import (
+    MODELS_ONLY,
+    NO_FEED,
+    ROOT,
+    Database,
+    copy_of_project,
+    fetch,
+    free_port,
+    needs_sample,
+    scratch_directory,
+)
+from copies import differences
 from granary import declared, feed
 
 FEEDS = declared.feeds()
@@ -120,9 +131,14 @@ def test_the_registry_follows_the_sources_and_nothing_else_changes(new_tree: Cal
     source.write_text(
         "sources: [{name: zoo, loader: bin/ingest, schema: raw, tables: [{name: animals, identifier: zoo__animals,"
         " config: {meta: {current_version: {model: int_zoo__animals, key: [id]},"
-        " amounts: [{marts: [{mart: fct_food}, {mart: fct_food}]}]}}, columns: [{name: id}]}]}]"
+        " amounts: [{measure: food, title: Food, delivered: '{id}', staged: '{id}',"
+        " marts: [{mart: fct_food}, {mart: fct_food}]}]}}, columns: [{name: id}]}]}]"
     )
     assert "run bin/feed sync" in tree.refused("sync", "--check")
+    assert "table animals, meta: there is no model int_zoo__animals" in tree.refused("sync")
+    for model in ("int_zoo__animals", "fct_food"):
+        (source.parent / f"{model}.sql").touch()
+    shutil.copy(ROOT / feed.PROJECT_FILE, tree.root / feed.PROJECT_FILE)
     assert "was written" in tree.succeed("bin/feed", "sync")
     registry = "    zoo:\n      animals: [int_zoo__animals, fct_food]\n"
     assert registry in (tree.root / feed.PROJECT_FILE).read_text()
@@ -149,13 +165,13 @@ def test_a_meta_that_can_not_be_read_is_named(new_tree: Callable[..., Tree]) -> 
     tree = new_tree()
     source = tree.root / "dbt/models/staging/zoo/_zoo__sources.yml"
     source.parent.mkdir()
-    invalid = "staging/zoo/_zoo__sources.yml, table animals: not a valid meta: `current_version` needs a `model`"
+    invalid = "staging/zoo/_zoo__sources.yml: table animals, not a valid meta: `current_version` needs a `model`"
     version = "current_version: {model: int_zoo__animals}"
     for meta in ("current_version: {key: [id]}", f"{version}, amounts: [food]", f"{version}, amounts: [{{marts: }}]"):
         source.write_text(ZOO.replace("META", f"{{{meta}}}"))
         assert invalid in tree.refused("sync")
         done = tree.run("bin/dbt", "--quiet", "run", "--select", "build_log")
-        assert invalid in done.stdout, meta
+        assert invalid in done.stderr, meta
 
 
 def test_an_empty_meta_is_none(new_tree: Callable[..., Tree]) -> None:
@@ -172,6 +188,60 @@ def test_an_empty_meta_is_none(new_tree: Callable[..., Tree]) -> None:
         tree.succeed("bin/ingest", "zoo")
         tree.succeed("bin/dbt", "--quiet", "run", "--select", "stg_zoo__animals")
         assert tree.database.query("select name from staging.stg_zoo__animals") == [("Nala",)]
+
+
+# -- Broken declarations -----------------------------------------------------------------------------------------------
+
+
+@needs_sample
+def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
+    new_tree: Callable[..., Tree], sample: Database
+) -> None:
+    tree = new_tree(sample)
+    staging = tree.root / "dbt" / "models" / "staging"
+    typos = {
+        "courses": ("parse: boolean, default", "parse: boolen, default"),
+        "market": ('must: "{price_date} =', 'must: "{price_date} = ='),
+        "shop": ("{quantity} <> 0", "{quantty} <> 0"),
+    }
+    sound = {name: (staging / name / f"_{name}__sources.yml").read_text() for name in typos}
+    for name, (right, wrong) in typos.items():
+        assert right in sound[name]
+        (staging / name / f"_{name}__sources.yml").write_text(sound[name].replace(right, wrong, 1))
+    header, *_ = (tree.root / "data/initial/shop/orders.csv").read_text().splitlines()
+    (tree.root / "data/incremental/shop/orders/typo.csv").write_text(
+        f"{header}\no_9,c_001,p_01,zero,5,,2026-02-05,placed\n"
+    )
+    header, *_ = (tree.root / "data/initial/tickets/orders.csv").read_text().splitlines()
+    (tree.root / "data/incremental/tickets/orders/typo.csv").write_text(
+        f"{header}\no_9,a_0001,s_001,0001-01-01T00:00:00+02:00,5\n"
+    )
+    tree.succeed("bin/ingest", "shop", "tickets")
+
+    broken = tree.run("bin/dbt", "build", *MODELS_ONLY)
+    assert broken.returncode == 1
+    for said in (
+        "_courses__sources.yml: table users, column is_gov_employee: there is no macro parse_boolen",
+        "_market__sources.yml: table coin_price_history, column price_date: the condition `must: {price_date} = =",
+        "_shop__sources.yml: table orders, column quantity: `must` names {quantty}",
+    ):
+        assert f"error: dbt/models/staging/{said[1:].split('__')[0]}/{said}" in broken.stderr
+    assert "Traceback" not in broken.stdout + broken.stderr
+    assert tree.database.query("select distinct feed from marts.money_reconciliation") == [("tickets",)]
+    assert tree.database.query("select distinct feed from marts.batch_usage") == [("tickets",)]
+    rejected = "select feed, delivered_value from marts.rejected_rows where file_path like '%/typo.csv' order by 1"
+    assert tree.database.query(rejected) == [("tickets", "0001-01-01T00:00:00+02:00")]
+
+    for name, text in sound.items():
+        (staging / name / f"_{name}__sources.yml").write_text(text)
+    tree.succeed("bin/dbt", "--quiet", "build", *MODELS_ONLY)
+    assert tree.database.query(rejected) == [("shop", "zero"), ("tickets", "0001-01-01T00:00:00+02:00")]
+    second = {"GRANARY_SCHEMA_PREFIX": "second_"}
+    rebuilt = tree.database.run(
+        "bin/dbt", "--quiet", "build", *MODELS_ONLY, root=tree.root, env=tree.environment | second
+    )
+    assert rebuilt.returncode == 0, rebuilt.stdout
+    assert differences(tree.database, "second_") == []
 
 
 # -- Taking feeds out --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Database
-from granary import declared
+from granary import declared, rules
 
 Read = Callable[[str, list[str]], list[Any]]
 
@@ -172,6 +172,16 @@ def typed(parse: str, value: Any) -> Any:
 
 def test_the_table_has_each_parse_type() -> None:
     assert sorted(TABLE) == TYPES
+
+
+def test_a_parse_type_returns_the_sql_type_that_its_macro_declares(new_database: Callable[[], Database]) -> None:
+    database = new_database()
+    types = "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'parsed'::regclass"
+    found = {name.removesuffix("_read"): kind for name, kind in database.query(f"{view_of_texts(database)}; {types}")}
+    del found["place"]
+    names = {"timestamp without time zone": "timestamp", "character varying": "text"}
+    declared_types = {name: kind.replace(", ", ",") for name, kind in rules.types_read().items()}
+    assert {name: names.get(kind, kind) for name, kind in found.items()} == declared_types
 
 
 @pytest.mark.parametrize("parse", TABLE)

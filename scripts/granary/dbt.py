@@ -29,6 +29,7 @@ import requests
 import yaml
 from tqdm import tqdm
 
+from granary import rules
 from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
 from granary.server.lock import take_lock
@@ -41,6 +42,7 @@ TESTS = {"build", "retry", "test"}
 WRITES = {"build", "clone", "retry", "run", "run-operation", "seed", "snapshot", "test"}
 WITHOUT_SERVER = {"", "clean", "deps", "init"}
 HELP = {"--help", "-h"}
+BROKEN_TABLES = "GRANARY_BROKEN_TABLES"  # tells dbt's macros what is wrong, by <feed>.<table>, as JSON
 ENDS = {"success": "passed", "pass": "passed", "error": "failed", "fail": "failed", "warn": "with warnings"}
 
 # Each model sees one state of its inputs, even if a load commits meanwhile; the server stops the queries of a dbt that
@@ -62,7 +64,9 @@ def main() -> int:
     if not sys.stdout.isatty():
         os.environ.setdefault("DBT_USE_COLORS", "false")
     if sys.argv[1:2] == ["--exec"]:
-        connect_dbt().close()
+        connection = connect_dbt()
+        leave_out_broken_tables(connection)
+        connection.close()
         os.execv(sys.executable, [sys.executable, "-m", *sys.argv[2:]])
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--bar"] or ["--help"]
@@ -71,8 +75,10 @@ def main() -> int:
         print(f"{__doc__.strip()}\n\ndbt's own help:\n")
     if command == "deps":
         return fetch_packages(arguments, asked_for)
+    broken = False
     if command not in WITHOUT_SERVER:
         connection = connect_dbt()
+        broken = leave_out_broken_tables(connection)
         if command in WRITES:
             connection.autocommit = True
             take_lock(connection, f"dbt {command}")
@@ -88,7 +94,7 @@ def main() -> int:
             file.write(results)
     if code and command in WRITES and (seeds := missing_seeds(results)):
         print(f"not loaded yet: {', '.join(seeds)}; run bin/dbt seed first, or bin/dbt build, which does both")
-    return code
+    return code or int(broken and command in WRITES)
 
 
 def command_of(arguments: list[str]) -> str:
@@ -114,6 +120,22 @@ def connect_dbt() -> psycopg2.extensions.connection:
     connection = connect()
     os.environ["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} {SESSION}".strip()
     return connection
+
+
+def leave_out_broken_tables(connection: psycopg2.extensions.connection) -> bool:
+    """Find the tables whose declaration can't be used, print why, and let dbt leave them out; return if there are any.
+
+    dbt itself would find out while it builds the core's models of all feeds, and skip everything that reads these.
+    """
+    found = rules.problems(connection)
+    for problem in found.values():
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+    if found:
+        os.environ[BROKEN_TABLES] = json.dumps(found)
+        print("error: these tables are left out; models that need them will fail or be skipped", file=sys.stderr)
+    else:  # dbt parses less if a variable is unset as before
+        os.environ.pop(BROKEN_TABLES, None)
+    return bool(found)
 
 
 def stop_at_once(*_: Any) -> NoReturn:

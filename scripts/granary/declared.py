@@ -30,7 +30,7 @@ GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
 class Entity(NamedTuple):
     """A landing table: a dbt source table whose loader is bin/ingest. `table` is its name in schema raw.
 
-    A file may lack the columns that are `optional`.
+    `rules` is the meta of each column, and `path` the file that declares all this.
     """
 
     feed: str
@@ -39,8 +39,17 @@ class Entity(NamedTuple):
     columns: tuple[str, ...]
     path: Path
     meta: Mapping[str, Any] = {}
-    optional: frozenset[str] = frozenset()  # the columns that a file may lack
-    required: tuple[str, ...] = ()  # the columns without which no row is safe to use
+    rules: Mapping[str, Mapping[str, Any]] = {}
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Return the columns that a file may lack."""
+        return tuple(column for column in self.columns if self.rules.get(column, {}).get("optional"))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Return the columns without which no row is safe to use."""
+        return tuple(column for column in self.columns if self.rules.get(column, {}).get("required"))
 
     @property
     def records(self) -> str:
@@ -165,9 +174,7 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         meta = {**meta_of(source), **meta_of(table)}
         for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
             raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
-        optional = frozenset(column for column in columns if metas[column].get("optional"))
-        required = tuple(column for column in columns if metas[column].get("required"))
-        yield Entity(feed, name, identifier, columns, path, meta, optional, required)
+        yield Entity(feed, name, identifier, columns, path, meta, metas)
 
 
 def problem_of(path: Path, error: Exception) -> str:
@@ -179,6 +186,18 @@ def reject_limits(entity: Entity) -> dict[str, float]:
     """Return the shares of a batch above which a build warns (`warn_above`) or fails (`fail_above`), from 0 to 1."""
     path = project.ROOT / "dbt" / "dbt_project.yml"
     return {**document_of(path, path.read_bytes())["vars"]["reject_limits"], **(entity.meta.get("reject_limits") or {})}
+
+
+def models_read(entity: Entity) -> list[str]:
+    """Return the models that the core reads of a landing table: its current versions, and where its amounts end."""
+    needs = "`current_version` needs a `model`, and each of `amounts` needs `marts`, each with a `mart` or `without`"
+    try:
+        version, amounts = entity.meta.get("current_version"), entity.meta.get("amounts") or []
+        steps = [step for amount in amounts for step in amount["marts"] or [{}]]
+        current = [version["model"]] if version else []
+        return list(dict.fromkeys([*current, *(step.get("mart") or step["without"] for step in steps)]))
+    except (AttributeError, KeyError, TypeError):
+        raise GranaryError(f"{entity.path}: table {entity.name}, not a valid meta: {needs}") from None
 
 
 def feeds(models: Path | None = None) -> list[str]:

@@ -23,8 +23,7 @@ from typing import Any
 
 import yaml
 
-from granary import declared, project
-from granary.declared import Entity
+from granary import declared, project, rules
 from granary.feed_data import cursor_in, drop, feeds_in_database, loads, print_data
 from granary.project import GranaryError, replacing
 from granary.text import counted, print_table
@@ -280,13 +279,14 @@ def sync_registry(options: argparse.Namespace) -> None:
         outcome = "was written"
     count = f"{counted(len({feed for feed, _ in entities}), 'feed')}, {counted(len(entities), 'table')}"
     print(f"{PROJECT_FILE}: the registry {outcome} ({count})")
+    rules.check()
 
 
 def write_registry(check: bool = False) -> bool:
     """Make the var `feeds` what the sources declare; return whether that changes it. `check` writes nothing."""
     registry: dict[str, dict[str, list[str]]] = {}
     for (feed, name), entity in declared.entities().items():
-        registry.setdefault(feed, {})[name] = models_read(entity)
+        registry.setdefault(feed, {})[name] = declared.models_read(entity)
     written = yaml.safe_dump({"feeds": registry}, default_flow_style=None, sort_keys=False, width=10_000)
     path = project.ROOT / PROJECT_FILE
     text = path.read_bytes().decode()
@@ -316,18 +316,6 @@ def is_same_project(before: str, after: str, registry: dict[str, Any]) -> bool:
         )
     except (yaml.YAMLError, KeyError, TypeError):
         return False
-
-
-def models_read(entity: Entity) -> list[str]:
-    """Return the models that the core reads of a landing table: its current versions, and where its amounts end."""
-    needs = "`current_version` needs a `model`, and each of `amounts` needs `marts`, each with a `mart` or `without`"
-    try:
-        version, amounts = entity.meta.get("current_version"), entity.meta.get("amounts") or []
-        steps = [step for amount in amounts for step in amount["marts"] or [{}]]
-        current = [version["model"]] if version else []
-        return list(dict.fromkeys([*current, *(step.get("mart") or step["without"] for step in steps)]))
-    except (AttributeError, KeyError, TypeError):
-        raise GranaryError(f"{entity.path}, table {entity.name}: not a valid meta: {needs}") from None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@
         continues from there.
       - A partial build (--select) may leave one input further ahead than another, so that the model has read rows above its
         watermark. The next build reads them again, which does no harm, because it recomputes everything that depends on them.
+      - A table whose declaration is broken is left out of the core's models (see landing_tables). Their watermark stays below its
+        first batch that was left out, so a later build reads it.
       - After a full refresh, a dropped table or a `dbt clone` (which creates a view), a model starts from scratch:
         `is_incremental()` is false, and the old row is not read.
       - `--empty`, which processes nothing, is refused: see refuse_unsafe_increments.
@@ -70,6 +72,15 @@
             {%- for input in tables_read_by(model) %}
             coalesce((select batch_id from {{ watermarks() }} where model = '{{ input }}'), 0),
             {%- endfor %}
+            {%- if broken_tables() and model.config.group == 'core' %}
+            -- What was left out, because its declaration is broken, is read once it is repaired.
+            (
+                select min(batch_id) - 1 from raw._batches
+                where
+                    feed || '.' || entity in ('{{ broken_tables() | join("', '") }}')
+                    and batch_id > {{ watermark() }}
+            ),
+            {%- endif %}
             loaded.batch_id
         ) as batch_id,
         loaded.batch_id as loaded_batch_id,

@@ -16,6 +16,10 @@
 -#}
 {% macro declared_columns(feed, entity) %}
     {%- set declared = [] -%}
+    {%- set problem = broken_tables().get(feed ~ '.' ~ entity) -%}
+    {%- if problem -%}
+        {{ exceptions.raise_compiler_error(problem) }}
+    {%- endif -%}
     {%- for column in declared_table(feed, entity).columns.values() -%}
         {%- do declared.append({
             'name': column.name,

@@ -5,12 +5,15 @@
 {% macro refuse_stale_registry() %}
     {%- if execute -%}
         {%- set registered = {} -%}
-        {%- for table in landing_tables() -%}
-            {%- do registered.update({table.feed ~ '.' ~ table.entity: table.models}) -%}
+        {%- for feed, entities in (var('feeds') or {}).items() -%}
+            {%- for entity, models in entities.items() -%}
+                {%- do registered.update({feed ~ '.' ~ entity: models}) -%}
+            {%- endfor -%}
         {%- endfor -%}
         {%- set declared = {} -%}
         {%- for table in graph.sources.values() if table.loader == 'bin/ingest' -%}
-            {%- do declared.update({table.source_name ~ '.' ~ table.name: models_read_of(table)}) -%}
+            {%- set name = table.source_name ~ '.' ~ table.name -%}
+            {%- do declared.update({name: registered.get(name) if name in broken_tables() else models_read_of(table)}) -%}
         {%- endfor -%}
         {%- set differing = [] -%}
         {%- for table in (registered.keys() | list + declared.keys() | list) | unique | sort
