@@ -38,15 +38,15 @@ TABLES = {
     ],
     "market": [
         """
-        select price_date, asset_id, asset_name, close_price_usd, sma_7d_close, daily_return_pct
+        select close_of_date, asset_id, asset_name, close_price_usd, sma_7d_close, daily_return_pct
         from marts.fct_asset_prices_daily
         inner join marts.dim_asset using (asset_id)
         where
-            price_date > (select max(price_date) - 56 from marts.fct_asset_prices_daily)
+            close_of_date > (select max(close_of_date) - 56 from marts.fct_asset_prices_daily)
             and asset_id in (
                 select asset_id from marts.fct_asset_prices_daily group by 1 order by max(market_cap_usd) desc limit 3
             )
-        order by price_date desc, market_cap_usd desc
+        order by close_of_date desc, market_cap_usd desc
         """,
         """
         select leaderboard_rank, asset_id, price_usd, change_24h_pct, market_cap_usd, total_volume_usd, snapshot_at
@@ -254,7 +254,7 @@ def test_what_shares_a_name_is_told_apart_by_its_id() -> None:
 
 @pytest.mark.feeds("market", "shop", "tickets")
 def test_dates_filter_the_rows(built: Database) -> None:
-    cases = [("tickets", "sales_week", "fct_weekly_sales"), ("market", "price_date", "fct_asset_prices_daily")]
+    cases = [("tickets", "sales_week", "fct_weekly_sales"), ("market", "close_of_date", "fct_asset_prices_daily")]
     for feed, column, mart in [*cases, ("shop", "sales_date", "fct_daily_sales")]:
         ((oldest, newest),) = built.query(f"select min({column}), max({column}) from marts.{mart}")
         shown = show(feed)

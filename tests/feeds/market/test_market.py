@@ -394,10 +394,10 @@ def test_a_date_after_its_delivery_is_listed_and_used_nowhere(market_of_300: Dat
     build(warehouse)
     assert [warehouse.query(f"select * from marts.{table} order by 1, 2") for table in tables] == before
     assert warehouse.query(
-        "select entity, asset_id, dated_at::text, line_number from marts.market_implausible_rows order by 1"
+        "select entity, asset_id, dated_at::date::text, line_number from marts.market_implausible_rows order by 1"
     ) == [
-        ("coin_markets_snapshot", "sample-c1", "5138-11-16 00:00:00", 2),
-        ("coin_price_history", CORRECTED, "5138-11-16 09:46:39.999", 2),
+        ("coin_markets_snapshot", "sample-c1", "5138-11-16", 2),
+        ("coin_price_history", CORRECTED, "5138-11-16", 2),
     ]
     assert warning(warehouse, "market_dates_are_not_after_their_delivery") == 2
     run(warehouse, "bin/dbt", "--quiet", "build", "--select", "group:market", "tag:ledger")

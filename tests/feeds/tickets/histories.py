@@ -48,6 +48,9 @@ COLUMNS = {
         "atl_usd",
         "atl_date",
         "last_updated_ts",
+        "request_scope",
+        "requested_count",
+        "is_whole",
     ],
     "market/coin_price_history": [
         "asset_id",
@@ -145,7 +148,8 @@ price_runs = rows(
     st.integers(0, 40).map(str),
     st.sampled_from(["1", "2", "8", "40", "60"]),
     st.sampled_from(["100", "3.25", "0.00000012"]),
-    st.sampled_from(["0", "0", "0", "1", str(DAY)]),  # midnight, within the day, and of another day than it says
+    # Midnight, early in the day, late in the day, and of another day than it says.
+    st.sampled_from(["0", "0", "0", "1", str(DAY - 2), str(DAY)]),
 )
 
 snapshots = rows(
@@ -163,6 +167,9 @@ snapshots = rows(
     prices,
     times,
     times,
+    st.sampled_from(["top", "top", "coins", ""]),
+    st.sampled_from(["1", "2", "0", ""]),
+    st.sampled_from(["true", "true", "false", ""]),
 )
 
 sound_lines = rows(
