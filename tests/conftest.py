@@ -57,6 +57,8 @@ NEUTRAL = {
 needs_sample = pytest.mark.feeds("courses", "market", "shop", "tickets")  # the sample as it comes
 NO_FEED = pytest.param("", marks=pytest.mark.skip(reason="needs a feed in the tree"))  # in place of an empty list
 MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")  # and seeds
+# Generated histories are mostly garbage, so a build would refuse them.
+NO_LIMITS = ("--exclude", "rejected_shares_are_below_the_limit")
 
 
 @dataclass(frozen=True)

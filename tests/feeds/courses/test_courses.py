@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Database
+from conftest import NO_LIMITS, Database
 
 LEGACY = Path(__file__).with_name("legacy_course_engagement.sql").read_text()
 # The tables that the legacy query knows, with its names.
@@ -56,6 +56,7 @@ def build(database: Database, *arguments: str | Path) -> Database:
             "bin/dbt",
             "--quiet",
             "build",
+            *NO_LIMITS,
             "--select",
             "group:courses",
             "tag:ledger",

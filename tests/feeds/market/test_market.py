@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import Database
+from conftest import NO_LIMITS, Database
 from copies import differences
 from feeds.market.coingecko import DAY
 from granary.feeds.market.extract import HISTORY, REQUEST, SNAPSHOT
@@ -36,7 +36,7 @@ class Close(NamedTuple):
 def warehouse(new_database: Callable[[], Database]) -> Database:
     database = new_database()
     run(database, "bin/ingest", "market")
-    run(database, "bin/dbt", "--quiet", "build", "--select", "group:market", "tag:ledger")
+    run(database, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:market", "tag:ledger")
     return database
 
 
@@ -142,7 +142,7 @@ def check_prices(warehouse: Database) -> None:
 
 def check_full_refresh(warehouse: Database) -> None:
     """Builds everything once more from nothing, beside the first, and compares."""
-    run(warehouse, "bin/dbt", "--quiet", "build", "--select", "group:market", "tag:ledger", prefix=FULL)
+    run(warehouse, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:market", "tag:ledger", prefix=FULL)
     assert differences(warehouse, FULL) == []
 
 
@@ -400,5 +400,5 @@ def test_a_date_after_its_delivery_is_listed_and_used_nowhere(market_of_300: Dat
         ("coin_price_history", CORRECTED, "5138-11-16", 2),
     ]
     assert warning(warehouse, "market_dates_are_not_after_their_delivery") == 2
-    run(warehouse, "bin/dbt", "--quiet", "build", "--select", "group:market", "tag:ledger")
+    run(warehouse, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:market", "tag:ledger")
     check_full_refresh(warehouse)

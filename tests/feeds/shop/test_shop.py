@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from conftest import Database
+from conftest import NO_LIMITS, Database
 
 CENT = Decimal("0.01")
 DAILY = "select * from marts.fct_daily_sales order by sales_date"
@@ -40,7 +40,7 @@ class Line(NamedTuple):
 def warehouse(new_database: Callable[[], Database]) -> Database:
     database = new_database()
     run(database, "bin/ingest", "shop")
-    run(database, "bin/dbt", "--quiet", "build", "--select", "group:shop", "tag:ledger")
+    run(database, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:shop", "tag:ledger")
     return database
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg2 import sql
 
-from conftest import Database
+from conftest import NO_LIMITS, Database
 from copies import differences
 from feeds.tickets.histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
 from feeds.tickets.identity_reference import canonical_customers
@@ -97,10 +97,10 @@ def replay(warehouse: Warehouse, drawn: list[History], order: random.Random) -> 
             warehouse.dbt("run", "--select", *TABLES, *inputs)
         if rest:
             warehouse.ingest(*rest)
-        warehouse.dbt("build", "--exclude-resource-type", "seed", "unit_test")
+        warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", "seed", "unit_test")
     warehouse.dbt("seed", prefix=FULL)
     warehouse.override(overrides_at(drawn, STEP_COUNT - 1), prefix=FULL)
-    warehouse.dbt("build", "--exclude-resource-type", "seed", "unit_test", prefix=FULL)
+    warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", "seed", "unit_test", prefix=FULL)
     return differences(warehouse.database, FULL)
 
 
