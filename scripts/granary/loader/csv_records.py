@@ -133,9 +133,9 @@ def csv_records(
             fields = next(csv.reader(take(), strict=True, skipinitialspace=skip_initial_space), None)
             if fields is None:
                 return
-            problem = problem_of_fields(fields, names)
-            if problem is not REPEATED_HEADER and not is_plain(b"".join(taken)):
-                problem = problem_of_quotes(b"".join(taken), problem, skip_initial_space, may_continue)
+            problem, text = problem_of_fields(fields, names), b"".join(taken)
+            if b'"' in text and problem is not REPEATED_HEADER and not is_plain(text):
+                problem = problem_of_quotes(text, problem, skip_initial_space, may_continue)
         except csv.Error as error:
             held.extendleft(taken[:0:-1])
             del taken[1:]
