@@ -68,6 +68,13 @@ def test_the_project_declares_its_feeds():
         (("{name: note}", "{name: a__}"), 'orders, column a__: not a name that a column can have: use "a"'),
         (("{name: note}", "{name: order_id}"), "orders has the column order_id twice: remove one"),
         (("[{name: order_id}, {name: note}]", "[]"), "orders needs columns"),
+        (
+            (
+                "columns: [{name: order_id}, {n",
+                "config: {meta: {records: [a]}}\n        columns: [{name: order_id}, {n",
+            ),
+            "table orders: `records` needs keys joined by dots, such as data.items",
+        ),
         (("- name: tickets\n", "- nam: tickets\n"), "not a valid declaration of sources: KeyError('name')"),
         (("tables:", "tables: 3 #"), "not valid YAML: "),
         (

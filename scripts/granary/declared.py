@@ -130,6 +130,8 @@ def entities_of(path: Path, feed: str, tables: list[dict[str, Any]]) -> Iterator
             if columns.count(column) > 1:
                 raise GranaryError(f"{path}: table {name} has the column {column} twice: remove one")
         meta = (table.get("config") or {}).get("meta") or {}
+        if not isinstance(meta.get("records", ""), str):
+            raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
         for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
             raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
         required = [

@@ -22,7 +22,7 @@ from granary.text import counted
 MOST_COLUMNS = 1600  # of a table of PostgreSQL
 QUOTED_FIELD = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*"(?![^,\r\n])')  # looking back last is faster
 FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
-ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n]"+\Z')
+ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')
 
 BLANK = Problem("blank", "the line is blank")
 UNCLOSED_QUOTE = Problem("unclosed_quote", "a quote is opened but never closed")
