@@ -551,6 +551,9 @@ def test_keys_of_json_are_columns(project: Project, load):
     project.write(f"{ORDERS}/b1.jsonl", b'{"b": 1, "id": 2}\n{"id": 3, "note": "a", "a\'\\"": 4}\n')
     assert "2 rows, new column b, new column a" in load()[1]
     assert project.rows("id, note, a, b") == [(1, "2", None, None, "1"), (2, "3", "a", "4", None)]
+    project.write(f"{ORDERS}/b2.jsonl", b'{"id": 1, "Id": 2}\n')
+    load()
+    assert project.rejected() == [(1, '{"id": 1, "Id": 2}', "ambiguous_key", '"id" and "Id" both become id')]
 
 
 def test_gzipped_csv_is_hashed_as_delivered(project: Project, load):
@@ -811,6 +814,7 @@ def test_both_ways_give_the_same_rows_for_any_well_formed_csv(trial, rows: list,
 
 
 SALT = [
+    b"\xef\xbb\xbf",
     b"id,note\n",
     b' "',
     b'a"b, c"\n',
