@@ -47,20 +47,23 @@ class Damage(NamedTuple):
     damaged: str
     place: int
     is_inserted: bool
+    is_spaced: bool  # there are spaces after commas, as declared
 
     def touches(self, begin: int, end: int) -> bool:
         """Return whether the damage is in a field that begins and ends there, or beside it."""
         return begin <= self.place <= end if self.is_inserted else begin - 1 <= self.place <= end
 
 
-def written(rows: list[list[str]], quoted: list[bool], line_end: str, ends: bool) -> tuple[str, list[Row]]:
-    """Return the text of a clean file, and its rows."""
+def written(rows: list[list[str]], quoted: list[bool], line_end: str, ends: bool, gap: str) -> tuple[str, list[Row]]:
+    """Return the text of a clean file, and its rows. A gap is part of the field that follows."""
     text, found, flags = "", [], iter(quoted * 99)
     for number, values in enumerate(rows):
         spans = []
         for value in values:
-            is_quoted = next(flags) or set(value) & set(',"\r\n') or (not value and len(values) == 1)
+            needs_quotes = set(value) & set(',"\r\n') or (gap and value.startswith(gap)) or values == [""]
+            is_quoted = next(flags) or needs_quotes
             field = '"{}"'.format(value.replace('"', '""')) if is_quoted else value
+            field = gap + field if spans else field
             text += "," if spans else ""
             spans.append((len(text), len(text) + len(field)))
             text += field
@@ -76,26 +79,32 @@ def damages(draw: st.DrawFn, alphabet: str) -> Damage:
     values = st.lists(st.text(alphabet, max_size=5), min_size=width, max_size=width)
     rows = [list(COLUMNS[:width]), *draw(st.lists(values, min_size=1, max_size=3))]
     quoted = draw(st.lists(st.booleans(), min_size=1, max_size=9))
-    clean, found = written(rows, quoted, draw(st.sampled_from(["\n", "\r\n"])), draw(st.booleans()))
+    is_spaced = draw(st.booleans())
+    line_end, ends = draw(st.sampled_from(["\n", "\r\n"])), draw(st.booleans())
+    clean, found = written(rows, quoted, line_end, ends, " " if is_spaced else "")
     places = [place for place, character in enumerate(clean) if character in ',"\r\n']
     if draw(st.booleans()) or not places:
         place = draw(st.integers(0, len(clean.rstrip("\r\n"))))  # behind the last line, a comma would be a new row
-        return Damage(clean, found, clean[:place] + draw(st.sampled_from(',"\n\r')) + clean[place:], place, True)
+        damaged = clean[:place] + draw(st.sampled_from(',"\n\r')) + clean[place:]
+        return Damage(clean, found, damaged, place, True, is_spaced)
     place = draw(st.sampled_from(places))
     left = draw(st.sampled_from(["", clean[place] * 2]))
-    return Damage(clean, found, clean[:place] + left + clean[place + 1 :], place, False)
+    return Damage(clean, found, clean[:place] + left + clean[place + 1 :], place, False, is_spaced)
 
 
-def accepted(text: str, columns: tuple[str, ...]) -> list[tuple[list[str], int, str]]:
+def accepted(text: str, damage: Damage) -> list[tuple[list[str], int, str]]:
     """Return the rows of a CSV file with the number of their first line and their text; none if the file is refused."""
-    file = LandingFile(Path("x.csv"), "x.csv", "feed/t/x", ".csv", declared.Entity("feed", "t", "feed__t", columns))
+    columns, meta = damage.rows[0].values, {"format": {"skip_initial_space": damage.is_spaced}}
+    entity = declared.Entity("feed", "t", "feed__t", tuple(columns), meta)
+    file = LandingFile(Path("x.csv"), "x.csv", "feed/t/x", ".csv", entity)
     stream = io.BufferedReader(io.BytesIO(text.encode()))
     try:
         header = csv_records.read_header(file, stream)
         found = names.columns_of(header.names, file.entity, file.relative)
     except GranaryError:
         return []
-    rows = csv_records.csv_records(stream, header.names, header.lines + 1)
+    skip = file.entity.skip_initial_space
+    rows = csv_records.csv_records(stream, header.names, header.lines + 1, skip_initial_space=skip)
     return [
         ([row.fields[found.index(column)] for column in columns], row.number, row.text.decode())
         for row in rows
@@ -116,9 +125,8 @@ def is_right(values: list[str], damage: Damage) -> bool:
 @settings(max_examples=2000, deadline=None)
 @given(damage=damages('x," '))
 def test_an_accepted_row_of_a_damaged_file_is_right(damage: Damage):
-    header = damage.rows[0].values
-    assert [values for values, *_ in accepted(damage.clean, tuple(header))] == [row.values for row in damage.rows[1:]]
-    for values, *_ in accepted(damage.damaged, tuple(header)):
+    assert [values for values, *_ in accepted(damage.clean, damage)] == [row.values for row in damage.rows[1:]]
+    for values, *_ in accepted(damage.damaged, damage):
         assert is_right(values, damage)
 
 
@@ -131,7 +139,7 @@ def test_a_wrong_row_is_made_of_lines_of_a_record_with_line_ends(damage: Damage)
         for row in damage.rows
         if any("\n" in value for value in row.values)
     ]
-    for values, number, text in accepted(damage.damaged, tuple(damage.rows[0].values)):
+    for values, number, text in accepted(damage.damaged, damage):
         begin = sum(len(line) + 1 for line in damage.damaged.split("\n")[: number - 1])
         overlaps = any(first <= begin + len(text) and begin <= last + 2 for first, last in moved)
         assert overlaps or is_right(values, damage)

@@ -161,6 +161,41 @@ ZOO = (
 )
 
 
+def test_a_column_that_begins_with_a_digit_is_read_like_any_other(new_tree: Callable[..., Tree]) -> None:
+    tree = new_tree()
+    for path, text in {
+        "dbt/models/staging/zoo/_zoo__sources.yml": """
+            sources:
+              - name: zoo
+                loader: bin/ingest
+                schema: raw
+                tables:
+                  - name: animals
+                    identifier: zoo__animals
+                    columns:
+                      - {name: id, config: {meta: {required: true}}}
+                      - {name: 2nd_keeper, config: {meta: {default: nobody}}}
+                      - {name: 3rd_meal, config: {meta: {parse: amount, must: "{3rd_meal} > 0"}}}
+        """,
+        "dbt/models/staging/zoo/stg_zoo__animals.sql": "{{ safe_rows('zoo', 'animals') }}",
+        "data/incremental/zoo/animals/1.csv": "ID,2nd Keeper,3rd Meal\na,,1.50\nb,Ann,-1\n,Bob,2\n",
+    }.items():
+        (tree.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree.root / path).write_text(text)
+    tree.succeed("bin/feed", "sync")
+    tree.succeed("bin/ingest", "zoo")
+    tree.succeed("bin/dbt", "run", "--select", "stg_zoo__animals", "stg_ledger__rejected_values")
+    query = tree.database.query
+    assert query('select id, "2nd_keeper", "3rd_meal"::text from staging.stg_zoo__animals order by id') == [
+        ("a", "nobody", "1.50"),
+        ("b", "Ann", None),
+    ]
+    assert query("select column_name, delivered_value, reason from staging.stg_ledger__rejected_values order by 1") == [
+        ("3rd_meal", "-1", "invalid"),
+        ("id", "", "missing_required"),
+    ]
+
+
 def test_a_meta_that_can_not_be_read_is_named(new_tree: Callable[..., Tree]) -> None:
     tree = new_tree()
     source = tree.root / "dbt/models/staging/zoo/_zoo__sources.yml"

@@ -75,6 +75,13 @@ def test_the_project_declares_its_feeds():
             ("{name: note}", "{name: note, config: {meta: {required: true, optional: true}}}"),
             "orders: note is required and optional: remove one of them",
         ),
+        (
+            (
+                "columns: [{name: order_id}, {n",
+                "config: {meta: {records: [a]}}\n        columns: [{name: order_id}, {n",
+            ),
+            "table orders: `records` needs keys joined by dots, such as data.items",
+        ),
         (("- name: tickets\n", "- nam: tickets\n"), "not a valid declaration of sources: KeyError('name')"),
         (("tables:", "tables: 3 #"), "not valid YAML: "),
         (
@@ -157,6 +164,15 @@ def test_snake_case_changes_nothing_the_second_time(name: str):
         (b'a,"b"x\nc,d\n', [(2, "misplaced_quote"), (3, ["c", "d"])]),
         (b'a,"b\nc,"d"\n', [(2, "misplaced_quote"), (3, ["c", "d"])]),
         (b"a,b\rc,d\n", [(2, "carriage_return")]),
+        (b'a"b, c"\n', [(2, "stray_quote")]),
+        (b'a"b,c\n', [(2, ['a"b', "c"])]),
+        (b'6" x,"b, c"\n', [(2, ['6" x', "b, c"])]),
+        (b'"a, b",6"\n', [(2, ["a, b", '6"'])]),
+        (b'"a"",",b"\n', [(2, "stray_quote")]),  # of "a",",b"
+        (b'a, "b"\n', [(2, "space_before_quote")]),
+        (b'a, "b, c"\n', [(2, "space_before_quote")]),
+        (b'a\nb,c"\nd,e"\n', [(2, "ragged"), (3, "stray_quote"), (4, ["d", 'e"'])]),
+        (b'1st,2nd\n"2nd",1st\n', [(2, "repeated_header"), (3, ["2nd", "1st"])]),
     ],
 )
 def test_lines_of_csv(body: bytes, expected: list[tuple]):
@@ -168,6 +184,19 @@ def test_what_is_over_the_limit_is_rejected_and_costs_no_other_line(monkeypatch:
     assert parsed(b"a," + b"x" * 50 + b"\nc,d\n") == [(2, "too_long"), (3, ["c", "d"])]
     assert parsed(b'a,"b\n' + b"c,d\n" * 4) == [(2, "too_long"), *((n, ["c", "d"]) for n in range(3, 7))]
     assert parsed(b'a,"b\n' + b"x" * 50 + b"\nc,d\n") == [(2, "too_long"), (3, "too_long"), (4, ["c", "d"])]
+
+
+def test_copy_gets_no_line_that_is_over_the_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(records, "LIMIT", 20)
+    monkeypatch.setattr(records, "BLOCK", 8)
+
+    def blocks(text: bytes) -> list[bytes]:
+        file = landing_file(Path("x.csv"))
+        return list(csv_records.plain_blocks(file, io.BufferedReader(io.BytesIO(text)), ["1st", "2nd"]))
+
+    assert blocks(b"a,b\nc,d\ne,xxxxxxxxxxx\n") == [b"a,b\nc,d\n", b"e,xxxxxxxxxxx\n"]
+    with pytest.raises(csv.Error, match="too long"):
+        blocks(b"a,b\nc," + b"x" * 20 + b"\n")
 
 
 def test_lines_that_all_open_a_quote_take_linear_time():

@@ -561,6 +561,9 @@ def test_keys_of_json_are_columns(project: Project, load):
     project.write(f"{ORDERS}/b1.jsonl", b'{"b": 1, "id": 2}\n{"id": 3, "note": "a", "a\'\\"": 4}\n')
     assert "2 rows, new column b, new column a" in load()[1]
     assert project.rows("id, note, a, b") == [(1, "2", None, None, "1"), (2, "3", "a", "4", None)]
+    project.write(f"{ORDERS}/b2.jsonl", b'{"id": 1, "Id": 2}\n')
+    load()
+    assert project.rejected() == [(1, '{"id": 1, "Id": 2}', "ambiguous_key", '"id" and "Id" both become id')]
 
 
 def test_gzipped_csv_is_hashed_as_delivered(project: Project, load):
@@ -678,6 +681,26 @@ def test_an_undeclared_feed_or_entity_is_refused_by_name_and_the_others_load(pro
     assert load("shop/orders")[0] == 0, "what isn't named isn't looked at"
 
 
+def test_a_declaration_that_can_not_be_used_costs_its_feed_only(project: Project, load):
+    zoo = project.root / "dbt/models/zoo/sources.yml"
+    zoo.parent.mkdir()
+    zoo.write_text("sources: [{name: zoo, loader: bin/ingest, tables: [{nam: animals}]}]")
+    project.write("incremental/zoo/animals/b1.csv", b"id\n1\n")
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    problem = (
+        f"error: {zoo}: not a valid declaration of sources: KeyError('name') (nothing of the feed zoo is loaded)\n"
+    )
+    code, out, err = load()
+    assert (code, err) == (1, problem)
+    assert out.endswith("2 files: 1 loaded (1 row, 0 lines rejected), 0 known, 1 failed\n")
+    assert load("shop")[0] == 0, "what isn't named isn't looked at"
+    assert load("zoo/animals/b1")[::2] == load("zoo")[::2] == (1, problem)
+    shutil.rmtree(project.data / "incremental/zoo")
+    assert load("zoo")[::2] == load("--initial")[::2] == (1, problem), "a feed without files is missing, too"
+    zoo.write_text("sources: [{name: zoo, loader: bin/ingest, tables: [")
+    assert f"error: {zoo}: not valid YAML: " in load("zoo")[2], "the folder says which feed it is"
+
+
 def test_names_choose_what_is_loaded(project: Project, load):
     for path in ("initial/shop/orders.csv", f"{ORDERS}/b1.csv", f"{ORDERS}/b2.csv"):
         project.write(path, b"id,note\n%s,a\n" % path.encode())
@@ -696,6 +719,9 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(project: Project, l
     assert code == 0
     assert "to load  shop/orders/b1" in out
     assert "new column extra" in out
+    project.write(f"{ORDERS}/b0.jsonl", b'{"id": 1, "": 2}')
+    assert 'to load  shop/orders/b0                       new column column__unnamed for ""\n' in load("--dry-run")[1]
+    (project.data / ORDERS / "b0.jsonl").unlink()
     assert project.query("select count(*) from pg_namespace where nspname = 'raw'") == [(0,)]
     load()
     project.write(f"{ORDERS}/b1.csv", b"id,note\n1,b\n")
@@ -798,6 +824,7 @@ def test_both_ways_give_the_same_rows_for_any_well_formed_csv(trial, rows: list,
 
 
 SALT = [
+    b"\xef\xbb\xbf",
     b"id,note\n",
     b' "',
     b'a"b, c"\n',

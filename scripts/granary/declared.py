@@ -172,6 +172,8 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
             if metas[column].get("required") and metas[column].get("optional"):
                 raise GranaryError(f"{path}: {name}: {column} is required and optional: remove one of them")
         meta = {**meta_of(source), **meta_of(table)}
+        if not isinstance(meta.get("records", ""), str):
+            raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
         for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
             raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
         yield Entity(feed, name, identifier, columns, path, meta, metas)

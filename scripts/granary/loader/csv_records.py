@@ -6,6 +6,7 @@ can be read in another way as well: then the line is rejected.
 
 from __future__ import annotations
 
+import codecs
 import collections
 import csv
 import io
@@ -22,7 +23,7 @@ from granary.text import counted
 MOST_COLUMNS = 1600  # of a table of PostgreSQL
 QUOTED_FIELD = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*"(?![^,\r\n])')  # looking back last is faster
 FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
-ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n]"+\Z')
+ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')
 
 BLANK = Problem("blank", "the line is blank")
 UNCLOSED_QUOTE = Problem("unclosed_quote", "a quote is opened but never closed")
@@ -72,8 +73,9 @@ def plain_blocks(file: LandingFile, stream: io.BufferedReader, names: Sequence[s
     while block := stream.read(records.BLOCK):
         if not block.endswith(b"\n"):
             block += stream.readline(records.LIMIT)
-        if len(block) > records.LIMIT or not is_plain(block) or header.search(b"\n" + block):
-            raise csv.Error("a line is too long, the header again, or has unusual quotes or carriage returns")
+        is_odd = len(block) > records.LIMIT or codecs.BOM_UTF8 in block or not is_plain(block)
+        if is_odd or header.search(b"\n" + block):
+            raise csv.Error("a line is too long, the header again, or has unusual marks, quotes or carriage returns")
         yield block
 
 
@@ -123,6 +125,7 @@ def csv_records(
             taken.append(line)
             if size > records.LIMIT:
                 raise ProblemError(records.too_long())
+            line = line.removeprefix(codecs.BOM_UTF8) if len(taken) == 1 else line  # files that were joined
             yield line.decode("utf-8", "replace").replace("\0", "\ufffd")  # see problem_of, once the record is known
         if taken:
             raise ProblemError(UNCLOSED_QUOTE)
@@ -133,9 +136,9 @@ def csv_records(
             fields = next(csv.reader(take(), strict=True, skipinitialspace=skip_initial_space), None)
             if fields is None:
                 return
-            problem = problem_of_fields(fields, names)
-            if problem is not REPEATED_HEADER and not is_plain(b"".join(taken)):
-                problem = problem_of_quotes(b"".join(taken), problem, skip_initial_space, may_continue)
+            problem, text = problem_of_fields(fields, names), b"".join(taken).removeprefix(codecs.BOM_UTF8)
+            if b'"' in text and problem is not REPEATED_HEADER and not is_plain(text):
+                problem = problem_of_quotes(text, problem, skip_initial_space, may_continue)
         except csv.Error as error:
             held.extendleft(taken[:0:-1])
             del taken[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import itertools
 import json
@@ -31,7 +32,7 @@ STRUCTURE = re.compile(r'\\.|["\][{}]', re.DOTALL)
 def json_lines(stream: io.BufferedReader) -> Iterator[Record]:
     """Yield the lines of a .jsonl file."""
     for number, line in enumerate(iter(lambda: records.physical_line(stream), b""), start=1):
-        yield Record(number, line, [], None)
+        yield Record(number, line.removeprefix(codecs.BOM_UTF8), [], None)  # files that were joined
 
 
 def json_records(file: LandingFile, stream: io.BufferedReader) -> Iterator[Record]:
