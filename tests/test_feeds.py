@@ -395,10 +395,10 @@ def test_what_can_not_be_removed_is_refused(new_tree: Callable[..., Tree]) -> No
         ("theirs.sql", "select * from {{ ref( 'granary', \"fct_daily_sales\") }}"),
         ("theirs.sql", "select * from {{ ref ('fct_daily_sales') }}"),
         ("theirs.sql", "select * from {{ source ('shop', 'orders') }}"),
-        ("theirs.sql", "select {{ net_sales_of ('a', 'b', 'c', 'd') }}"),
+        ("theirs.sql", "select {{ line_value ('a', 'b', 'c') }}"),
         ("theirs.yml", "sources: [{name: theirs, meta: {amounts: [{marts: [{mart: fct_daily_sales}]}]}}]"),
         ("theirs.yml", "sources: [{name: theirs, meta: {amounts: [{marts: [{'without': 'fct_daily_sales'}]}]}}]"),
-        ("theirs.yaml", "sources: [{name: theirs, meta: {amounts: [{staged: {macro: net_sales_of}}]}}]"),
+        ("theirs.yaml", "sources: [{name: theirs, meta: {amounts: [{staged: {macro: line_value}}]}}]"),
         ("theirs.yml", "sources: [{name: theirs, meta: {current_version: {model: int_shop__customers}}}]"),
         ("theirs.yml", "models: [{name: theirs, meta: {dashboard: {names: {x_id: product_performance.name}}}}]"),
     ):

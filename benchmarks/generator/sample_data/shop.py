@@ -261,7 +261,7 @@ products  initial   |p_18|Hammock|garden|45.00|20.00 EUR|  [value unit_cost] ano
 products  initial   |p_19|Greenhouse|garden|1999,00|1500.00|  [value unit_price] a decimal comma
 products  initial   |p_20|Doormat|?!|11.00|4.50|  [value category] only punctuation
 products  initial   |p_21|Trellis|garden|1e3|4.50|  [value unit_price] scientific notation
-products  batch_001 |p_22|Birdbath|garden|($5.00|12.34567|  [value unit_price, unit_cost] half in parentheses; five decimals
+products  batch_001 |p_22|Birdbath|garden|($5.00|12.34567|  [value unit_price, unit_cost] half in parentheses; too exact
 products  batch_003 |p_23|Windsock|garden|7.00|3.00.00|  [value unit_cost] two points
 orders    initial   |o_0043|c_011|p_17|1|60.00||2025-12-21|delivered|  no cost until p_17 is repaired
 orders    initial   |o_0044|c_012|p_18|1|45.00||2025-12-21|delivered|  no cost

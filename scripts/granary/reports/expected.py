@@ -42,6 +42,7 @@ OUTER_SPACE = rf"^[{INVISIBLE}]+|[{INVISIBLE}]+$"
 DECIMALS = r"\.[0-9]{1,2}0{0,18}"
 DIGITS = rf"(([0-9]{{1,15}}|[0-9]{{1,3}}(,[0-9]{{3}}){{1,4}})({DECIMALS})?|{DECIMALS})"
 AMOUNT = rf"([+−-]?(\$ ?)?{DIGITS}|\$[+−-]{DIGITS}|(\$ ?)?{DIGITS}[−-]|\((\$ ?)?{DIGITS}\)|\$\({DIGITS}\))"
+PRICE = AMOUNT.replace("{1,2}", "{1,4}")
 NUMBER, WHOLE = r"([0-9]+(\.[0-9]+)?|\.[0-9]+)", r"[0-9]{1,19}(\.0{1,18})?"
 FRACTION = r"(\.[0-9]{1,9})?"
 DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -58,6 +59,7 @@ FORMATS = {
     "integer": (f"^([+−-]?{WHOLE}|{WHOLE}[−-])$", "is a whole number"),
     "label": ("[[:alnum:]]", "is a word"),
     "number": (rf"^([+−-]?{NUMBER}([eE][+−-]?[0-9]{{1,3}})?|{NUMBER}[−-])$", "is a number"),
+    "price": (f"^{PRICE}$", "is an amount with up to four decimals, such as 0.0125"),
     "text": (None, ""),
     "timestamp": (f"^{DAY}([Tt ]{TIME})?$", "is a time, such as 2026-02-03T10:15:00Z"),
 }

@@ -31,7 +31,6 @@ COLUMNS = (
     "discount_share",
     "order_date",
     "status",
-    "order_id, product_id, kind",
 )
 MARTS = ("rejected_rows", "load_audit", "build_log")
 
@@ -162,7 +161,7 @@ def test_planted_errors_are_found_and_a_replaced_batch_is_forgotten(
         "n_20,c_001,p_01,1,20.00,,08.02.2026,placed\n",
         "n_21,c_001,p_01,1,20.00,,2026-02-31,placed\n",
         f'n_22,c_nobody,p_01,1,20.00,,2026-02-31,"{"long " * 999}\n\x1b[31mred"\n',
-        "n_23,c_001,p_01,1,20.00,,2026-02-08,mislaid\n",
+        "n_23,c_001,p_01,1,20.00,,2026-02-08,?!\n",
         "n_1,c_001,p_01,1,20.00,,2026-02-08,placed\n",
     ]
     bad.write_text("".join([header, *good, *broken]))
@@ -190,9 +189,8 @@ def test_planted_errors_are_found_and_a_replaced_batch_is_forgotten(
     assert {column: found for column in COLUMNS if (found := unexpected(results, "shop__orders", column))} == {
         "order_id": {"is there": 1},
         "order_date": {"is a day of the calendar": 2, "is a day, written as 2026-02-03": 1},
-        "status": {"is placed, shipped, delivered, returned or cancelled, in any case": 2},
+        "status": {"is a word": 1},
         "customer_id": {"is a customer who was delivered": 1},
-        "order_id, product_id, kind": {"comes once in a file": 2},
     }
     page = Page((tmp_path / "two" / "index.html").read_text())
     assert page.text("glance.shop__orders").startswith("shop__orders ✗ 2 not met")
@@ -216,7 +214,7 @@ def test_the_report_links_to_the_results_and_says_when_they_are_old(
 
     assert "Not checked: make expectations" in report(tmp_path).text("expectations")
     page = report(sample[0].parent)
-    assert page.text("expectations.shop__orders") == "shop__orders ✓ all met 1,193 25 0 0"
+    assert page.text("expectations.shop__orders") == "shop__orders ✓ all met 1,193 22 0 0"
     assert page.text("expectations.shop__products").startswith("shop__products ! warnings 65 2 7 0")
     assert "came later" not in page.text("expectations")
     links = [link for link in page.links if not link.startswith("#")]
@@ -260,7 +258,7 @@ def test_what_is_missing_is_said_with_the_way_out(
     assert error(empty) == first
     assert empty.run("bin/ingest", "--initial", "shop/products").returncode == 0
     results = check(empty, tmp_path / "products", code=1)
-    assert "shop__orders          0 rows, 24 of 25 expectations met\n  critical  the table has rows: it has none\n" in (
+    assert "shop__orders          0 rows, 21 of 22 expectations met\n  critical  the table has rows: it has none\n" in (
         results["done"].stdout
     )
     assert results["done"].stderr == "error: 2 critical expectations are not met; docs/quality.md says what to do\n"

@@ -28,7 +28,6 @@ from sample_files import (
     repeated_rows,
 )
 
-
 PRICE = re.compile(AMOUNT.pattern.replace("{1,2}", "{1,4}"))
 
 

@@ -258,7 +258,7 @@ def test_products_are_those_of_the_raw_rows_computed_again(warehouse: Database) 
         ("fct_order_lines", {"order_id": "o_0018"}, {"customer_id": "c_008", "net_sales_usd": "24.0000"}),
         ("fct_order_lines", {"order_id": "o_0039", "is_return": "true"}, {"returns_usd": "0.0000"}),  # it cost nothing
         ("fct_order_lines", {"order_id": "o_0038", "is_return": "true"}, {"returns_usd": "0.0000"}),  # cancelled
-        ("fct_order_lines", {"order_id": "o_0028"}, {"units": 0, "returns_usd": "80.0000"}),  # of a sale never delivered
+        ("fct_order_lines", {"order_id": "o_0028"}, {"units": 0, "returns_usd": "80.0000"}),  # no sale came
         ("product_performance", {"product_id": "p_00"}, {"is_delivered": False, "margin_usd": None}),
         ("customer_lifetime_value", {"customer_id": "c_000"}, {"is_delivered": False}),
     ],

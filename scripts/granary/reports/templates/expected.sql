@@ -15,6 +15,7 @@
     "integer": "case when " ~ number ~ " between -9223372036854775808 and 9223372036854775807 then " ~ number ~ " end",
     "label": "btrim(regexp_replace(lower({0}), '[^[:alnum:]]+', '_', 'g'), '_')",
     "number": "case when pg_input_is_valid(" ~ power ~ ", 'numeric(38, 18)') then cast(" ~ power ~ " as numeric) end",
+    "price": number,
     "timestamp": time,
 } %}
 select *
