@@ -40,7 +40,6 @@ class Marts:
                     cursor.execute("rollback to savepoint before")
                 raise GranaryError(problem(error)) from None
 
-
     def newest_delivery(self, feed: str) -> datetime.date | None:
         """Return the latest date that the data of a feed can have; None if that isn't known."""
         query = "select max(delivered_on) from {} where feed = %s and status = 'loaded'"
