@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measure how customers are resolved: shallow merges against deep ones, and against the usual recursive query.
 
-usage: .venv/bin/python benchmarks/identity.py [--merges N] [--deep D] [--repetitions N] [--timeout SECONDS]
+usage: .venv/bin/python benchmarks/identity.py [--merges N] [--deep D] [--undone U] [--repetitions N]
+           [--timeout SECONDS]
 
 1. The models that parse the merges and resolve customers (int_tickets__identity_merges,
    int_identity__latest_merges, int_identity__resolved_customers), as
@@ -10,6 +11,8 @@ usage: .venv/bin/python benchmarks/identity.py [--merges N] [--deep D] [--repeti
    upwards and keeps its last step. Both start from the table int_identity__latest_merges and write a table. Where the
    usual query does not end within the timeout (or fills its share of the disk), what is printed is a lower bound.
    Where both end, they must agree.
+3. The models that report undone merges (int_identity__undone_merges, int_identity__connected_customers), on U merges
+   of which none is undone, and on the same ones after a second merge of each customer has undone all of them.
 
 Merges are delivered in random order, with times in random order.
 """
@@ -26,6 +29,7 @@ import psycopg2
 from bench import Database, Server, print_measurement, print_ratio, private_server, say
 
 MODELS = ("int_tickets__identity_merges", "int_identity__latest_merges", "int_identity__resolved_customers")
+REPORTING = ("int_identity__undone_merges", "int_identity__connected_customers")
 SHALLOW = 3  # merges in a chain
 MIDDLING = (100, 500)  # deep enough to hurt the usual query, and not so deep that it never ends
 TEMPORARY_SPACE = "20GB"  # that the usual query may fill
@@ -77,6 +81,10 @@ def main() -> None:
             resolve(database)
             comparisons.append(against_the_usual_query(database, options.merges // 10, length, options.timeout))
         comparisons.append(against_the_usual_query(deep, options.merges, options.deep, options.timeout))
+        reported = deliver(server, options.undone, MIDDLING[0])
+        none_undone = report(reported, options.repetitions)
+        undo_all(reported)
+        all_undone = report(reported, options.repetitions)
 
     print(f"\nResolving {options.merges:,} merges (as dbt times the models)")
     print_measurement(f"chains of {SHALLOW}", seconds[shallow])
@@ -87,6 +95,9 @@ def main() -> None:
     for name, ours, usual, ended in comparisons:
         print(f"  {name:<42} {ours:6.1f} s and {'' if ended else '> '}{usual:.1f} s: ", end="")
         print(f"{usual / ours:.1f} times as fast, same rows" if ended else f"at least {usual / ours:.0f} times as fast")
+    print(f"\nReporting undone merges, {options.undone:,} merges in chains of {MIDDLING[0]} (as dbt times the models)")
+    print_measurement("none is undone", none_undone)
+    print_measurement("all are undone", all_undone)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -94,6 +105,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--merges", type=int, default=1_000_000, help="default: a million")
     parser.add_argument("--deep", type=int, default=20_000, help="merges in a deep chain (default: 20,000)")
+    parser.add_argument("--undone", type=int, default=200_000, help="merges to undo (default: 200,000)")
     parser.add_argument("--repetitions", type=int, default=3, help="of each depth (default: 3)")
     parser.add_argument("--timeout", type=int, default=120, help="seconds for the usual query (default: 120)")
     parser.add_argument(
@@ -142,6 +154,31 @@ def resolve(database: Database) -> float:
     database.execute("checkpoint")
     _, by_model = database.dbt("run", "--full-refresh", "--select", *MODELS)
     return sum(by_model[model] for model in MODELS)
+
+
+def undo_all(database: Database) -> None:
+    """Merge each customer once more, into one that nobody else is merged into."""
+    database.execute(
+        """
+        insert into raw._batches (
+            batch_id, feed, entity, path, sha256, bytes, first_row_id, status, started_at
+        )
+        values (2, 'tickets', 'identity_merges', 'again', '', 0, 0, 'loaded', clock_timestamp());
+        insert into raw.tickets__identity_merges (from_customer_id, to_customer_id, merged_at, _batch_id)
+        select from_customer_id, 'away_from_' || from_customer_id, '2027-01-01T00:00:00Z', 2
+        from raw.tickets__identity_merges;
+        """
+    )
+
+
+def report(database: Database, repetitions: int) -> list[float]:
+    """Build the models that report undone merges; return the seconds that they took, as dbt reports them."""
+    resolve(database)
+    seconds = []
+    for _ in range(repetitions):
+        _, by_model = database.dbt("run", "--select", *REPORTING)
+        seconds.append(sum(by_model[model] for model in REPORTING))
+    return seconds
 
 
 def against_the_usual_query(

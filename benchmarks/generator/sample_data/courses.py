@@ -310,7 +310,7 @@ enrolments initial   |n_0038|u_007|k_04|2025-12-19T11:00:00Z|??|  [value status]
 # Odd values that may be true: kept as they are, and a test warns
 users      initial   |u_037|Al Park|al@example.org|2025-06-07|Texas||2025-12-01||  not two letters
 users      initial   |u_038|Bo Gray|bo@example.org|2025-06-08|x||2025-12-01||  a single letter
-users      batch_001 |u_039|Cy Ito|cy@|2025-06-09|T.X.||2025-12-01||  [value email] an odd state and a bad address
+users      batch_001 |u_039|Cy Ito|cy@|2025-06-09|?!||2025-12-01||  [value email, state] two that are unreadable
 courses    initial   |k_16|Pies|Baking|expert|Crumb Press|2025-02-06|  none of the three levels
 courses    batch_003 |k_17|Tarts|Baking|Level 1|Crumb Press|May|  [value course_created_at] none either, and a bad time
 enrolments initial   |n_0039|u_006|k_04|2025-12-19T12:00:00Z|paused|  does not count as enrolled

@@ -1,6 +1,6 @@
 {#-
     Prints why a customer id belongs to its customer: the merges from the id to its canonical customer, each with the file and
-    line from which it was read.
+    line from which it was read; and the earlier merges, of an id on the way or with it, that a later merge undid.
 
         bin/dbt run-operation explain_customer --args '{customer_id: c_0011}'
 
@@ -40,6 +40,25 @@
             on path.merge_batch_id = batches.batch_id
         order by path.step
     {%- endset -%}
+    {%- set undone -%}
+        select
+            undone.*,
+            earlier.file_path,
+            undone._row_id - earlier.first_row_id + 1 as line_number,
+            later.file_path as undone_file_path,
+            undone.undone_row_id - later.first_row_id + 1 as undone_line_number
+        from {{ ref('int_identity__undone_merges') }} as undone
+        inner join {{ ref('stg_ledger__batches') }} as earlier
+            on undone._batch_id = earlier.batch_id
+        inner join {{ ref('stg_ledger__batches') }} as later
+            on undone.undone_batch_id = later.batch_id
+        where
+            undone.from_customer_id in (select path.customer_id from ({{ path }}) as path)
+            or undone.to_customer_id in (select path.customer_id from ({{ path }}) as path)
+        order by
+            undone.merged_at,
+            undone._row_id
+    {%- endset -%}
     {%- if execute -%}
         {%- set steps = run_query(path).rows -%}
         {%- if not steps -%}
@@ -48,6 +67,12 @@
         {%- for step in steps if step['absorbed_by_customer_id'] is not none -%}
             {%- do print(step['customer_id'] ~ " was absorbed by " ~ step['absorbed_by_customer_id'] ~ " on "
                 ~ step['absorbed_at'] ~ " (" ~ step['file_path'] ~ ", line " ~ step['line_number'] ~ ")") -%}
+        {%- endfor -%}
+        {%- for merge in run_query(undone).rows -%}
+            {%- do print(merge['from_customer_id'] ~ " was absorbed by " ~ merge['to_customer_id'] ~ " on " ~ merge['merged_at']
+                ~ " (" ~ merge['file_path'] ~ ", line " ~ merge['line_number'] ~ "), until " ~ merge['undone_by_customer_id']
+                ~ " absorbed it on " ~ merge['undone_at'] ~ " (" ~ merge['undone_file_path'] ~ ", line "
+                ~ merge['undone_line_number'] ~ ")") -%}
         {%- endfor -%}
         {%- do print(customer_id ~ (" is its own canonical customer." if steps | length == 1
             else " belongs to " ~ steps[0]['canonical_customer_id'] ~ ".")) -%}

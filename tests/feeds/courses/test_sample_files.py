@@ -64,7 +64,7 @@ def committed() -> Deliveries:
 
 def test_every_kind_of_rejection_is_planted_and_nothing_else_is_rejected(committed):
     kinds = {
-        "value email", "value signupDate", "value state", "value isGovEmployee", "value updatedAt",
+        "value email", "value signupDate", "value email, state", "value isGovEmployee", "value updatedAt",
         "value level", "value course_created_at", "value status",
         "row course_id, event_type", "row event_type, event_timestamp",
     }  # fmt: skip

@@ -31,3 +31,32 @@ def canonical_customers(
         canonical = known.get(path[-1], path[-1])
         known |= {one: canonical for one in path if one not in known}
     return known
+
+
+def undone_merges(
+    merges: Iterable[tuple[str, str, object]], ignored: Iterable[tuple[str, str]] = ()
+) -> set[tuple[str, str]]:
+    """The merges (from, to) whose two customers are apart: a later merge of the same customer undid them."""
+    merges = list(merges)
+    canonical = canonical_customers(merges, ignored)
+    pairs = {(left, right) for left, right, _ in merges} - set(ignored)
+    return {(left, right) for left, right in pairs if canonical[left] != canonical[right]}
+
+
+def connected_customers(merges: Iterable[tuple[str, str, object]], ignored: Iterable[tuple[str, str]] = ()) -> set:
+    """The groups of customers that would be one if merges were edges, each as a set of canonical ids."""
+    merges = list(merges)
+    canonical = canonical_customers(merges, ignored)
+    leader = {customer: customer for customer in canonical}
+
+    def find(customer: str) -> str:
+        while leader[customer] != customer:
+            leader[customer] = customer = leader[leader[customer]]
+        return customer
+
+    for left, right in {(left, right) for left, right, _ in merges} - set(ignored):
+        leader[find(left)] = find(right)
+    groups: dict[str, set[str]] = {}
+    for customer, survivor in canonical.items():
+        groups.setdefault(find(customer), set()).add(survivor)
+    return {frozenset(group) for group in groups.values() if len(group) > 1}

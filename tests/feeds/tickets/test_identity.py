@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from conftest import Database
-from feeds.tickets.identity_reference import canonical_customers
+from feeds.tickets.identity_reference import canonical_customers, connected_customers, undone_merges
 
 Merge = tuple[str, str, str]  # from, to, merged_at
 
@@ -20,6 +20,8 @@ MODELS = [
     "int_tickets__identity_merges",
     "int_identity__latest_merges",
     "int_identity__resolved_customers",
+    "int_identity__undone_merges",
+    "int_identity__connected_customers",
 ]
 
 names = st.sampled_from("ABCabc12")  # upper and lower case: collations disagree about their order
@@ -65,6 +67,20 @@ def resolve(warehouse: Database, *batches: list[Merge]) -> dict[str, str]:
     return dict(rows)
 
 
+def undone(warehouse: Database) -> set[tuple]:
+    """The merges that a later merge undid."""
+    rows = warehouse.query("select from_customer_id, to_customer_id from intermediate.int_identity__undone_merges")
+    assert len(rows) == len(set(rows))
+    return set(rows)
+
+
+def connected(warehouse: Database) -> set[frozenset]:
+    """The groups of customers that would be one if merges were edges."""
+    rows = warehouse.query("select connected_group_id, customer_id from intermediate.int_identity__connected_customers")
+    assert len(rows) == len({customer for _, customer in rows})
+    return {frozenset(customer for of, customer in rows if of == group) for group in {group for group, _ in rows}}
+
+
 def test_generated_logs_resolve_as_the_reference_says(warehouse: Database) -> None:
     merges: list[Merge] = []
 
@@ -79,6 +95,31 @@ def test_generated_logs_resolve_as_the_reference_says(warehouse: Database) -> No
     expected = canonical_customers(merges)
     assert sum(left != right for left, right in expected.items()) > LOG_COUNT
     assert resolve(warehouse, merges) == expected
+    assert undone(warehouse) == undone_merges(merges)
+    assert connected(warehouse) == connected_customers(merges)
+    assert len(connected(warehouse)) > LOG_COUNT / 4
+
+
+@pytest.mark.parametrize("shape", ["chain", "chain, in no order", "ring", "star", "tree"])
+def test_undone_merges_connect_at_any_distance(warehouse: Database, shape: str) -> None:
+    steps = range(CHAIN_LENGTH)
+    names = [f"c{number:05}" for number in range(CHAIN_LENGTH + 1)]
+    if shape == "chain, in no order":
+        random.Random(0).shuffle(names)
+    follows = {
+        "ring": lambda number: (number + 1) % CHAIN_LENGTH,
+        "star": lambda _: CHAIN_LENGTH,
+        "tree": lambda n: n // 3,
+    }
+    following = follows.get(shape, lambda number: number + 1)
+    joined = [(names[number], names[following(number)], "2026-01-01 12:00:00") for number in steps]
+    parted = [(names[number], f"away from {names[number]}", "2026-01-02 12:00:00") for number in steps]
+    merges = joined + parted
+    assert resolve(warehouse, merges) == canonical_customers(merges)
+    assert undone(warehouse) == undone_merges(merges)
+    (everyone,) = connected(warehouse)
+    assert everyone == next(iter(connected_customers(merges)))
+    assert len(everyone) >= CHAIN_LENGTH
 
 
 @pytest.mark.parametrize("order", ["as decided", "backwards", "shuffled", "shuffled, in three batches"])

@@ -23,6 +23,13 @@ from conftest import Database
         ),
         ("cycle_count", "select 1"),  # the sample data has one
         ("largest_customer_id_count", "select max(customer_id_count) from marts.dim_customer"),
+        ("undone_merge_count", "select 2"),  # of c_0003 and of c_0006
+        ("separated_customer_count", "select 4"),
+        (
+            "separated_sales_usd",
+            "select sum(order_total_usd) from marts.fct_orders where account_id in (select account_id"
+            " from marts.fct_page_views where canonical_customer_id in ('c_0004', 'c_0005', 'c_0007', 'c_0008'))",
+        ),
     ],
 )
 def test_identity_health_is_that_of_the_warehouse(sample: Database, column: str, query: str) -> None:

@@ -83,3 +83,26 @@ def test_explain_customer_names_each_merge_with_its_line(sample: Database) -> No
         " (incremental/tickets/identity_merges/batch_003.json, line 2)",
         "c_0011 belongs to c_0009.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("customer_id", "ending"),
+    [
+        ("c_0003", ["c_0003 was absorbed by c_0005 on", None, "c_0003 belongs to c_0005."]),
+        ("c_0004", [None, "c_0004 is its own canonical customer."]),
+    ],
+)
+def test_explain_customer_names_a_merge_that_was_undone(sample: Database, customer_id: str, ending: list) -> None:
+    argument = f"{{customer_id: {customer_id}}}"
+    done = sample.run("bin/dbt", "--quiet", "run-operation", "explain_customer", "--args", argument)
+    assert done.returncode == 0, done.stdout + done.stderr
+    earlier, later = (
+        next(row for row in planted_rows("tickets") if f"c_0003|{other}" in row.text.replace(" ", ""))
+        for other in ("c_0004", "c_0005")
+    )
+    undone = (
+        f"c_0003 was absorbed by c_0004 on 2026-01-05 10:00:00 ({earlier.path}, line {earlier.line}),"
+        f" until c_0005 absorbed it on 2026-01-15 10:00:00 ({later.path}, line {later.line})"
+    )
+    for said, expected in zip(done.stdout.splitlines(), ending, strict=True):
+        assert said == undone if expected is None else said.startswith(expected)

@@ -43,6 +43,32 @@ merge_days as (
 
 ),
 
+separated_customers as (
+
+    select * from {{ ref('int_identity__connected_customers') }}
+
+),
+
+-- Orders name accounts, and page views say which customers were signed in to them.
+separated_accounts as (
+
+    select page_views.account_id
+    from {{ ref('fct_page_views') }} as page_views
+    inner join separated_customers
+        on page_views.canonical_customer_id = separated_customers.customer_id
+    group by page_views.account_id
+
+),
+
+separated_orders as (
+
+    select orders.order_total_usd
+    from {{ ref('fct_orders') }} as orders
+    inner join separated_accounts
+        on orders.account_id = separated_accounts.account_id
+
+),
+
 final as (
 
     select
@@ -56,7 +82,10 @@ final as (
         (select count(*) from survivors) as cycle_count,
         (select cast(coalesce(sum(merge_count), 0) as bigint) from merge_days) as merge_count,
         (select cast(coalesce(sum(ignored_merge_count), 0) as bigint) from merge_days) as ignored_merge_count,
-        (select cast(coalesce(sum(self_merge_count), 0) as bigint) from merge_days) as self_merge_count
+        (select cast(coalesce(sum(self_merge_count), 0) as bigint) from merge_days) as self_merge_count,
+        (select count(*) from {{ ref('int_identity__undone_merges') }}) as undone_merge_count,
+        (select count(*) from separated_customers) as separated_customer_count,
+        (select cast(coalesce(sum(order_total_usd), 0) as numeric(38, 2)) from separated_orders) as separated_sales_usd
 
 )
 
