@@ -491,7 +491,7 @@ def test_a_file_may_lack_an_optional_column(project: Project, load, name: str, c
         (b"id,note,id\n", 'line 1: columns "id" and "id" both become id, which the source shop declares: rename one'),
         (b"id,note,\xe9\n", "line 1: not a valid header: byte 9 of the line, 0xe9, is not UTF-8"),
         (b'id,note,"x\n', "line 1: not a valid header: a quote is opened but never closed"),
-        (b'id, "note"\n', "line 1: not a valid header: a quote follows a space"),
+        (b'id, "note"\n', "line 1: not a valid header: a field begins with a space and a quote"),
     ],
 )
 def test_a_header_that_can_not_be_mapped_is_refused_with_the_way_out(

@@ -32,7 +32,8 @@ CARRIAGE_RETURN = Problem("carriage_return", "a carriage return is in the middle
 REPEATED_HEADER = Problem("repeated_header", "the line is the header again")
 SPACE_BEFORE_QUOTE = Problem(
     "space_before_quote",
-    "a quote follows a space: if spaces after commas mean nothing, declare `format: {skip_initial_space: true}`",
+    "a field begins with a space and a quote: if such spaces mean nothing, declare `format: {skip_initial_space: true}`"
+    " in the meta of the source's table",
 )
 STRAY_QUOTE = Problem("stray_quote", "quotes inside unquoted fields leave open where the fields end")
 STRAY_END = Problem("stray_quote", "a quote may end a field that began on the rejected line before")
@@ -69,7 +70,7 @@ def plain_blocks(file: LandingFile, stream: io.BufferedReader, names: Sequence[s
     """
     header = header_pattern(names)
     if file.entity.skip_initial_space:
-        raise csv.Error("COPY takes no space for nothing")
+        raise csv.Error("COPY skips no spaces")
     while block := stream.read(records.BLOCK):
         if not block.endswith(b"\n"):
             block += stream.readline(records.LIMIT)

@@ -36,9 +36,9 @@ def json_lines(stream: io.BufferedReader) -> Iterator[Record]:
 
 
 def json_records(file: LandingFile, stream: io.BufferedReader) -> Iterator[Record]:
-    """Yield the records of a .json file: the elements of its array, or its lines if each of them is an object.
+    """Yield the records of a .json file: the elements of its array, or its lines if it is JSON lines.
 
-    Raises GranaryError where neither can be told apart with certainty: what follows can't be trusted.
+    Raises GranaryError if it is neither, or damaged: what follows can't be trusted.
     """
     path = file.entity.records
     start = stream.peek(records.BLOCK).lstrip()
@@ -53,10 +53,10 @@ def json_records(file: LandingFile, stream: io.BufferedReader) -> Iterator[Recor
 
 
 def are_lines(start: bytes) -> bool:
-    """Return whether the first line is a JSON object, and another line follows."""
+    """Return whether the first line is a JSON object, and the next begins like one."""
     first, _, rest = start.partition(b"\n")
     try:
-        return bool(rest.strip()) and isinstance(json.loads(first), dict)
+        return rest.lstrip().startswith(b"{") and isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -188,7 +188,7 @@ class JsonText:
         line = self.line
         self.value()
         follows = self.next()
-        self.refuse(NO_BEGINNING if follows == "," else SEVERAL_OBJECTS if follows else ONE_OBJECT, line)
+        self.refuse(NO_BEGINNING if follows in (",", "]") else SEVERAL_OBJECTS if follows else ONE_OBJECT, line)
 
     def finish(self) -> None:
         """Refuse the file unless this is its end; leave its stream open."""
