@@ -28,9 +28,13 @@
 {% endmacro %}
 
 
-{#- The fingerprint of a landing table's rules of today. Differences in whitespace don't count. -#}
+{#-
+    The fingerprint of a landing table's rules of today. Whitespace doesn't count, and neither does the name of the database, which
+    changes when a warehouse is copied or restored.
+-#}
 {% macro fingerprint(feed, entity) %}
-    {{ return(local_md5(safe_rows(feed, entity).split() | join(' '))) }}
+    {%- set query = safe_rows(feed, entity) | replace(adapter.quote(target.database) ~ '.', '') -%}
+    {{ return(local_md5(query.split() | join(' '))) }}
 {% endmacro %}
 
 
