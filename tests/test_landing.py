@@ -88,6 +88,7 @@ def test_a_declaration_that_could_not_work_is_refused(tmp_path: Path, change: tu
     with pytest.raises(GranaryError, match=r"s\.yml") as caught:
         declared.entities(tmp_path)
     assert message in str(caught.value)
+    assert len(declared.feeds(tmp_path)) == 1, "who only needs the names gets them"
 
 
 def test_files_are_found_in_the_order_of_loading_and_undeclared_ones_are_named(tmp_path: Path):
