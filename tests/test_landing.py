@@ -188,7 +188,7 @@ def test_copy_gets_no_line_that_is_over_the_limit(monkeypatch: pytest.MonkeyPatc
         file = landing_file(Path("x.csv"))
         return list(csv_records.plain_blocks(file, io.BufferedReader(io.BytesIO(text)), ["1st", "2nd"]))
 
-    assert blocks(b"a,b\nc,d\ne,xxxxxxxxxxx\n") == [b"a,b\nc,d\n", b"e,xxxxxxxxxxx\n"]
+    assert blocks(b"a,b\nc,d\ne,xxxxxxxxxxx\n") == [b"a,b\nc,d\n", b"e,xxxxxxxxxxx"]
     with pytest.raises(csv.Error, match="too long"):
         blocks(b"a,b\nc," + b"x" * 20 + b"\n")
 
