@@ -95,6 +95,7 @@ def test_a_declaration_that_could_not_work_is_refused(tmp_path: Path, change: tu
     with pytest.raises(GranaryError, match=r"s\.yml") as caught:
         declared.entities(tmp_path)
     assert message in str(caught.value)
+    assert len(declared.feeds(tmp_path)) == 1, "who only needs the names gets them"
 
 
 def test_files_are_found_in_the_order_of_loading_and_undeclared_ones_are_named(tmp_path: Path):
@@ -194,7 +195,7 @@ def test_copy_gets_no_line_that_is_over_the_limit(monkeypatch: pytest.MonkeyPatc
         file = landing_file(Path("x.csv"))
         return list(csv_records.plain_blocks(file, io.BufferedReader(io.BytesIO(text)), ["1st", "2nd"]))
 
-    assert blocks(b"a,b\nc,d\ne,xxxxxxxxxxx\n") == [b"a,b\nc,d\n", b"e,xxxxxxxxxxx\n"]
+    assert blocks(b"a,b\nc,d\ne,xxxxxxxxxxx\n") == [b"a,b\nc,d\n", b"e,xxxxxxxxxxx"]
     with pytest.raises(csv.Error, match="too long"):
         blocks(b"a,b\nc," + b"x" * 20 + b"\n")
 

@@ -278,6 +278,8 @@ def test_a_clean_file_is_read_once_and_hashed_only_where_the_ledger_has_a_candid
     assert reads("b3.csv.gz", b"id,note\n1,a\n3,c\n") == 1
     assert reads("b4.jsonl", b'{"id": 4, "note": "d"}') == 1
     assert reads("b5.csv", b"id,note\n5,e\n6\n") == 2, "COPY refuses it, so that it is read again line by line"
+    assert reads("b6.csv", b"id,note\n7,f\n\n\r\n\n") == 1, "blank lines at the end mean nothing"
+    assert project.rows()[-1] == (2, "7", "f")
 
 
 def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(project: Project, load):

@@ -203,8 +203,9 @@ def models_read(entity: Entity) -> list[str]:
 
 
 def feeds(models: Path | None = None) -> list[str]:
-    """Return the names of the declared feeds, sorted."""
-    return sorted({feed for feed, _ in entities(models)})
+    """Return the names of the declared feeds, sorted, with those whose declarations can't be used."""
+    found, problems = declarations(models)
+    return sorted({feed for feed, _ in found} | problems.keys())
 
 
 def marts(models: Path | None = None) -> dict[str, Mart]:

@@ -77,7 +77,10 @@ def plain_blocks(file: LandingFile, stream: io.BufferedReader, names: Sequence[s
         is_odd = len(block) > records.LIMIT or codecs.BOM_UTF8 in block or not is_plain(block)
         if is_odd or header.search(b"\n" + block):
             raise csv.Error("a line is too long, the header again, or has unusual marks, quotes or carriage returns")
-        yield block
+        if not stream.peek(1):  # the last block: COPY would refuse its blank lines
+            block = block.rstrip(b"\r\n")
+        if block:
+            yield block
 
 
 def is_plain(block: bytes) -> bool:

@@ -298,7 +298,7 @@ def insert_staged(
 ) -> tuple[Batch, int, tuple[str, ...]]:
     """Move the staged lines into the entity's table or the rejected lines, given the keys that mean each column.
 
-    Returns the batch with its counts, the number of blank lines, and the columns that were added.
+    Returns the batch with its counts, the number of blank lines between others, and the columns that were added.
     """
     values = told_apart(cursor, entity, keys)
     new_columns = add_columns(cursor, entity, values)
@@ -323,9 +323,10 @@ def insert_staged(
         [batch.batch_id, KEPT_TEXT],
     )
     rows_rejected = cursor.rowcount
-    cursor.execute("select count(*) filter (where reason = 'blank'), coalesce(max(number), 1) + 1 from raw._lines")
-    blank_lines, next_line = cursor.fetchone()
-    set_next_row_id(cursor, batch, next_line)
+    last = "(select max(number) from raw._lines where reason is distinct from 'blank')"
+    cursor.execute(f"select max(number), count(*) filter (where reason = 'blank' and number < {last}) from raw._lines")
+    last_line, blank_lines = cursor.fetchone()
+    set_next_row_id(cursor, batch, (last_line or 1) + 1)
     cursor.execute("truncate raw._lines")
     counts = {"rows_read": rows_loaded + rows_rejected, "rows_loaded": rows_loaded, "rows_rejected": rows_rejected}
     return dataclasses.replace(batch, **counts), blank_lines, new_columns
