@@ -662,4 +662,4 @@ def test_a_browser_opens_each_page_and_asks_nothing_of_the_network(page: Any, se
     download.value.save_as(tmp_path / "shop.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "shop.csv").read_text())))
     assert len(rows) == 56
-    assert rows[0]["net_sales_usd"] == "1406.15"
+    assert rows[0]["net_sales_usd"] == "1406.1500"

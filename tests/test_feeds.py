@@ -229,7 +229,7 @@ def test_what_can_not_be_removed_is_refused(new_tree: Callable[..., Tree]) -> No
     assert "batch_900.csv" in tree.refused("remove", "shop", "--yes")
     assert batch.exists()
     batch.unlink()
-    for content in ("select * from {{ ref('fct_daily_sales') }}", "select {{ net_sales_of('a', 'b', 'c', 'd') }}"):
+    for content in ("select * from {{ ref('fct_daily_sales') }}", "select {{ line_value('a', 'b', 'c') }}"):
         other = tree.root / "dbt/models/marts/tickets/theirs.sql"
         other.write_text(content)
         assert "dbt/models/marts/tickets/theirs.sql: " in tree.refused("remove", "shop", "--yes")

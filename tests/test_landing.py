@@ -62,6 +62,10 @@ def test_the_project_declares_its_feeds():
         (("{name: note}", "{name: Note}"), "orders needs columns with distinct names in snake_case"),
         (("{name: note}", "{name: order_id}"), "orders needs columns with distinct names"),
         (("[{name: order_id}, {name: note}]", "[]"), "orders needs columns"),
+        (
+            ("{name: note}", "{name: note, config: {meta: {required: true, optional: true}}}"),
+            "orders: note is required and optional: remove one of them",
+        ),
         (("tables:", "tables: 3 #"), "not valid YAML: "),
         (
             ("    tables:\n      - name: orders", "    tables:\n      - nam: orders"),

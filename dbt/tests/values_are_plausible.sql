@@ -8,7 +8,7 @@ select
     column_name,
     explanation,
     count(*) as value_count,
-    min(value) as example,
+    min(kept_value) as example,
     min(line_number) as first_line_number
 from {{ ref('implausible_values') }}
 group by

@@ -89,12 +89,19 @@ def entities(models: Path | None = None) -> dict[tuple[str, str], Entity]:
                     raise GranaryError(f"{path}: {name} needs `identifier: {feed}__{name}`, of at most 63 bytes")
                 if not columns or columns != list(dict.fromkeys(map(snake_case, columns))):
                     raise GranaryError(f"{path}: {name} needs columns with distinct names in snake_case")
-                meta = (table.get("config") or {}).get("meta") or {}
-                optional = frozenset(column["name"] for column in table["columns"] if is_optional(column))
-                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta, optional)
+                metas = {column["name"]: meta_of(column) for column in table["columns"]}
+                optional = frozenset(column for column, meta in metas.items() if meta.get("optional"))
+                if both := [column for column in columns if column in optional and metas[column].get("required")]:
+                    raise GranaryError(f"{path}: {name}: {both[0]} is required and optional: remove one of them")
+                found[feed, name] = Entity(feed, name, f"{feed}__{name}", tuple(columns), meta_of(table), optional)
         except (AttributeError, KeyError, TypeError) as error:
             raise GranaryError(f"{path}: not a valid declaration of sources: {error!r}") from None
     return found
+
+
+def meta_of(declaration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the `config.meta` of a declared table or column."""
+    return (declaration.get("config") or {}).get("meta") or {}
 
 
 def feeds(models: Path | None = None) -> list[str]:
@@ -135,11 +142,6 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
 def mapping(meta: Any) -> Mapping[str, Any]:
     """Return meta if it is a mapping. dbt refuses anything else, so one bad file need not cost the other marts."""
     return meta if isinstance(meta, Mapping) else {}
-
-
-def is_optional(column: Mapping[str, Any]) -> bool:
-    """Return whether a file may lack a declared column: `optional: true` in the column's meta."""
-    return bool(mapping((column.get("config") or {}).get("meta")).get("optional"))
 
 
 def primary_key(model: Mapping[str, Any]) -> tuple[str, ...]:

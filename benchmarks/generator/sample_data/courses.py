@@ -186,7 +186,7 @@ users      batch_002 |u_019|Hana Moss|hana@example.org|2025-04-05|VT||||  both w
 users      initial   |u_020|Gus Park|gus@example.org|2025-04-06|ME||2026-01-06T09:00:00Z||  stays,
 users      initial   |u_020|Gus Nash|gus@example.org|2025-04-06|VT||2026-01-05T09:00:00Z||  older, a line later
 users      initial   |u_021|Fay Holm|fay@example.org|2025-04-07|ME||2026-01-05T09:00:00Z||  goes,
-users      initial   |u_021|Fay Gray|fay@example.org|2025-04-07|VT||2026-01-05T09:00:00Z||  equal: the later line wins
+users      batch_001 |u_021|Fay Gray|fay@example.org|2025-04-07|VT||2026-01-05T09:00:00Z||  equal: the later batch wins
 users      initial   |u_022|Eli Sato|eli@example.org|2025-04-08|ME||2026-01-05T09:00:00Z||  stays,
 users      batch_001 |u_022|Eli Jung|eli@example.org|2025-04-08|VT||2026-01-05T10:00:00+02:00||  08:00 UTC: older
 users      initial   |u_023|Cleo Diaz|cleo@example.org|2025-04-09|ME||2026-01-05T09:00:00Z||  stays,
@@ -246,7 +246,7 @@ events     initial   |v_00037|u_002|k_01|page_view|2025-12-12T10:01:00Z|s_00021|
 events     initial   |v_00038|u_002|k_03|download|2025-12-13T10:00:00Z|||  no session
 events     initial   |v_00039|u_002|k_03|forum_post|2025-12-13T10:00:00Z|||  no session, at the same moment
 
-# Corrections: the latest batch wins, then the latest line
+# Corrections: the latest batch wins
 courses    initial   |k_10|Compas Basics|Sailing|beginner|Steady Hands|2025-02-05|
 courses    batch_003 |k_10|Compass Basics|Sailing|beginner|Steady Hands|2025-02-05|  another title
 courses    initial   |k_11|Tides|Sailing|beginner|Steady Hands|2025-02-05|
@@ -258,7 +258,7 @@ enrolments batch_001 |n_0026|u_007|k_11|2025-12-18T11:00:00Z|active|  in another
 enrolments initial   |n_0027|u_007|k_10|2025-12-18T12:00:00Z|active|
 enrolments batch_003 |n_0027|u_008|k_10|2025-12-18T12:00:00Z|completed|  of another user
 enrolments initial   |n_0028|u_009|k_10|2025-12-18T13:00:00Z|cancelled|
-enrolments initial   |n_0028|u_009|k_10|2025-12-18T13:00:00Z|active|  twice in one batch, later line wins
+enrolments batch_001 |n_0028|u_009|k_10|2025-12-18T13:00:00Z|active|  active after all
 enrolments initial   |n_0029|u_010|k_10|2025-12-18T14:00:00Z|active|
 enrolments batch_002 |n_0029|u_010|k_10|someday|cancelled|  [row enrolled_at] so it stays active
 events     initial   |v_00040|u_006|k_10|video_complete|2025-12-18T10:30:00Z|s_00022|video:1|
@@ -268,7 +268,7 @@ events     batch_001 |v_00041|u_007|k_10|quiz_submit|2025-12-30T11:30:00Z|s_0002
 events     initial   |v_00042|u_007|k_10|quiz_submit|2025-12-18T12:30:00Z|s_00024|quiz:2|
 events     batch_003 |v_00042|u_008|k_10|quiz_submit|2025-12-18T12:30:00Z|s_00024|quiz:2|  of another user
 events     initial   |v_00043|u_009|k_10|page_view|2025-12-18T13:30:00Z|s_00025|page:1|
-events     initial   |v_00043|u_009|k_10|page_view|2025-12-18T13:30:00Z|s_00025|page:9|  twice in one batch
+events     batch_001 |v_00043|u_009|k_10|page_view|2025-12-18T13:30:00Z|s_00025|page:9|  of another page
 users      initial   |u_029|Tara Ruiz|tara(at)example.org|2025-05-05|AZ||2025-12-01|no|  [value email] no @
 users      batch_001 |u_029|Tara Ruiz|tara@example.org|2025-05-05|AZ||2026-01-20|no|  its typo is mended
 

@@ -88,13 +88,13 @@ coin_price_history    initial   |price_date=2026-01-10|
 coin_price_history    initial   |price_date=2026-01-10|  twice in the batch
 coin_price_history    batch_001 |price_date=2026-01-10|  and again a batch later
 
-# Corrections: the latest batch wins, then the latest line
+# Corrections: the latest batch wins
 coin_markets_snapshot initial   |asset_id=sample-chaff-08|
-coin_markets_snapshot initial   |asset_id=sample-chaff-08|current_price_usd=0.55|market_cap_usd=550000|  later line wins
+coin_markets_snapshot batch_001 |asset_id=sample-chaff-08|current_price_usd=0.55|market_cap_usd=550000|  a batch later
 coin_markets_snapshot initial   |asset_id=sample-chaff-09|total_supply=10000|
 coin_markets_snapshot batch_002 |asset_id=sample-chaff-09|ingested_at_ts=2026-01-18T06:00:00Z|  of the first snapshot
 coin_price_history    initial   |price_date=2026-01-11|
-coin_price_history    initial   |price_date=2026-01-11|close_price_usd=0.54|market_cap_usd=540000|  later line wins
+coin_price_history    batch_001 |price_date=2026-01-11|close_price_usd=0.54|market_cap_usd=540000|  a batch later
 coin_price_history    initial   |price_date=2026-01-12|
 coin_price_history    batch_002 |price_date=2026-01-12|close_price_usd=abc|  [row close_price_usd] so the 0.5 stays
 

@@ -159,7 +159,7 @@ pages            initial    |p_00009|a_0005|c_0003|home_page|2025-12-15T09:55:00
 pages            initial    |p_00009|a_0005|c_0003|home_page|2025-12-15T09:55:00Z|||  twice in the batch
 pages            batch_001  |p_00009|a_0005|c_0003|home_page|2025-12-15T09:55:00Z|||  and again a batch later
 
-# Corrections: the latest batch wins, then the latest line
+# Corrections: the latest batch wins
 accounts         initial    |a_0006|otto@exmaple.org|2025-03-06T09:00:00Z|
 accounts         batch_001  |a_0006|otto@example.org|2025-03-06T09:00:00Z|  the email's typo is mended
 events           batch_002  |e_03|Swan Lake: Extended Run|swan-lake|  renamed
@@ -173,7 +173,7 @@ orders           batch_001  |o_00017|a_0006|s_001|2026-01-06T10:00:00Z|50.00|  a
 orders           initial    |o_00018|a_0006|s_001|2026-01-07T10:00:00Z|45.00|
 orders           batch_002  |o_00018|a_0006|s_002|2025-12-30T10:00:00Z|62.50|  another week and another event
 orders           initial    |o_00019|a_0006|s_001|2026-01-08T10:00:00Z|45.00|
-orders           initial    |o_00019|a_0006|s_001|2026-01-08T10:00:00Z|90.00|  twice in one batch, later line wins
+orders           batch_001  |o_00019|a_0006|s_001|2026-01-08T10:00:00Z|90.00|  twice as much
 orders           initial    |o_00020|a_0006|s_001|2026-01-08T11:00:00Z|45.00|
 orders           batch_002  |o_00020|a_0006|s_001|2026-01-08T11:00:00Z|abc|  [row total_amount] so the 45.00 stays
 transactions     initial    |t_00009|o_00017|45.00|2026-01-06T10:05:00Z|

@@ -6,6 +6,7 @@
         parse     text (the default) or the name of another macro parse_<name>
         default   the meaning of an empty value, as text (default: null)
         required  true to reject a row without a valid value (default: false)
+        optional  true if a file may lack the column, which is null then (default: false); only bin/ingest reads it
         must      a condition on the parsed values, with columns in braces: {price} > 0. A value is invalid if the
                   condition is false; if it is null, because another value is missing, the value is accepted
         should    a condition like `must` for what is odd, but possible: a value for which it is false is kept, listed in

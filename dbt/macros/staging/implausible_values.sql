@@ -22,7 +22,7 @@
             {%- for column in columns %}
             when {{ loop.index }} then cast(sound.{{ column.name }} as {{ dbt.type_string() }})
             {%- endfor %}
-        end as value,
+        end as kept_value,
         checks.explanation,
         sound._batch_id,
         sound._row_id

@@ -23,7 +23,7 @@ def columns_of(names: Iterable[str], entity: Entity, file: str) -> list[str]:
         if column in columns:
             raise GranaryError(f'{where}: columns "{columns[column]}" and "{name}" both become {column}: rename one')
         columns[column] = name
-    if missing := [column for column in entity.columns if column not in columns and column not in entity.optional]:
+    if missing := [name for name in entity.columns if name not in columns and name not in entity.optional]:
         found = f"found {', '.join(columns)}" if columns else "found no rows"
         raise GranaryError(
             f"{where}: no column {', '.join(missing)} ({found}): add it to the file, or remove it from the dbt source"

@@ -36,6 +36,7 @@ OUTER_SPACE = r"^[\s\u00a0\u200b\ufeff]+|[\s\u00a0\u200b\ufeff]+$"
 # What `parse` of a source means: a regular expression of PostgreSQL's, and words.
 DIGITS = r"([0-9]{1,15}|[0-9]{1,3}(,[0-9]{3}){1,4})(\.[0-9]{1,2})?"
 AMOUNT = rf"([+-]?\$?{DIGITS}|\$[+-]{DIGITS}|\(\$?{DIGITS}\)|\$\({DIGITS}\))"
+PRICE = AMOUNT.replace("{1,2}", "{1,4}")
 DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?( ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?))?"
 FORMATS = {
@@ -48,6 +49,7 @@ FORMATS = {
     "integer": ("^[+-]?[0-9]{1,18}$", "is a whole number"),
     "label": ("[[:alnum:]]", "is a word"),
     "number": (r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$", "is a number"),
+    "price": (f"^{PRICE}$", "is an amount with up to four decimals, such as 0.0125"),
     "text": (None, ""),
     "timestamp": (f"^{DAY}([T ]{TIME})?$", "is a time, such as 2026-02-03T10:15:00Z"),
 }

@@ -28,19 +28,21 @@ from sample_files import (
     repeated_rows,
 )
 
+PRICE = re.compile(AMOUNT.pattern.replace("{1,2}", "{1,4}"))
+
 
 def is_sound(name: str, values: dict[str, str]) -> bool:
     text = values[name]
     if name == "discount":
         return is_discount(text, values)
     if name == "quantity":
-        return bool(WHOLE_NUMBER.fullmatch(text)) and int(text) != 0 and abs(int(text)) <= 1000
+        return bool(WHOLE_NUMBER.fullmatch(text)) and 0 < abs(int(text)) <= 1_000_000_000
     if name in ("unit_price", "unit_cost"):
-        return bool(AMOUNT.fullmatch(text)) and 0 <= amount(text) <= 100_000
+        return bool(PRICE.fullmatch(text)) and (name == "unit_cost" or abs(amount(text)) <= 1_000_000_000)
     if name.endswith("_date"):
-        return is_date(text) and (name != "order_date" or "2000" <= text[:4] <= "2099")
+        return is_date(text)
     if name == "status":
-        return label(text) in {"placed", "shipped", "delivered", "returned", "cancelled"}
+        return label(text) != ""
     if name == "country":
         return len(label(text)) == 2
     if name == "email":
@@ -54,7 +56,7 @@ def is_discount(text: str, values: dict[str, str]) -> bool:
         return bool(re.fullmatch(r"\d{1,3}(\.\d\d?)? ?%", text)) and Decimal(text[:-1].strip()) <= 100
     if not AMOUNT.fullmatch(text) or amount(text) < 0:
         return False
-    if not WHOLE_NUMBER.fullmatch(values["quantity"]) or not AMOUNT.fullmatch(values["unit_price"]):
+    if not WHOLE_NUMBER.fullmatch(values["quantity"]) or not PRICE.fullmatch(values["unit_price"]):
         return True
     return amount(text) <= abs(int(values["quantity"]) * amount(values["unit_price"]))
 
@@ -65,7 +67,7 @@ RULES = Rules(
         "customers": {"customer_id"},
         "products": {"product_id"},
         "orders": {
-            "order_id", "customer_id", "product_id", "quantity", "unit_price", "discount", "order_date", "status",
+            "order_id", "product_id", "quantity", "unit_price", "discount", "order_date", "status",
         },
     },
     is_sound,
@@ -96,8 +98,8 @@ def test_rows_are_spoiled_above_scale_1(tmp_path):
 def test_every_spelling_is_planted():
     values = {value for row in planted_rows("shop") for value in row.values}
     assert {"5.00", "$5", "10%", "12.5 %", "0", "0%", "100%", "120%", "ten percent", "-10%"} <= values
-    assert {"$1,250.00", "1,000.00", "($5.00)", "two", "1.5", "Germany", "03/02/2026", "2206-02-03"} <= values
-    assert {"Shipped", "DELIVERED", "Delivered.", "placed", "CANCELLED", "lost"} <= {v.strip() for v in values}
+    assert {"$1,250.00", "1,000.00", "($5.00", "two", "1.5", "Germany", "03/02/2026", "2026-13-03"} <= values
+    assert {"Shipped", "DELIVERED", "Delivered.", "placed", "CANCELLED", "***"} <= {v.strip() for v in values}
 
 
 def test_files_come_in_every_format_and_with_every_quirk():

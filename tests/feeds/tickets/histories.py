@@ -80,6 +80,7 @@ COLUMNS = {
         "discount",
         "order_date",
         "status",
+        "line_id",
     ],
 }
 DAY = 24 * 60 * 60 * 1000  # milliseconds
@@ -120,7 +121,9 @@ courses = ids("k", 2)
 booleans = st.sampled_from(["true", "FALSE", "0", "no", "", "maybe"])
 dates = days.map("{{{}}}".format) | st.sampled_from(["2026-02-30", ""])
 discounts = st.sampled_from(["", "", "10%", "33.3 %", "$1.00", "500", "some"])
-line_statuses = st.sampled_from(["placed", "Delivered", "returned", " CANCELLED ", "lost"])
+line_statuses = st.sampled_from(["placed", "Delivered", "returned", "refunded", " CANCELLED ", "canceled", "lost"])
+# Without an id, lines of one batch that share their order and product are lines of their own.
+line_ids = st.sampled_from(["", "", "", "1", "2"])
 prices = st.sampled_from(["1", "2.5", "0.00000012", "1.2e-07", "101", "0", "-1", "many"])
 caps = st.sampled_from(["1000", "1e9", "0", "-5", "N/A", ""])
 
@@ -175,6 +178,7 @@ sound_lines = rows(
     st.sampled_from(["", "10%"]),
     days.map("{{{}}}".format),
     st.sampled_from(["placed", "placed", "returned", "cancelled"]),
+    line_ids,
 )
 
 # What is named several times is drawn as much more often.
@@ -239,13 +243,14 @@ any_row = st.one_of(
     rows(
         "shop/orders",
         ids("r", 3) | nothing,
-        ids("b", 3),
+        ids("b", 3) | nothing,
         ids("q", 3),
-        st.sampled_from(["1", "2", "-1", "0", "x"]),
-        amounts,
+        st.sampled_from(["1", "2", "-1", "0", "x", "5000"]),
+        amounts | st.sampled_from(["0.125", "-20.00"]),
         discounts,
-        dates,
+        dates | st.just("2062-03-01"),
         line_statuses,
+        line_ids,
     ),
     sound_lines,
     sound_lines,

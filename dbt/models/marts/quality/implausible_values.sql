@@ -29,7 +29,7 @@ final as (
 
         -- text
         implausible_values.column_name,
-        implausible_values.value,
+        implausible_values.kept_value,
         implausible_values.explanation,
 
         -- provenance

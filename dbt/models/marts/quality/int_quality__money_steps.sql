@@ -96,16 +96,21 @@ steps as (
             0 as rows_without_amount_count
         {%- if holds_all_versions(amount.versions) %}
         from {{ ref(amount.versions) }} as versions
+        left join overwritten
+            on versions._row_id = overwritten._row_id
+        where
+            not versions.is_current
+            and overwritten._row_id is {{ 'not null' if is_overwritten else 'null' }}
         {%- else %}
         from {{ ref(amount.staging) }} as versions
         left join {{ ref(amount.versions) }} as current_versions
             on versions._row_id = current_versions._row_id
-        {%- endif %}
         left join overwritten
             on versions._row_id = overwritten._row_id
         where
-            {{ 'not versions.is_current' if holds_all_versions(amount.versions) else 'current_versions._row_id is null' }}
+            current_versions._row_id is null
             and overwritten._row_id is {{ 'not null' if is_overwritten else 'null' }}
+        {%- endif %}
         {%- endfor %}
         union all
         select

@@ -43,12 +43,12 @@ lines as (
         {{ line_value('versions.quantity', 'versions.unit_price_usd', 'versions.discount_usd') }} as line_value_usd,
         coalesce(versions.order_date > {{ newest_delivery_date('shop') }}, false) as is_dated_ahead
     from {{ ref('int_shop__order_line_versions') }} as versions
-    {%- if is_incremental() %}
+    {% if is_incremental() %}
     inner join changed_lines
         on
             versions.order_id = changed_lines.order_id
             and versions.line_key = changed_lines.line_key
-    {%- endif %}
+    {% endif %}
     where versions.is_current
 
 ),

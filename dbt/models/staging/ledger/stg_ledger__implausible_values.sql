@@ -16,7 +16,7 @@ implausible_values as (
         cast(null as {{ dbt.type_string() }}) as feed,
         cast(null as {{ dbt.type_string() }}) as entity,
         cast(null as {{ dbt.type_string() }}) as column_name,
-        cast(null as {{ dbt.type_string() }}) as value,
+        cast(null as {{ dbt.type_string() }}) as kept_value,
         cast(null as {{ dbt.type_string() }}) as explanation,
         cast(null as bigint) as _batch_id,
         cast(null as bigint) as _row_id

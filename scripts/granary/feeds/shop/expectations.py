@@ -15,9 +15,8 @@ COMPUTED: Mapping[str, Mapping[str, str]] = {
         "discount_share": """discount_read / case
             when discount ~ '%' then 1
             when quantity_read * unit_price_read = 0 then 0.000001
-            else abs(quantity_read * unit_price_read)
+            else round(abs(quantity_read * unit_price_read), 2)
         end""",
-        "kind": "case when quantity_read < 0 then 'return' else 'sale' end",
         "unknown_customer_id": unknown("customer_id", "shop__customers"),
         "unknown_product_id": unknown("product_id", "shop__products"),
     },
@@ -42,20 +41,13 @@ EXPECTATIONS: Mapping[str, list[Expectation]] = {
         once_per_file("product_id"),
     ],
     "orders": [
-        between("quantity_read", -1000, 1000, "is from -1,000 to 1,000", CRITICAL),
+        between("quantity_read", -1e9, 1e9, "is from -1,000,000,000 to 1,000,000,000", CRITICAL),
         gxe.ExpectColumnValuesToNotBeInSet(column="quantity_read", value_set=[0], description="is not 0", **CRITICAL),
-        between("unit_price_read", 0, 100_000, "is from 0 to 100,000 USD", CRITICAL),
+        between("unit_price_read", -1e9, 1e9, "is from -1,000,000,000 to 1,000,000,000 USD", CRITICAL),
         between("discount_read", 0, None, "is not negative", CRITICAL),
         between("discount_share", None, 1, "is no more than the line", CRITICAL),
-        between("order_date_read", "2000-01-01", "2099-12-31", "is from 2000 to 2099", CRITICAL),
-        gxe.ExpectColumnValuesToBeInSet(
-            column="status_read",
-            value_set=["placed", "shipped", "delivered", "returned", "cancelled"],
-            description="is placed, shipped, delivered, returned or cancelled, in any case",
-            **CRITICAL,
-        ),
+        between("order_date_read", "2000-01-01", None, "is from 2000 on", WARNING),
         no_values("unknown_customer_id", "customer_id", "is a customer who was delivered", WARNING),
         no_values("unknown_product_id", "product_id", "is a product that was delivered", WARNING),
-        once_per_file("order_id", "product_id", "kind"),
     ],
 }
