@@ -233,7 +233,7 @@ any_row = st.one_of(
         users,
         courses,
         days.map("{{{}}}".format) | times,
-        st.sampled_from(["Active", "cancelled", "?"]),
+        st.sampled_from(["Active", "Active", "Completed", "", "canceled", "paused", "?"]),
     ),
     rows(
         "courses/events",
