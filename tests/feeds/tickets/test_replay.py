@@ -152,6 +152,8 @@ def test_histories_end_as_a_full_refresh_and_the_rules_say(
     assert warehouse.query(superseded)[0][0] > HISTORIES / 2
     volatile = "select count(*) from marts.fct_asset_prices_daily where volatility_30d_pct > 0"
     assert warehouse.query(volatile)[0][0] > HISTORIES
+    stand_ins = "select count(*) from marts.fct_asset_prices_daily where not is_midnight_close"
+    assert warehouse.query(stand_ins)[0][0] > HISTORIES
     assert warehouse.query("select count(*) from marts.dim_asset_history where not is_current")[0][0] > HISTORIES / 4
 
     outdated = """
