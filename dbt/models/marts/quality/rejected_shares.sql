@@ -110,7 +110,7 @@ ranked as (
         *,
         row_number() over (
             partition by batch_id, measured
-            order by reason_count desc, line_number, column_name
+            order by reason_count desc, line_number asc, column_name asc
         ) as rank_number
     from counted
 
@@ -203,8 +203,8 @@ explained as (
         main_reasons.reason_count,
         main_reasons.line_number as example_line_number,
         main_reasons.delivered_value as example_value,
-        -- For example: 8 of 10 rows rejected (80.0 %), most often because price cannot be read as amount (7 times, first on line 2:
-        -- 1,5)
+        -- For example: 8 of 10 rows rejected (80.0 %), most often because price cannot be read as amount (7 times, first on line
+        -- 2: 1,5)
         case when judged.measured <> 'rows' then judged.measured || ': ' else '' end
         || {{ as_text('judged.rejected', 0) }} || ' of ' || {{ as_text('judged.delivered', 0) }} || ' ' || judged.unit
         || ' rejected (' || {{ as_text('judged.rejected_share * 100', 1) }} || ' %), most often because '
