@@ -17,7 +17,7 @@ dated as (
     select
         source.*,
         source.source_ts_ms = date_trunc('day', source.source_ts_ms) as is_midnight,
-        {{ is_dated_after_delivery('source.source_ts_ms', 'batches.finished_at') }} as is_dated_after_delivery
+        coalesce(source.price_date > {{ latest_day_at('batches.finished_at') }}, false) as is_dated_after_delivery
     from source
     left join batches
         on source._batch_id = batches.batch_id
