@@ -31,10 +31,10 @@ from sample_files import (
 def is_sound(name: str, values: dict[str, str]) -> bool:
     text = values[name]
     if name == "source_ts_ms":
-        return text.isdecimal()
+        return is_milliseconds(text)
     if name == "price_date":
         moment = values["source_ts_ms"]
-        return is_date(text) and (not moment.isdecimal() or text == f"{at(moment):%Y-%m-%d}")
+        return is_date(text) and (not is_milliseconds(moment) or text == f"{at(moment):%Y-%m-%d}")
     if name.endswith(("_ts", "_date")):
         return is_time(text)
     if name == "market_cap_rank":
@@ -42,6 +42,10 @@ def is_sound(name: str, values: dict[str, str]) -> bool:
     if name.endswith(("_usd", "_supply", "_24h")):
         return bool(NUMBER.fullmatch(text)) and abs(Decimal(text)) < 10**20 and is_possible(name, Decimal(text))
     return True
+
+
+def is_milliseconds(text: str) -> bool:
+    return text.isdecimal() and 12 <= len(text) <= 14
 
 
 def at(moment: str) -> datetime:
