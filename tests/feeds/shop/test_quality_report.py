@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODELS_ONLY, ROOT, Database
+from conftest import MODELS_ONLY, NO_LIMITS, ROOT, Database
 from test_quality_report import Page, report
 
 EVIL = "<script>alert('rejected')</script>"
@@ -33,7 +33,7 @@ def built(
     for command in (
         ("bin/ingest", "--data-dir", directory / "data"),
         ("bin/dbt", "--quiet", "build", *MODELS_ONLY),
-        ("bin/dbt", "--quiet", "build", "--select", "group:shop", "tag:ledger"),
+        ("bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:shop", "tag:ledger"),
     ):
         done = database.run(*command, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -49,7 +49,8 @@ def page(built: tuple[Database, dict[str, str]], tmp_path_factory: pytest.TempPa
 def test_a_build_of_a_part_says_which_part(page: Page) -> None:
     assert page.text("glance.build").startswith("Latest build of group:shop tag:ledger ✓ passed ")
     assert page.text("glance.build").endswith("; it neither built nor tested the rest")
-    assert page.text("glance.tests").endswith(" passed, of dbt build --select group:shop tag:ledger only")
+    part = "--select group:shop tag:ledger --exclude rejected_shares_are_below_the_limit"
+    assert page.text("glance.tests").endswith(f" passed, of dbt build {part} only")
 
 
 def test_a_planted_script_stays_text(page: Page) -> None:
