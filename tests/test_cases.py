@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import Database
+from conftest import ROOT, Database
 from granary import project
 from granary.loader import ingest
 
@@ -83,6 +83,7 @@ def write_project(root: Path, case: Path, monkeypatch: pytest.MonkeyPatch) -> No
         )
         (root / "data/incremental" / feed / "t").mkdir(parents=True)
     (root / "data/incremental/good/t/input.csv").write_text("order_id,note,amount\nfine,x,1\n")
+    shutil.copy(ROOT / "dbt/dbt_project.yml", root / "dbt")
     landing = root / "data/incremental/h/t"
     for path in case.iterdir():
         if path.name not in NOT_LANDING:
