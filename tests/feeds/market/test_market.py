@@ -395,8 +395,8 @@ def test_a_date_after_its_delivery_is_listed_and_used_nowhere(market_of_300: Dat
     assert [warehouse.query(f"select * from marts.{table} order by 1, 2") for table in tables] == before
     run(warehouse, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:market", "tag:ledger")
     assert warehouse.query(
-        "select entity, column_name, left(kept_value, 10), line_number from marts.implausible_values where feed = 'market'"
-        " order by 1"
+        "select entity, column_name, left(kept_value, 10), line_number from marts.implausible_values"
+        " where feed = 'market' order by 1"
     ) == [
         ("coin_markets_snapshot", "ingested_at_ts", "5138-11-16", 2),
         ("coin_price_history", "price_date", "5138-11-16", 2),

@@ -42,7 +42,8 @@ def test_one_order_far_ahead_leaves_the_summary_as_it_was(sample: Database, far_
 def test_it_counts_and_is_listed_with_its_line(far_ahead: Database) -> None:
     sums = "select sum(order_total_usd) - (select sum(gross_sales_usd) from marts.fct_weekly_sales)"
     assert far_ahead.query(f"{sums} from marts.fct_orders") == [(0,)]
-    listed = "select file_path, line_number, column_name, kept_value from marts.implausible_values where feed = 'tickets'"
+    listed = "select file_path, line_number, column_name, kept_value from marts.implausible_values"
+    listed += " where feed = 'tickets'"
     assert far_ahead.query(listed) == [
         ("incremental/tickets/orders/batch_900.csv", 2, "created_at", "9999-12-31 00:00:00")
     ]
