@@ -84,7 +84,7 @@ def runs(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPath
         for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
             process.kill()
         killed.communicate(timeout=60)
-    assert not has_table(warehouse, "marts.load_audit"), "it was killed too late"
+    assert not has_table(warehouse, "marts.money_reconciliation"), "it was killed too late"
     with warehouse.start("run") as one, warehouse.start("run", env=models_only) as other:
         outputs = [run.communicate(timeout=600)[0] for run in (one, other)]
     assert [run.returncode for run in (one, other)] == [0, 0], outputs

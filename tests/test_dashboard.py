@@ -103,6 +103,7 @@ TABLES = {
         order by batch_id desc
         """,
         "select started_at, command, status, models_built_count, tests_failed_count from marts.build_log",
+        "select verdict, feed, finding from marts.rejected_shares order by batch_id desc, measured",
     ],
 }
 PAGES = {feed: app.title(feed) for feed in app.pages(declared.marts())}
@@ -322,7 +323,7 @@ def test_a_long_table_is_cut_and_says_so(built: Database, monkeypatch: pytest.Mo
     said = [caption.value for caption in shown.caption if caption.value.startswith("The first 7 rows")]
     assert said == [
         f"The first 7 rows; `bin/report {mart}` writes all of them to a file."
-        for mart in ("rejected_rows", "load_audit")
+        for mart in ("rejected_rows", "load_audit", "rejected_shares")
     ]
 
 
@@ -334,7 +335,7 @@ def test_builds_of_another_copy_are_not_shown(
     database.query("alter schema marts rename to dev_marts")
     monkeypatch.setenv("GRANARY_SCHEMA_PREFIX", "dev_")
     shown = show(CORE)
-    assert len(shown.dataframe) == 3  # freshness, rejected rows, loads
+    assert len(shown.dataframe) == 4  # freshness, rejected rows, loads, rejected shares
     assert [info.value for info in shown.info] == ["There are no rows yet. Run `bin/ingest`, then `bin/dbt build`."]
 
 
@@ -560,13 +561,13 @@ def test_a_mart_that_is_missing_costs_its_section_only(
     assert [error.value for error in shown.error] == [problem("rejected_rows")]
     assert shown.code[0].value.splitlines()[0].startswith("not built yet (")
     assert shown.code[0].value.endswith("\nbin/dbt build")
-    assert len(shown.dataframe) == 3  # freshness, loads, builds
+    assert len(shown.dataframe) == 4  # freshness, loads, builds, rejected shares
 
     database.query("alter table marts.load_audit drop column values_rejected_count cascade")
     shown = show(CORE)
     assert len(shown.error) == 3
     assert shown.code[2].value.endswith("\nbin/dbt build --full-refresh")
-    assert len(shown.dataframe) == 1
+    assert len(shown.dataframe) == 2  # builds, rejected shares
 
 
 def test_a_warehouse_without_feeds_says_so(bakery: Database) -> None:

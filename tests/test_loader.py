@@ -52,6 +52,7 @@ class Project:
         shutil.copytree(project_module.ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
         (root / "dbt/models").mkdir(parents=True)
         (root / "dbt/models/sources.yml").write_text(SOURCES)
+        shutil.copy(project_module.ROOT / "dbt/dbt_project.yml", root / "dbt")
         self.data.mkdir()
 
     def write(self, path: str, content: bytes) -> Path:

@@ -37,6 +37,10 @@ TABLE: dict[str, dict[str, Any]] = {
         "(5)-": None, "5.": None, ".": None, "$": None, "12.50 EUR": None, "€12.50": None, "١٢": None, "- 5": None,
         "9999999999999999": None, "1,0000": None, "5$": None, "12.5" + "0" * 20: None,
     },
+    "price": {
+        "0.0125": "0.0125", "200.50": "200.5000", "12.34500": "12.3450", "-$5": "-5.0000", "1,000.5": "1000.5000",
+        "1.23456": None, "1,5": None, "0.00001": None,
+    },
     "number": {
         "12": "12", "-0.5": "-0.5", "+5": "5", "1.2e-07": "0.00000012", "1E+3": "1000", ".5": "0.5", "-.5": "-0.5",
         "5-": "-5", "0.5−": "-0.5", "−5": "-5", "−1.5e−3": "-0.0015", "12.0": "12",
@@ -163,7 +167,7 @@ def read(new_database: Callable[[], Database]) -> Iterator[Read]:
 
 def typed(parse: str, value: Any) -> Any:
     """Return a value of the table as Python holds it."""
-    if parse in ("amount", "number"):
+    if parse in ("amount", "number", "price"):
         return Decimal(value)
     if parse == "date":
         return datetime.date.fromisoformat(value)

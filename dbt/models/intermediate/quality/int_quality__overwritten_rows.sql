@@ -15,8 +15,8 @@ with
 
 overwritten as (
 
-    {#- Where rows are their own key, none can overwrite another. -#}
-    {%- for version in declared_versions() if '_row_id' not in version.key %}
+    {#- Where rows are their own key, none can overwrite another. Only columns that the staging model's YAML lists are compared. -#}
+    {%- for version in declared_versions() if version.columns and '_row_id' not in version.key %}
     {#- Rows that tie in all of these are told apart by their place in the file alone. #}
     {%- set ties = version.key + version.distinct + ['_batch_id'] %}
     {%- for column in version.order if column.split(' ')[0] not in ties + ['_row_id'] %}
