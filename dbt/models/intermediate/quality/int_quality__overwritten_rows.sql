@@ -15,7 +15,7 @@ with
 
 overwritten as (
 
-    {#- Where rows are their own key, none can overwrite another. Only columns that the staging model's YAML lists are compared. -#}
+    {#- Where rows are their own key, none can overwrite another. Only columns that staging's YAML lists are compared. -#}
     {%- for version in declared_versions() if version.columns and '_row_id' not in version.key %}
     {#- Rows that tie in all of these are told apart by their place in the file alone. #}
     {%- set ties = version.key + version.distinct + ['_batch_id'] %}

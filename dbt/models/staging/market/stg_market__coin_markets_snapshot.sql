@@ -40,7 +40,9 @@ renamed as (
 
         -- booleans
         source.is_whole,
-        coalesce(cast(source.ingested_at_ts as date) > {{ latest_day_at('batches.finished_at') }}, false) as is_dated_after_delivery,
+        coalesce(
+            cast(source.ingested_at_ts as date) > {{ latest_day_at('batches.finished_at') }}, false
+        ) as is_dated_after_delivery,
 
         -- timestamps
         source.ingested_at_ts as snapshot_at,
