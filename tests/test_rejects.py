@@ -244,3 +244,11 @@ def test_a_view_that_was_not_rebuilt_does_not_pass_for_one_with_the_new_rules(wa
     warehouse.declare("length({note}) < 9", "length({note}) < 15")
     warehouse.build("--full-refresh", "--select", "int_bar__sales")  # stg_bar__sales still has the old ones
     assert "The rules by which bar.sales is read changed after" in warehouse.fails("--select", "int_bar__sales")
+
+
+def test_a_model_of_a_version_without_rules_is_rebuilt_once(warehouse: Warehouse) -> None:
+    warehouse.build(*LEDGER)
+    warehouse.database.query("drop table intermediate._rules")
+    assert "int_bar__sales was built by an earlier version" in warehouse.fails("--select", "int_bar__sales")
+    warehouse.build("--full-refresh", *LEDGER)
+    assert "all passed" in warehouse.build(*LEDGER)

@@ -8,7 +8,8 @@
         fingerprint    hash of the SQL that reads the landing table
 
     A view on a landing table has the fingerprint of the rules with which it was created, and every other model those of its inputs.
-    refuse_unsafe_increments compares them with the rules of today.
+    Each model also has a row without a landing table, so a model without any was built before there were fingerprints.
+    refuse_changed_rules compares them with the rules of today.
 -#}
 {% macro rules() %}
     {{ return(api.Relation.create(
@@ -44,6 +45,8 @@
     {%- set inputs = inputs_of(model) %}
     delete from {{ rules() }} where model = '{{ model.name }}';
     insert into {{ rules() }} (model, landing_table, fingerprint)
+    select '{{ model.name }}' as model, '' as landing_table, '' as fingerprint
+    union
     {%- for source in inputs.sources if source.loader == 'bin/ingest' %}
     select
         '{{ model.name }}' as model,
@@ -89,8 +92,20 @@
         {%- for table in landing_tables() -%}
             {%- do today.update({table.feed ~ '.' ~ table.entity: fingerprint(table.feed, table.entity)}) -%}
         {%- endfor -%}
+        {%- set recorded = run_query("select model, landing_table, fingerprint from " ~ rules() ~ " order by 1, 2") -%}
+        {%- set known = recorded.columns[0].values() -%}
+        {%- for model in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+                if model.config.materialized == 'incremental' and model.unique_id in selected_resources and model.name not in known -%}
+            {%- set relation = adapter.get_relation(model.database, model.schema, model.alias) -%}
+            {%- if relation is not none and relation.is_table -%}
+                {{ exceptions.raise_compiler_error(
+                    model.name ~ " was built by an earlier version of the project, perhaps by other rules than those of today."
+                    ~ " Rebuild once: bin/dbt build --full-refresh"
+                ) }}
+            {%- endif -%}
+        {%- endfor -%}
         {%- set changed, models = [], [] -%}
-        {%- for row in run_query("select model, landing_table, fingerprint from " ~ rules() ~ " order by 1, 2").rows
+        {%- for row in recorded.rows
                 if today.get(row.landing_table, row.fingerprint) != row.fingerprint -%}
             {%- set model = graph.nodes.get('model.granary.' ~ row.model) -%}
             {%- if model and model.config.materialized == 'incremental' and model.unique_id in selected_resources
