@@ -18,6 +18,8 @@ new_prices as (
 
 ),
 
+{% if is_incremental() %}
+
 new_days as (
 
     select distinct
@@ -26,6 +28,8 @@ new_days as (
     from new_prices
 
 ),
+
+{% endif %}
 
 -- A price during the day never replaces that of midnight, however late it is delivered, so the stored price is compared with the
 -- new ones.
