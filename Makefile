@@ -129,7 +129,7 @@ test_orchestration: setup ## Test the warehouse in Dagster and Airflow, with bad
 
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev
-	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests -m soak || [ $$? = 5 ] # 5: there are no soak tests
+	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests -m soak --dist=load || [ $$? = 5 ] # 5: there are no soak tests
 
 reset: setup ## Drop the warehouse's schemas and load the initial data again
 	@"$$ROOT/scripts/reset.sh"
