@@ -12,7 +12,8 @@ def differences(database: Database, prefix: str) -> list[tuple[str, tuple]]:
     """
     tables = database.query(
         "select table_schema, table_name from information_schema.tables"
-        " where table_schema in ('intermediate', 'marts') and table_name not in ('_watermarks', '_rules') order by 1, 2"
+        " where table_schema in ('intermediate', 'marts')"
+        " and table_name not in ('_watermarks', '_rules', 'table_log') order by 1, 2"
     )
     assert tables, "the models are not where they should be"
     different = []

@@ -253,7 +253,8 @@ def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, war
     own.declare("visits")
     warehouse.query("create view marts.build_log as select 'b1' as build_id, 'passed' as status, now() as finished_at,"
                     " '' as schema_prefix")  # fmt: skip
-    warehouse.query("grant select on marts.build_log to granary_reader")
+    warehouse.query("create view marts.table_log as select 'visits' as table_name, 'b1' as build_id")
+    warehouse.query("grant select on marts.build_log, marts.table_log to granary_reader")
     try:
         with own.serve() as caller:
             tag = caller.get("visits").headers["ETag"]
@@ -263,7 +264,7 @@ def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, war
             warehouse.query("drop table marts.visits")
             assert "isn't built yet" in problem(caller.get("visits"), 503)["detail"]
     finally:
-        warehouse.query("drop view marts.build_log")
+        warehouse.query("drop view marts.build_log, marts.table_log")
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,27 @@ def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database,
     assert differences(built, SECOND) == []
 
 
+def test_tables_that_were_built_from_another_ledger_ask_for_a_full_refresh(built: Database, data: Path) -> None:
+    """As after a reset, or beside an older raw that was restored: the same numbers, and other batches."""
+    built.query("drop schema raw cascade")
+    for path in sorted((data / "initial" / "tickets").iterdir()):
+        if path.stem not in ("accounts", "events"):
+            path.unlink()
+    succeeds(built, "bin/ingest", "--data-dir", data)
+    partial = ("--full-refresh", "--select", "fct_orders")
+    for arguments in ([], partial):
+        stopped = built.run("bin/dbt", "--quiet", "run", *arguments)
+        assert stopped.returncode != 0
+        assert "of another ledger" in stopped.stdout + stopped.stderr
+        assert "bin/dbt build --full-refresh" in stopped.stdout + stopped.stderr
+    succeeds(built, *BUILD, "--full-refresh")
+    deliver_the_rest(data)
+    succeeds(built, "bin/ingest", "--data-dir", data)
+    succeeds(built, *BUILD)
+    succeeds(built, *BUILD, prefix=SECOND)
+    assert differences(built, SECOND) == []
+
+
 def test_the_log_of_builds_is_there_while_a_build_goes_on(built: Database) -> None:
     """The API names the build in each answer. dbt drops what stands on a view when it replaces the view."""
     names = "select table_schema, table_name from information_schema.tables where table_schema ~ '^(inter|marts|stag)'"

@@ -53,7 +53,7 @@ class Service:
         self.feeds = declared.feeds()
         self.endpoints, self.broken = read_endpoints()
         self.last_build = database.served_build(engine)
-        self.built: dict[str, tuple[str | None, Endpoint]] = {}  # by path: the build's state, the endpoint in it
+        self.built: dict[str, tuple[str | None, Endpoint]] = {}  # by path: the mart's writer, the endpoint
 
     # -- Paths ---------------------------------------------------------------------------------------------------------
 
@@ -62,14 +62,14 @@ class Service:
         declaration = self.endpoints.get(path)
         if not declaration and path not in self.broken:
             raise Problem(404, f"No mart is served at this path: {PREFIX}/ lists the paths.")
-        build = self.admit(declaration.feed if declaration else declared.CORE)
+        build = self.admit(declaration)
         if not declaration:
             raise Problem(503, f"This path is not served, because its declaration is invalid: {self.broken[path]}.")
         endpoint = self.as_built(declaration, build)
         query = pages.read_query(endpoint, request.args)
         form = chosen_format()
-        tag = hashlib.sha256(f"{build.state} {form} {query.identity()}".encode()).hexdigest()[:32]
-        if build.state and request.if_none_match.contains_weak(tag):
+        tag = hashlib.sha256(f"{build.written_by} {build.build_id} {form} {query.identity()}".encode()).hexdigest()[:32]
+        if build.written_by and request.if_none_match.contains_weak(tag):
             return cacheable(Response(status=304), tag)
         try:
             with database.reading(self.engine) as connection:
@@ -85,7 +85,7 @@ class Service:
             response.headers["Content-Disposition"] = f'attachment; filename="{path}.{form}"'
         if following:
             response.headers["Link"] = f'<{following}>; rel="next"'
-        return cacheable(response, tag if build.state else None)
+        return cacheable(response, tag if build.written_by else None)
 
     def index(self) -> Response:
         """Say what there is."""
@@ -137,16 +137,17 @@ class Service:
         return None
 
     def as_built(self, declaration: Endpoint, build: Build) -> Endpoint:
-        """Return an endpoint as its mart is built, which is looked up once in each build."""
-        state, endpoint = self.built.get(declaration.path, (None, declaration))
-        if state is None or state != build.state:
+        """Return an endpoint as its mart is built, which is looked up each time that the mart was written."""
+        written_by, endpoint = self.built.get(declaration.path, (None, declaration))
+        if written_by is None or written_by != build.written_by:
             endpoint = as_built(declaration, database.columns(self.engine).get(declaration.mart, {}))
-            self.built[declaration.path] = build.state, endpoint
+            self.built[declaration.path] = build.written_by, endpoint
         return endpoint
 
-    def admit(self, feed: str) -> Build:
+    def admit(self, declaration: Endpoint | None) -> Build:
         """Count the request and return the build. Raises a problem unless the token may read the feed now."""
-        admission, g.build = database.admit(self.engine, bearer_token())
+        feed, mart = (declaration.feed, declaration.mart) if declaration else (declared.CORE, None)
+        admission, g.build = database.admit(self.engine, bearer_token(), mart)
         if not admission:
             raise unauthorized(f"The token is unknown or revoked; {TOKEN_HELP}.", "invalid_token")
         g.admission = admission

@@ -22,7 +22,8 @@ STATEMENT_TIMEOUT = "10s"
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
 
 ADMIT = text("select * from api.admit(:given)")
-# Every build changes marts, also one that fails; the build that answers name is the latest that passed.
+# The tag of an answer changes with the run that wrote its mart last, which may have been killed; the build that answers name is
+# the latest that passed.
 BUILD = text("""
     with
 
@@ -34,7 +35,12 @@ BUILD = text("""
 
     )
 
-    select latest.build_id as state, latest.status as latest_status, passed.build_id, passed.status, passed.finished_at
+    select
+        (select build_id from marts.table_log where table_name = :mart) as written_by,
+        latest.status as latest_status,
+        passed.build_id,
+        passed.status,
+        passed.finished_at
     from (select * from builds order by finished_at desc, build_id limit 1) as latest
     left join (
         select * from builds where status = 'passed' order by finished_at desc, build_id limit 1
@@ -50,9 +56,9 @@ FRESHNESS = text("""
 
 
 class Build(NamedTuple):
-    """The latest build that passed, and `state`, which changes with every build. All of it is None before the first."""
+    """The latest build that passed, and the run that wrote a mart last. All of it is None before the first build."""
 
-    state: str | None = None
+    written_by: str | None = None
     latest_status: str | None = None
     build_id: str | None = None
     status: str | None = None
@@ -110,16 +116,16 @@ def committing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def admit(engine: Engine, token: str) -> tuple[Row | None, Build]:
-    """Count a request of a token; return what api.admit says, or None if the token isn't valid, and the build."""
+def admit(engine: Engine, token: str, mart: str | None) -> tuple[Row | None, Build]:
+    """Count a request of a token; return what api.admit says, or None if it isn't valid, and the mart's build."""
     given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
     with committing(engine) as connection:
-        return connection.execute(ADMIT, {"given": given}).one_or_none(), latest_build(connection)
+        return connection.execute(ADMIT, {"given": given}).one_or_none(), latest_build(connection, mart)
 
 
-def latest_build(connection: Connection) -> Build:
-    """Return the build that the marts stand for."""
-    return Build(*next(iter(rows_if_built(connection, "build_log", BUILD)), ()))
+def latest_build(connection: Connection, mart: str | None = None) -> Build:
+    """Return the build that the marts stand for, and the run that wrote one of them."""
+    return Build(*next(iter(rows_if_built(connection, "build_log", BUILD, mart=mart)), ()))
 
 
 def served_build(engine: Engine) -> Build:
@@ -135,14 +141,14 @@ def freshness(connection: Connection) -> list[dict[str, str]]:
     return [{"feed": row.feed, "last_loaded_at": row.last_loaded_at.isoformat()} for row in rows]
 
 
-def rows_if_built(connection: Connection, mart: str, statement: Any) -> list[Row]:
-    """Return the rows of a query, or none while its mart isn't built; raise a problem if it has other columns."""
+def rows_if_built(connection: Connection, reads: str, statement: Any, **parameters: Any) -> list[Row]:
+    """Return the rows of a query, or none while what it reads isn't built; raise a problem if it has other columns."""
     try:
-        return list(connection.execute(statement))
+        return list(connection.execute(statement, parameters))
     except sqlalchemy.exc.ProgrammingError as error:
         if error.orig.pgcode == UNDEFINED_COLUMN:
-            words = f"marts.{mart} was built by another version of the project ({error.orig.diag.message_primary})"
-            raise unavailable(f"{words}: run bin/dbt build --select +{mart} --full-refresh.", seconds=60) from None
+            words = f"marts.{reads} was built by another version of the project ({error.orig.diag.message_primary})"
+            raise unavailable(f"{words}: run bin/dbt build --select +{reads} --full-refresh.", seconds=60) from None
         if error.orig.pgcode != UNDEFINED_TABLE:
             raise
         return []

@@ -3,6 +3,7 @@
       - `--empty` would leave it without rows, but looking complete;
       - its model is incremental without a unique_key, so each build would add its rows again;
       - it has no watermark, because an earlier version of the project built it;
+      - it was built from another ledger, because raw was reset or restored since: the numbers of its batches mean other files now;
       - it includes a batch that has since been replaced (bin/ingest --replace). Incremental tables only look at new batches, so
         they must be rebuilt once to get rid of the replaced rows.
 -#}
@@ -28,6 +29,16 @@
                 {%- do incremental_models.update({model.name: model}) -%}
             {%- endif -%}
         {%- endfor -%}
+        {%- if incremental_models -%}
+            {%- for row in run_query(models_of_another_ledger()).rows if row.model in incremental_models
+                    and not (flags.FULL_REFRESH and incremental_models[row.model].unique_id in selected_resources) -%}
+                {{ exceptions.raise_compiler_error(
+                    row.model ~ " was built from batch " ~ row.loaded_batch_id ~ " of another ledger (loaded at " ~ row.loaded_at
+                    ~ "): since then, raw was reset or restored, so its tables and the batches don't belong together. Rebuild all"
+                    ~ " tables once: bin/dbt build --full-refresh"
+                ) }}
+            {%- endfor -%}
+        {%- endif -%}
         {%- if incremental_models and not flags.FULL_REFRESH -%}
             {%- set known = run_query("select model from " ~ watermarks()).columns[0].values() -%}
             {%- for name in incremental_models if name not in known -%}
@@ -69,6 +80,30 @@
             {%- endif -%}
         {%- endif -%}
     {%- endif -%}
+{% endmacro %}
+
+
+{#-
+    The models whose newest batch isn't in the ledger, or is another file there. Batches that were removed with their feed don't
+    count. pg_sequences has no value while none were, and where the user may not read it.
+-#}
+{% macro models_of_another_ledger() %}
+    select
+        watermarks.model,
+        watermarks.loaded_batch_id,
+        date_trunc('second', watermarks.loaded_at) as loaded_at
+    from {{ watermarks() }} as watermarks
+    left join raw._batches as batches
+        on
+            watermarks.loaded_batch_id = batches.batch_id
+            and watermarks.loaded_at = batches.finished_at
+    where
+        watermarks.loaded_at is not null
+        and batches.batch_id is null
+        and watermarks.loaded_batch_id > coalesce(
+            (select last_value from pg_sequences where schemaname = 'raw' and sequencename = '_last_removed_batch'), 0
+        )
+    order by watermarks.model
 {% endmacro %}
 
 

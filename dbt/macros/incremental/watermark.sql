@@ -5,7 +5,9 @@
         batch_id         the batch up to which all inputs are processed: the lowest of their watermarks. A view has the
                          watermarks of its own inputs, because it reads whatever is loaded; a seed has no batches
         loaded_batch_id  the newest batch loaded at that time: the table has nothing newer
+        loaded_at        when that batch was loaded, which tells it from a batch of another ledger with the same number
         seeds            fingerprint of the seeds that the model reads itself
+        build_id         dbt's invocation id of the run that wrote the table last
 
     Watermarks are always exact:
       - Batches commit in the order of their numbers, and a model reads everything in one snapshot (bin/dbt sets `repeatable
@@ -32,9 +34,13 @@
     {%- if execute and flags.WHICH in ('run', 'build') %}
     create schema if not exists {{ adapter.quote(watermarks().schema) }};
     create table if not exists {{ watermarks() }} (
-        model text primary key, batch_id bigint not null, loaded_batch_id bigint not null, seeds text not null default ''
+        model text primary key, batch_id bigint not null, loaded_batch_id bigint not null, loaded_at timestamptz,
+        seeds text not null default '', build_id text
     );
-    alter table {{ watermarks() }} add column if not exists seeds text not null default ''
+    alter table {{ watermarks() }}
+        add column if not exists seeds text not null default '',
+        add column if not exists loaded_at timestamptz,
+        add column if not exists build_id text
     {%- endif %}
 {% endmacro %}
 
@@ -65,7 +71,7 @@
 {#- The hook that each table runs in its own transaction. -#}
 {% macro record_watermark() %}
     {%- if execute and model.config.materialized not in ('view', 'ephemeral') %}
-    insert into {{ watermarks() }} (model, batch_id, loaded_batch_id, seeds)
+    insert into {{ watermarks() }} (model, batch_id, loaded_batch_id, loaded_at, seeds, build_id)
     select
         '{{ model.name }}' as model,
         least(
@@ -84,10 +90,18 @@
             loaded.batch_id
         ) as batch_id,
         loaded.batch_id as loaded_batch_id,
-        {{ fingerprint_of_seeds(model) }} as seeds
+        newest.finished_at as loaded_at,
+        {{ fingerprint_of_seeds(model) }} as seeds,
+        '{{ invocation_id }}' as build_id
     from (select coalesce(max(batch_id), 0) as batch_id from raw._batches) as loaded
+    left join raw._batches as newest on loaded.batch_id = newest.batch_id
     on conflict (model) do update
-    set batch_id = excluded.batch_id, loaded_batch_id = excluded.loaded_batch_id, seeds = excluded.seeds
+    set
+        batch_id = excluded.batch_id,
+        loaded_batch_id = excluded.loaded_batch_id,
+        loaded_at = excluded.loaded_at,
+        seeds = excluded.seeds,
+        build_id = excluded.build_id
     {%- endif %}
 {% endmacro %}
 

@@ -84,6 +84,7 @@ end $$;
 grant usage on schema raw to granary_builder;
 grant select on all tables in schema raw to granary_builder;
 grant insert on raw._builds, raw._replayed_values to granary_builder;
+grant select on sequence raw._last_removed_batch to granary_builder;
 grant usage on schema marts to granary_reader;
 grant select on all tables in schema marts to granary_reader;
 
