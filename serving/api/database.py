@@ -22,8 +22,8 @@ STATEMENT_TIMEOUT = "10s"
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
 
 ADMIT = text("select * from api.admit(:given)")
-# The tag of an answer changes with the run that wrote its mart last, which may have been killed; the build that answers name is
-# the latest that passed.
+# The tag of an answer changes with the run that wrote its mart last, which may have been killed; the build that answers
+# name is the latest that passed.
 BUILD = text("""
     with
 
