@@ -264,7 +264,7 @@ def new_build(new_database: Callable[[], Database], *arguments: str | Path) -> D
 
 @pytest.fixture(scope="session")
 def sample(new_database: Callable[[], Database]) -> Database:
-    """The sample data, built. Whoever changes something makes a copy: new_database(sample)."""
+    """The sample data, built. A test that changes something makes a copy: new_database(sample)."""
     return new_build(new_database)
 
 

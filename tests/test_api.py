@@ -733,7 +733,7 @@ def test_whatever_the_schema_allows_is_answered_as_it_says(
         query = case.query or {}
         sent = app.test_request_context(query_string=query).request.args
         excluded = []
-        if "cursor" in query:  # a text of the schema's type is no cursor of ours as a rule
+        if "cursor" in query:  # text of the schema's type is usually not one of our cursors
             excluded.append(positive_data_acceptance)
         # In an address all is text: a number for a text is none there, and an unknown parameter without values is gone.
         is_text = any(not isinstance(query.get(name, []), list) for name in texts) or sent.keys() <= set(texts)

@@ -240,7 +240,7 @@ def test_a_fetched_feed_is_loaded_and_built_and_failing_tests_turn_the_run_red(r
     price = "select * from marts.fct_asset_prices_daily order by asset_id, price_date limit 1"
     ran.database.query(f"create table public.lost as {price}")
     ran.database.query("delete from marts.fct_asset_prices_daily as prices using public.lost where prices.* = lost.*")
-    # The test that this breaks is no check, because its model is ephemeral and no asset.
+    # The test that this breaks isn't a check, because its model is ephemeral and so not an asset.
     moved = "update intermediate.int_shop__products set _batch_id = %s where _row_id = %s"
     product = "select _batch_id, _row_id from intermediate.int_shop__products order by _row_id limit 1"
     ((batch, row),) = ran.database.query(product)

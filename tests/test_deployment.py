@@ -117,7 +117,7 @@ def test_a_unit_names_what_there_is(unit: Path) -> None:
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[dict[str, str]]:
-    """A server on a port, with passwords; give the environment of the warehouse's owner, who is no superuser."""
+    """A server on a port, with passwords; give the environment of the warehouse's owner, who isn't a superuser."""
     with scratch_directory() as directory:
         home = directory / "server"
         home.mkdir(mode=0o700)

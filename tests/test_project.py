@@ -48,7 +48,7 @@ def test_yaml_and_sql_name_the_same_columns_and_all_are_described(built: tuple[D
     columns = database.query("select table_schema, table_name, column_name from information_schema.columns")
     for model in models(manifest):
         actual = {column for schema, table, column in columns if (schema, table) == (model["schema"], model["name"])}
-        if model["config"]["materialized"] != "ephemeral":  # which is no table
+        if model["config"]["materialized"] != "ephemeral":  # which isn't a table
             assert set(model["columns"]) == actual, model["name"]
         undescribed = [name for name, column in model["columns"].items() if not column["description"].strip()]
         assert not undescribed, (model["name"], undescribed)

@@ -67,7 +67,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"seen_on": {"parse": "date", "must": "{seen_on} > 5"}}, {},
         "column seen_on: the condition `must: {seen_on} > 5` can't be used: operator does not exist: date > integer",
     ),
-    "a condition that is no condition": (
+    "a condition that isn't boolean": (
         {"price": {"parse": "amount", "must": "{price} + 1"}}, {},
         "column price: the condition `must: {price} + 1` can't be used: argument of IS FALSE must be type boolean",
     ),

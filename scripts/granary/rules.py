@@ -66,7 +66,7 @@ def types_read() -> dict[str, str]:
 
 
 def wrong_names(entity: Entity, macros: set[str], models: set[str]) -> Iterator[str]:
-    """Yield what names nothing, or is no value that a setting can have."""
+    """Yield what names nothing, or isn't a valid value of its setting."""
     parsers = [name.removeprefix("parse_") for name in macros if name.startswith("parse_")]
     for column, rules in entity.rules.items():
         for setting in rules.keys() - {*SETTINGS}:

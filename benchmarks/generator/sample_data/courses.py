@@ -38,7 +38,7 @@ COLUMNS = {
     "events": ("id", "user_id", "course_id", "event_type", "event_timestamp", "session_id", "metadata"),
 }
 
-# Where each delivery lands, in which format, and what is odd about the file itself. Nothing is said of courses in
+# Where each delivery lands, in which format, and what is odd about the file itself. Nothing is recorded of courses in
 # batch_002.
 FILES = (
     # entity, batch, extension, quirk
@@ -95,7 +95,7 @@ COURSES = (
 NEVER_CHOSEN, CALLED_OFF, ABANDONED = "k_32", "k_33", "k_34"
 
 # The planted rows. One line each: entity, batch, |the values in the order of COLUMNS|, and why it is there.
-# What the [brackets] mean is said in feed.py; they name columns as the header does.
+# feed.py explains the [brackets]; they name columns as the header does.
 PLANTED = """
 # Whitespace around values
 users      initial   | u_001| Mara Lind |mara@example.org |2025-03-01 | tx| no |2025-12-01T09:00:00Z |no|  spaces
@@ -534,7 +534,7 @@ def visited(learner: Learner, at: int, offer: list[str], dice: Dice) -> tuple[st
 
 
 def learner_at(number: int, scale: int, seed: int, offers: Offers) -> Learner:
-    """The user with this number: always the same, whoever asks."""
+    """The user with this number: the same in every call."""
     dice = dice_for("courses", seed, "learner", number)
     first = next(batch for batch in WEEKS if number in numbers_of(USERS_BY_BATCH, batch, scale))
     later = list(WEEKS)[list(WEEKS).index(first) + 1 :]

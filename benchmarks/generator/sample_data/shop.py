@@ -89,7 +89,7 @@ PRODUCTS = (
 )  # fmt: skip
 
 # The planted rows. One line each: entity, batch, |the values in the order of COLUMNS|, and why it is there.
-# What the [brackets] mean is said in feed.py.
+# feed.py explains the [brackets].
 PLANTED = """
 # Done by hand: all that customer c_001 ever orders, and all that is ever sold of product p_01
 customers initial   |c_001|Mara Lind|mara.lind@example.org|DE|2025-03-01|  three orders

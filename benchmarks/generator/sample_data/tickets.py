@@ -95,7 +95,7 @@ EVENTS = (
 )
 
 # The planted rows. One line each: entity, batch, |the values in the order of COLUMNS|, and why it is there.
-# What the [brackets] mean is said in feed.py.
+# feed.py explains the [brackets].
 PLANTED = """
 # Whitespace around values
 accounts         initial    |a_0001| Mara.Lind@example.org |2025-03-01T09:00:00Z|  spaces around the email

@@ -1,5 +1,5 @@
 -- The newest snapshot of the largest coins counts as the market, or else the leaderboard, the segments and the summary are older
--- than people may think. A request for given coins never counts, and is no reason to warn.
+-- than people may think. A request for given coins never counts, and doesn't warn.
 {{ config(severity='warn') }}
 
 with

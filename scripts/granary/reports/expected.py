@@ -112,7 +112,7 @@ def no_values(column: str, about: str, words: str, level: Mapping[str, Any]) -> 
 
 
 def between(column: str, low: Any, high: Any, words: str, level: Mapping[str, Any]) -> Expectation:
-    """Expect values of a column from `low` to `high`, both included; None is no limit."""
+    """Expect values of a column from `low` to `high`, both included; None means no limit."""
     return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, description=words, **level)
 
 

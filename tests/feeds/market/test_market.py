@@ -241,7 +241,7 @@ def test_days_without_midnight_take_their_last_price_and_say_so(warehouse: Datab
     hourly = [price("sample-hourly", first, 100 + hour // 24, hour * HOUR + 12_345) for hour in range(722)]
     # One of the midnights comes late: it ends a day, and replaces the last price before it.
     late = [price("sample-late", day, 100 + number, 23 * HOUR) for number, day in enumerate(days)]
-    # A price at 10:14 is no close, so the day has none, and the next return is no daily one.
+    # A price at 10:14 isn't a close, so the day has none, and the next return isn't a daily one.
     few = [price("sample-few", day, 100) for day in (days[0], days[2])]
     few += [price("sample-few", day, 150, 10 * HOUR + 840_000) for day in (days[1], days[3])]
     deliver(warehouse, tmp_path, "coin_price_history", HISTORY, hourly + late + few)
