@@ -10,7 +10,7 @@ FEEDS := $(shell cd '$(subst ','\'',$(ROOT))' && \
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak psql reset clean
+.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak chaos psql reset clean
 .PHONY: $(FEEDS)
 
 all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
@@ -130,6 +130,10 @@ test_orchestration: setup ## Test the warehouse in Dagster and Airflow, with bad
 soak: setup ## Replay thousands of histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests -m soak --dist=load || [ $$? = 5 ] # 5: there are no soak tests
+
+chaos: setup ## Kill loads, builds, resets and servers at random moments (GRANARY_KILLS=200): nothing may be lost or doubled
+	@"$$ROOT/scripts/setup.sh" --dev
+	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m chaos -n0 -s
 
 reset: setup ## Drop the warehouse's schemas and load the initial data again
 	@"$$ROOT/scripts/reset.sh"

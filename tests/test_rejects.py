@@ -9,53 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Database, copy_of_project, scratch_directory
-from granary import declared
+from conftest import Database, scratch_directory
+from own_feed import HEADER, copy_with_own_feed
 
 LEDGER = ("--select", "group:bar", "tag:ledger")
-FEED = {
-    "staging/bar/_bar__sources.yml": """
-groups: [{name: bar, owner: {name: Data team}}]
-sources:
-  - name: bar
-    loader: bin/ingest
-    schema: raw
-    tables:
-      - name: sales
-        identifier: bar__sales
-        config:
-          meta:
-            current_version: {model: int_bar__sales, key: [sale_id]}
-            amounts:
-              - measure: paid
-                title: Paid
-                delivered: "{price}"
-                staged: "{price}"
-                marts: [{mart: fct_bar_sales, amount: sum(price), rows: count(*)}]
-        columns:
-          - {name: sale_id, config: {meta: {required: true}}}
-          - {name: price, config: {meta: {parse: amount, required: true}}}
-          - {name: sold_on, config: {meta: {parse: date, required: true}}}
-          - {name: note, config: {meta: {must: "length({note}) < 9"}}}
-""",
-    "staging/bar/stg_bar__sales.sql": "{{ config(group='bar') }}\n{{ safe_rows('bar', 'sales') }}\n",
-    "intermediate/bar/int_bar__sales.sql": """
-{{ config(group='bar', materialized='incremental', unique_key='sale_id') }}
-with staged as (select * from {{ ref('stg_bar__sales') }} where _batch_id > {{ watermark() }})
-{{ dbt_utils.deduplicate('staged', 'sale_id', '_batch_id desc, _row_id desc') }}
-""",
-    "marts/bar/fct_bar_sales.sql": "select sale_id, price, note from {{ ref('int_bar__sales') }}",
-    "marts/bar/fct_bar_sales.yml": """
-models:
-  - name: fct_bar_sales
-    config: {group: bar}
-    columns:
-      - {name: sale_id, data_type: string}
-      - {name: price, data_type: "numeric(18, 2)"}
-      - {name: note, data_type: string}
-""",
-}
-HEADER = "sale_id,price,sold_on,note"
 REJECTED = (
     "select line_number, column_name, state, healed_by_batch_id from marts.rejected_rows order by _batch_id, 1, 2"
 )
@@ -65,14 +22,9 @@ class Warehouse:
     """A copy of the project with one feed of its own, its landing folder, and a database."""
 
     def __init__(self, root: Path, database: Database) -> None:
-        self.root, self.database, self.landing = copy_of_project(root / "a copy"), database, root / "data"
+        self.root, self.database, self.landing = root / "a copy", database, root / "data"
         self.environment = {"DBT_TARGET_PATH": str(root / "target"), "GRANARY_DATA": str(self.landing)}
-        if declared.feeds():
-            self.succeed("bin/feed", "remove", "--yes", "--force", *declared.feeds())
-        for name, text in FEED.items():
-            (self.models / name).parent.mkdir(exist_ok=True)
-            (self.models / name).write_text(text)
-        self.succeed("bin/feed", "sync")
+        copy_with_own_feed(self.root, self.succeed)
         self.deliver("first", "s1,10.00,2026-02-01,fine", "s2,20.00,2026-02-02,fine")
 
     @property
@@ -189,7 +141,7 @@ def test_a_source_declares_its_limits(warehouse: Warehouse) -> None:
 
 def test_later_batches_heal_what_was_rejected_and_a_full_refresh_agrees(warehouse: Warehouse) -> None:
     many = sales(30)
-    warehouse.deliver("second", *many, "s3,abc,2026-02-03,fine", "s4,1.00,2026-02-03,much too long", "s5,x,2026-02-03,")
+    warehouse.deliver("second", *many, "s3,abc,2026-02-03,fine", "s4,1.00,2026-02-03,much too long", "s2,x,2026-02-03,")
     warehouse.build(*LEDGER)
     assert warehouse.database.query(REJECTED) == [
         (32, "price", "open", None),
