@@ -139,6 +139,22 @@ def test_a_source_declares_its_limits(warehouse: Warehouse) -> None:
     assert "models/staging/bar/_bar__sources.yml: bar.sales declares `reject_limits` with `fail_above: half`" in printed
 
 
+def test_what_a_later_batch_healed_no_longer_counts_against_the_limits(warehouse: Warehouse) -> None:
+    warehouse.deliver("second", *sales(6), *sales(3, price="?", first=200), *sales(1, day="?", first=300))
+    printed = warehouse.fails(*LEDGER)
+    assert (
+        "4 of 10 rows rejected (40.0 %), most often because price cannot be read as amount (3 times, first on"
+        in printed
+    )
+    warehouse.deliver("third", *sales(3, first=200))
+    printed = warehouse.build(*LEDGER)
+    assert "1 of 10 rows rejected (10.0 %), most often because sold_on cannot be read as date (on line 11" in printed
+    assert "amount paid: 5 of 35 USD rejected (14.3 %)" in printed
+    warehouse.deliver("fourth", *sales(1, first=300))
+    assert "warning: incremental" not in warehouse.build(*LEDGER)
+    assert warehouse.database.query("select count(*) from marts.rejected_shares") == [(0,)]
+
+
 def test_later_batches_heal_what_was_rejected_and_a_full_refresh_agrees(warehouse: Warehouse) -> None:
     many = sales(30)
     warehouse.deliver("second", *many, "s3,abc,2026-02-03,fine", "s4,1.00,2026-02-03,much too long", "s2,x,2026-02-03,")
@@ -156,7 +172,8 @@ def test_later_batches_heal_what_was_rejected_and_a_full_refresh_agrees(warehous
         (34, "price", "open", None),
         (33, "note", "open", None),
     ]
-    warehouse.deliver("fourth", "s4,1.00,2026-02-03,short", "s3,4.00,2026-02-03,fine")
+    warehouse.deliver("fourth", "s4,1.00,2026-02-03,short", "s3,4.00,2026-02-03,fine", "s5,?,2026-02-03,fine",
+                      "s5,5.00,2026-02-03,fine", *sales(30, first=400))  # fmt: skip
     warehouse.build(*LEDGER)
     healed = warehouse.database.query(REJECTED)
     assert healed == [
@@ -164,6 +181,7 @@ def test_later_batches_heal_what_was_rejected_and_a_full_refresh_agrees(warehous
         (33, "note", "healed", 4),
         (34, "price", "open", None),
         (33, "note", "healed", 4),
+        (4, "price", "open", None),  # the other row of the same file is another row
     ]
     warehouse.build("--full-refresh")
     assert warehouse.database.query(REJECTED) == healed

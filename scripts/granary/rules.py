@@ -97,15 +97,29 @@ def wrong_meta(entity: Entity, macros: set[str], models: set[str]) -> Iterator[s
     for model in declared.models_read(entity):
         if model not in models:
             yield f"meta: there is no model {model}: {choice(model, models)}"
+    for part in (entity.meta.get("current_version") or {}).get("delivered_key") or []:
+        if not isinstance(part, str):
+            yield from wrong_macro("`delivered_key`", part, macros)
+            yield from unknown_columns("`delivered_key`", braced(part["columns"]), entity)
     for amount in entity.meta.get("amounts") or []:
         for side in ("delivered", "staged"):
             given, where = amount[side], f"amount {amount['measure']}: `{side}`"
             if not isinstance(given, str):
-                macro, given = given["macro"], "".join(f"{{{column}}}" for column in given["columns"])
-                if macro not in macros:
-                    yield f"{where} names the macro {macro}, which does not exist: {choice(macro, macros)}"
+                yield from wrong_macro(where, given, macros)
+                given = braced(given["columns"])
             if side == "delivered":  # the other names columns of staging
                 yield from unknown_columns(where, given, entity)
+
+
+def wrong_macro(where: str, given: dict[str, Any], macros: set[str]) -> Iterator[str]:
+    """Yield that a macro doesn't exist, if it doesn't."""
+    if given["macro"] not in macros:
+        yield f"{where} names the macro {given['macro']}, which does not exist: {choice(given['macro'], macros)}"
+
+
+def braced(columns: Iterable[str]) -> str:
+    """Return names of columns as conditions have them."""
+    return "".join(f"{{{column}}}" for column in columns)
 
 
 def unknown_columns(where: str, text: str, entity: Entity) -> Iterator[str]:

@@ -205,6 +205,31 @@ def test_money_adds_up_and_warnings_say_what_is_odd(shop: Shop) -> None:
     ]
 
 
+def test_only_the_same_line_of_a_later_file_heals_a_rejected_one(
+    new_database: Callable[[], Database], tmp_path: Path
+) -> None:
+    shop = Shop(new_database(), tmp_path)
+    lines = [
+        "L1,with ids,c1,p1,2,50.00,,someday,placed", "L2,with ids,c1,p1,1,1.00,,2026-01-02,placed",
+        ",returned,c1,p1,5,100.00,,someday,placed", ",again,c1,p1,3,30.00,,someday,placed",
+        ",again,c1,p1,1,5.00,,2026-01-02,placed", ",unknown,c1,p1,two,5.00,,2026-01-02,placed",
+    ]  # fmt: skip
+    shop.deliver("batch_001", "\n".join([f"line_id,{HEADER}", *lines]) + "\n")
+    lines = [
+        "L2,with ids,c1,p1,1,1.00,,2026-01-02,placed", ",returned,c1,p1,-1,100.00,,2026-01-05,returned",
+        ",again,c1,p1,3,30.00,,2026-01-02,placed", ",unknown,c1,p1,2,5.00,,2026-01-02,placed",
+    ]  # fmt: skip
+    shop.deliver("batch_002", "\n".join([f"line_id,{HEADER}", *lines]) + "\n")
+    shop.run("bin/ingest", "--data-dir", tmp_path)
+    shop.run("bin/dbt", "--quiet", "run", "--select", "+rejected_rows")
+    assert shop.query("select line_number, state, healed_by_batch_id from marts.rejected_rows order by 1") == [
+        (2, "open", None),  # only another line of the order came again
+        (4, "open", None),  # a return is not the sale
+        (5, "healed", 2),
+        (7, "open", None),  # nobody knows whether the line was a sale or a return
+    ]
+
+
 def test_a_new_spelling_counts_its_lines_again_without_a_full_refresh(shop: Shop) -> None:
     """It comes last, because it changes the shop; it is also the comparison with a full refresh."""
     for prefix in ("", FULL):
