@@ -54,7 +54,7 @@ class Warehouse:
         """Build everything, which must fail, and return what was printed."""
         done = self.run("bin/dbt", "--bar", "build", "--exclude-resource-type", "unit_test", *arguments)
         assert done.returncode == 1 or done.returncode == 2, done.stdout
-        return done.stdout
+        return done.stdout + done.stderr
 
     def declare(self, old: str, new: str) -> None:
         """Change the source's declaration."""
@@ -85,6 +85,8 @@ def test_a_batch_without_a_usable_row_fails_the_build_until_it_is_accepted(wareh
     assert re.search(f"error: incremental/{finding}", printed)
     assert "bin/ingest --accept" in printed
     assert "accepted batch 2" in warehouse.succeed("bin/ingest", "--accept", "2", "--why", "a trial of the shop's")
+    again = warehouse.run("bin/ingest", "--accept", "2", "--why", "another reason")
+    assert (again.returncode, again.stderr) == (1, "error: batch 2 is accepted already: a trial of the shop's\n")
     assert "all passed" in warehouse.build(*LEDGER)
     assert warehouse.database.query("select distinct state from marts.rejected_rows") == [("accepted",)]
     warehouse.succeed("scripts/in_venv.sh", "granary.reports.quality")
@@ -136,7 +138,9 @@ def test_a_source_declares_its_limits(warehouse: Warehouse) -> None:
     )
     warehouse.declare("fail_above: 0.5", "fail_above: half")
     printed = warehouse.fails(*LEDGER)
-    assert "models/staging/bar/_bar__sources.yml: bar.sales declares `reject_limits` with `fail_above: half`" in printed
+    assert (
+        "models/staging/bar/_bar__sources.yml: table sales: `reject_limits` has `fail_above: half`: it takes" in printed
+    )
 
 
 def test_what_a_later_batch_healed_no_longer_counts_against_the_limits(warehouse: Warehouse) -> None:

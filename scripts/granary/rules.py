@@ -26,18 +26,36 @@ BRACES = re.compile("{(.*?)}")
 
 
 def problems(connection: psycopg2.extensions.connection | None = None) -> dict[str, str]:
-    """Return what is wrong, by <feed>.<table>: the file, the table, the column, and the way out.
-
-    Raises GranaryError, naming the file, where a declaration can't be read at all.
-    """
-    found: dict[str, str] = {}
+    """Return what is wrong, by <feed>.<table>: the file, the table, the column, and the way out."""
+    entities, unusable = declared.declarations()
+    registered = declared.registry() if unusable else {}
+    found = {
+        f"{feed}.{table}": why.replace(f"{project.ROOT}/", "")
+        for feed, why in unusable.items()
+        for table in registered.get(feed) or ["*"]
+    }
+    found |= tables_to_come(entities.values(), connection) if connection else {}
     macros, models, types = known_macros(), known_models(), types_read()
-    for entity in declared.entities().values():
+    for entity in entities.values():
         wrong = next(wrong_names(entity, macros, models), None) or (connection and wrong_sql(entity, types, connection))
         if wrong:
             where = entity.path.relative_to(project.ROOT).as_posix()
             found[f"{entity.feed}.{entity.name}"] = f"{where}: table {entity.name}, {wrong}"
     return found
+
+
+def tables_to_come(entities: Iterable[Entity], connection: psycopg2.extensions.connection) -> dict[str, str]:
+    """Return which tables were declared after the last run of bin/ingest, which creates them."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select relname from pg_class inner join pg_namespace as n on n.oid = relnamespace and nspname = 'raw'"
+        )
+        existing = {name for (name,) in cursor.fetchall()}
+    return {
+        f"{entity.feed}.{entity.name}": f"raw.{entity.table} doesn't exist yet: run bin/ingest, which creates it"
+        for entity in entities
+        if "_batches" in existing and entity.table not in existing
+    }
 
 
 def known_macros() -> set[str]:

@@ -30,6 +30,8 @@ from granary.server.lock import take_lock
 
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
+MOST_COLUMNS = 1_600  # PostgreSQL's limit for a table
+MOST_KEYS = 1_000  # of one JSON object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +163,10 @@ def accept(cursor: Any, batch_id: int, why: str) -> Batch:
     found = select_batches(cursor, "batch_id = %s", [batch_id])
     if not found:
         raise GranaryError(f"there is no batch {batch_id} in use: marts.load_audit lists the batches")
-    cursor.execute(
-        "insert into raw._accepted_batches (batch_id, why) values (%s, %s)"
-        " on conflict (batch_id) do update set why = excluded.why, accepted_at = excluded.accepted_at",
-        [batch_id, why],
-    )
+    cursor.execute("select why from raw._accepted_batches where batch_id = %s", [batch_id])
+    if before := cursor.fetchone():
+        raise GranaryError(f"batch {batch_id} is accepted already: {before[0]}")
+    cursor.execute("insert into raw._accepted_batches (batch_id, why) values (%s, %s)", [batch_id, why])
     return found[0]
 
 
@@ -187,12 +188,17 @@ def prepare(cursor: Any, entities: Iterable[Entity]) -> None:
         add_columns(cursor, entity, entity.columns)
 
 
-def add_columns(cursor: Any, entity: Entity, columns: Iterable[str]) -> tuple[str, ...]:
+def add_columns(cursor: Any, entity: Entity, columns: Iterable[str], file: str = "") -> tuple[str, ...]:
     """Add to the entity's table those of the columns, as text, that it doesn't have; return them."""
-    query = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped"
+    query = "select attname, attisdropped from pg_attribute where attrelid = %s::regclass and attnum > 0"
     cursor.execute(query, [raw(entity.table).as_string(cursor)])
-    existing = {name for (name,) in cursor.fetchall()}
-    new_columns = tuple(column for column in columns if column not in existing)
+    taken = dict(cursor.fetchall())  # dropped ones count, too
+    new_columns = tuple(column for column in columns if taken.get(column, True))
+    if new_columns and (count := len(taken) + len(new_columns)) > MOST_COLUMNS:
+        raise GranaryError(
+            f"{file}: raw.{entity.table} would have {count:,} columns, {len(new_columns):,} of them new, and a table"
+            f" can have {MOST_COLUMNS:,}: leave out columns that no model needs"
+        )
     for column in new_columns:
         execute(cursor, "alter table {} add {} text", raw(entity.table), sql.Identifier(column))
     return new_columns
@@ -286,10 +292,20 @@ def stage(cursor: Any, lines: Iterable[tuple[int, str, str | None, str | None]])
 
 def staged_keys(cursor: Any) -> list[str]:
     """Return the keys of the staged JSON objects in the order of their first appearance."""
-    cursor.execute(
-        "select key from raw._lines, json_object_keys(text::json) with ordinality as keys (key, position)"
-        " where reason is null group by key order by min(number), min(position)"
-    )
+    query = """
+        select key from raw._lines, json_object_keys(text::json) with ordinality as keys (key, position)
+        where reason is null group by key order by min(number), min(position)
+    """
+    cursor.execute(query)
+    if cursor.rowcount > MOST_KEYS:
+        count = "(select count(*) from json_object_keys(text::json))"
+        cursor.execute(
+            "update raw._lines set problem = 'too_many_keys',"
+            f" explanation = format('the object has %%s keys, and can have {MOST_KEYS:,}', {count})"
+            f" where reason is null and {count} > %s",
+            [MOST_KEYS],
+        )
+        cursor.execute(query)
     return [key for (key,) in cursor.fetchall()]
 
 
@@ -301,7 +317,7 @@ def insert_staged(
     Returns the batch with its counts, the number of blank lines between others, and the columns that were added.
     """
     values = told_apart(cursor, entity, keys)
-    new_columns = add_columns(cursor, entity, values)
+    new_columns = add_columns(cursor, entity, values, batch.path)
     insert = sql.SQL("insert into {} ({}) select {} from {} where reason is null").format(
         raw(entity.table),
         identifiers(["_row_id", *values]),
