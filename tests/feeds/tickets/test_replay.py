@@ -1,6 +1,6 @@
 """Incremental equals full refresh, and both equal the rules, for generated histories delivered step by step.
 
-`make test` replays a few dozen histories, `make soak` thousands (GRANARY_SOAK=1; GRANARY_SEED draws others).
+`make test` replays a few dozen histories, `make soak` 1,800 (GRANARY_SOAK=1; GRANARY_SEED draws others).
 """
 
 import os
