@@ -30,6 +30,7 @@ from granary.server.lock import take_lock
 
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
+SESSION_NAME = "granary: load"
 MOST_COLUMNS = 1_600  # PostgreSQL's limit for a table
 MOST_KEYS = 1_000  # of one JSON object
 
@@ -57,7 +58,10 @@ class Batch:
 
 
 class Session:
-    """One transaction after another on one connection, which is opened again if the server has closed it."""
+    """One transaction after another on one connection, which is opened again if the server has closed it.
+
+    Its name on the server shows between them, too, that a load isn't over.
+    """
 
     def __init__(self) -> None:
         self.connection: psycopg2.extensions.connection | None = None
@@ -73,6 +77,8 @@ class Session:
                 self.connection = connect()
                 self.connection.set_session(isolation_level="READ COMMITTED")
                 self.connection.set_client_encoding("UTF8")
+                with self.connection, self.connection.cursor() as cursor:
+                    cursor.execute("select set_config('application_name', %s, false)", [SESSION_NAME])
             with self.connection.cursor() as cursor:
                 take_lock(self.connection, what, transaction=True)
                 yield cursor
