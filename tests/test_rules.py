@@ -56,8 +56,8 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "a macro of a key": (
         {}, {"current_version": {"model": "int_zoo__food", "key": ["k"],
-                                 "delivered_key": ["id", {"macro": "lien_key", "columns": ["id"]}]}},
-        "`delivered_key` names the macro lien_key, which does not exist: did you mean line_key?",
+                                 "delivered_key": ["id", {"macro": "parse_txet", "columns": ["id"]}]}},
+        "`delivered_key` names the macro parse_txet, which does not exist: did you mean parse_text?",
     ),
     "a column of a key": (
         {}, {"current_version": {"model": "int_zoo__food", "key": ["k"],
