@@ -184,10 +184,24 @@ def problem_of(path: Path, error: Exception) -> str:
     return str(error) if isinstance(error, GranaryError) else f"{path}: not a valid declaration of sources: {error!r}"
 
 
-def reject_limits(entity: Entity) -> dict[str, float]:
-    """Return the shares of a batch above which a build warns (`warn_above`) or fails (`fail_above`), from 0 to 1."""
+def reject_limits(entity: Entity) -> dict[str, Any]:
+    """Return how much of a batch may be rejected.
+
+    `warn_above` and `fail_above` are the shares, from 0 to 1, above which a build warns or fails; bin/ingest refuses a
+    file of which more than `max_lines`, or lines of more than `max_bytes`, are rejected.
+    """
     path = project.ROOT / "dbt" / "dbt_project.yml"
-    return {**document_of(path, path.read_bytes())["vars"]["reject_limits"], **(entity.meta.get("reject_limits") or {})}
+    limits = {
+        **document_of(path, path.read_bytes())["vars"]["reject_limits"],
+        **(entity.meta.get("reject_limits") or {}),
+    }
+    for name in ("max_lines", "max_bytes"):
+        if type(limits.get(name)) is not int or limits[name] < 0:
+            raise GranaryError(
+                f"{entity.path}: {entity.feed}.{entity.name} has `{name}: {limits.get(name)}` as a reject limit: it"
+                " takes a whole number (the default is in dbt_project.yml, `vars: reject_limits:`)"
+            )
+    return limits
 
 
 def models_read(entity: Entity) -> list[str]:
