@@ -1,5 +1,6 @@
 """The committed sample data of tickets, built: its stories end as planned."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
