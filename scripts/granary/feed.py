@@ -98,8 +98,8 @@ def list_feeds(_: argparse.Namespace) -> None:
         print_table(["feed", "tables", "marts", "rows loaded", "last load (UTC)"], rows)
     else:
         print(declared.NO_FEEDS)
-    for feed in forgotten:
-        print(f"\n{printable(feed)} is not in the tree, but in the database. To drop it:  bin/feed remove {printable(feed)} --drop-data")
+    for feed in map(printable, forgotten):
+        print(f"\n{feed} is not in the tree, but in the database. To drop it:  bin/feed remove {feed} --drop-data")
 
 
 # -- remove ------------------------------------------------------------------------------------------------------------
