@@ -132,8 +132,7 @@ def load(
             f"{file.relative}, {first} (rejected lines: {result.batch.rows_rejected:,}; --strict allows none)"
         )
     raw_tables.close_batch(cursor, result.batch, replaced)
-    limits = declared.reject_limits(file.entity)
-    return dataclasses.replace(result, replaced=replaced, fail_above=limits["fail_above"])
+    return dataclasses.replace(result, replaced=replaced, fail_above=declared.reject_limits(file.entity)["fail_above"])
 
 
 def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None, Batch | None]:
