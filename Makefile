@@ -127,7 +127,7 @@ test_orchestration: setup ## Test the warehouse in Dagster and Airflow, with bad
 	@"$$ROOT/scripts/setup.sh" --airflow
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m orchestration
 
-soak: setup ## Replay thousands of histories: incremental must equal a full refresh
+soak: setup ## Replay more than a thousand histories: incremental must equal a full refresh
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && GRANARY_SOAK=1 scripts/in_venv.sh pytest tests -m soak --dist=load || [ $$? = 5 ] # 5: there are no soak tests
 

@@ -19,22 +19,7 @@ if [ -z "${1:-}" ] && [[ $where != *"embedded"* ]]; then
     [[ ${answer:-} == [yY]* ]] || { echo "nothing was changed" && exit 1; }
 fi
 
-# The number is LOCK_KEY of scripts/granary/server/lock.py: wait until a running load or build has ended.
-"$root/bin/warehouse" psql --no-psqlrc --quiet --tuples-only --set ON_ERROR_STOP=1 <<'SQL'
-set client_min_messages = warning;
-\set prefix `printf %s "${GRANARY_SCHEMA_PREFIX:-}"`
-\o /dev/null
-select pg_advisory_lock(29117685390471801);
-\o
-begin;
-select distinct format('drop schema if exists %I cascade', name)
-from unnest(array['raw', 'staging', 'intermediate', 'marts']) as base
-cross join lateral (values (base), (:'prefix' || base)) as schemas (name)
-where name <> :'prefix' || 'raw' or name = 'raw'
-\gexec
-commit;
-SQL
-echo "dropped   raw, staging, intermediate, marts"
+"$root/scripts/in_venv.sh" granary.reset
 "$root/bin/load-initial"
 has_roles="select 1 from pg_roles where rolname = 'granary_reader'" # its rights were dropped with the schemas
 [ -z "$("$root/bin/warehouse" psql --no-psqlrc --tuples-only --command "$has_roles")" ] || "$root/bin/warehouse" roles

@@ -1,5 +1,6 @@
 """Builds that meet each other, are killed, follow a replaced file, or run beside a second copy."""
 
+import contextlib
 import re
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 from conftest import MODELS_ONLY, ROOT, Database, new_build, wait_until
 from copies import differences
+from granary.loader import raw_tables
 
 pytestmark = pytest.mark.feeds("tickets")
 SECOND = "second_"
@@ -122,6 +124,22 @@ def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database,
     succeeds(built, *BUILD)
     succeeds(built, *BUILD, prefix=SECOND)
     assert differences(built, SECOND) == []
+
+
+def test_a_reset_waits_for_a_load_between_its_files(database: Database) -> None:
+    with contextlib.closing(raw_tables.Session()) as load:
+        with load.transaction("the first file") as cursor:
+            raw_tables.prepare(cursor, [])
+        with database.start("scripts/reset.sh", "--yes") as reset:
+            said = reset.stderr.readline()
+            assert said == f"waiting for a load that is running (pid {load.connection.info.backend_pid}) ...\n"
+            with load.transaction("the second file") as cursor:
+                cursor.execute("select count(*) from raw._batches")
+                assert cursor.fetchone() == (0,)
+            load.close()
+            said = reset.communicate(timeout=300)
+            assert reset.returncode == 0, said
+    assert database.query("select count(distinct status) from raw._batches") == [(1,)]
 
 
 def test_tables_that_were_built_from_another_ledger_ask_for_a_full_refresh(built: Database, data: Path) -> None:

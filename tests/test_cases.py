@@ -1,7 +1,7 @@
-"""Landing files that went wrong elsewhere, one folder each in tests/cases/files, and what bin/ingest must make of them.
+"""What went wrong elsewhere, a folder each: landing files, and what bin/ingest, or a whole build, must make of them.
 
-A folder holds the landing files (or make.py, which writes them into the current folder), perhaps the feed's own
-sources.yml, and expected.yml:
+A folder in tests/cases/files is about bin/ingest. It holds the landing files (or make.py, which writes them into the
+current folder), perhaps the feed's own sources.yml, and expected.yml:
 
     idea: what the case stands for
     names: [h/t]                        # arguments of bin/ingest (default: none)
@@ -12,23 +12,34 @@ sources.yml, and expected.yml:
     says: [new column tax]              # parts of what bin/ingest prints
 
 Another feed is always there, with one file: whatever happens, it loads, and no traceback shows.
+
+A folder in tests/feeds/<feed>/cases is about the models. It holds <entity>/<n>.csv, the feed's nth delivery, and
+
+    idea: what the case stands for
+    selects: [{query: ..., rows: [[...]]}]
+    warns: [values_are_plausible]       # tests of dbt that must warn; default: none
+
+The deliveries of all cases are built together, so each has keys and dates of its own.
 """
 
 from __future__ import annotations
 
+import json
 import runpy
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from conftest import ROOT, Database
-from granary import project
+from conftest import FEED_TESTS, NO_FEED, NO_LIMITS, ROOT, Database
+from granary import declared, project
 from granary.loader import ingest
 
 CASES = Path(__file__).resolve().parent / "cases" / "files"
+OF_MODELS = sorted(path for feed in declared.feeds() for path in (FEED_TESTS / feed / "cases").glob("*"))
 NOT_LANDING = ("expected.yml", "sources.yml", "make.py", "__pycache__")
 SOURCE = """
 sources:
@@ -93,3 +104,36 @@ def write_project(root: Path, case: Path, monkeypatch: pytest.MonkeyPatch) -> No
         with monkeypatch.context() as patch:
             patch.chdir(landing)
             runpy.run_path(str(case / "make.py"))
+
+
+@pytest.fixture(scope="module")
+def built(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """A warehouse with the deliveries of all cases of the models."""
+    database, data = new_database(), tmp_path_factory.mktemp("data")
+    for case in OF_MODELS:
+        for path in case.glob("*/*.csv"):
+            folder = data / "incremental" / case.parent.parent.name / path.parent.name
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / f"{path.stem}_{case.name}.csv")
+    for command in (
+        ("bin/ingest", "--data-dir", data),
+        ("bin/dbt", "--quiet", "build", *NO_LIMITS, "--exclude-resource-type", "unit_test"),
+    ):
+        done = database.run(*command, timeout=1200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return database
+
+
+@pytest.fixture(scope="module")
+def warnings(built: Database) -> set[str]:
+    """The names of the tests that warned."""
+    results = json.loads((Path(built.environment["DBT_TARGET_PATH"]) / "run_results.json").read_text())["results"]
+    return {result["unique_id"].split(".")[2] for result in results if result["status"] == "warn"}
+
+
+@pytest.mark.parametrize("case", OF_MODELS or [NO_FEED], ids=lambda case: getattr(case, "name", ""))
+def test_a_build_makes_of_the_case_what_it_must(case: Path, built: Database, warnings: set[str]):
+    expected = yaml.safe_load((case / "expected.yml").read_text("utf-8"))
+    for select in expected["selects"]:
+        assert [list(row) for row in built.query(select["query"])] == select["rows"], select["query"]
+    assert {*expected.get("warns", [])} <= warnings

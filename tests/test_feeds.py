@@ -235,7 +235,7 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
     tree = new_tree(sample)
     staging = tree.root / "dbt" / "models" / "staging"
     typos = {
-        "courses": ("parse: boolean, default", "parse: boolen, default"),
+        "courses": ("- name: is_gov_employee", "- name: xmin"),
         "market": ('must: "{price_date} =', 'must: "{price_date} = ='),
         "shop": ("{quantity} <> 0", "{quantty} <> 0"),
     }
@@ -256,7 +256,7 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
     broken = tree.run("bin/dbt", "build", *MODELS_ONLY)
     assert broken.returncode == 1
     for said in (
-        "_courses__sources.yml: table users, column is_gov_employee: there is no macro parse_boolen",
+        "_courses__sources.yml: table users, column xmin: not a name that a column can have",
         "_market__sources.yml: table coin_price_history, column price_date: the condition `must: {price_date} = =",
         "_shop__sources.yml: table orders, column quantity: `must` names {quantty}",
     ):
@@ -266,6 +266,8 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
     assert tree.database.query("select distinct feed from marts.batch_usage") == [("tickets",)]
     rejected = "select feed, delivered_value from marts.rejected_rows where file_path like '%/typo.csv' order by 1"
     assert tree.database.query(rejected) == [("tickets", "0001-01-01T00:00:00+02:00")]
+
+    assert "courses can't be used: " in tree.succeed("bin/feed", "list")
 
     for name, text in sound.items():
         (staging / name / f"_{name}__sources.yml").write_text(text)
@@ -277,6 +279,13 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
     )
     assert rebuilt.returncode == 0, rebuilt.stdout
     assert differences(tree.database, "second_") == []
+
+    (staging / "zoo").mkdir()
+    (staging / "zoo" / "_zoo__sources.yml").write_text(ZOO.replace("META", ""))
+    tree.succeed("bin/feed", "sync")
+    early = tree.run("bin/dbt", "--quiet", "run", "--select", "+rejected_rows")
+    assert "error: raw.zoo__animals doesn't exist yet: run bin/ingest, which creates it" in early.stderr
+    assert (early.returncode, early.stdout) == (1, "")
 
 
 # -- Taking feeds out --------------------------------------------------------------------------------------------------

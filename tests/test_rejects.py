@@ -54,7 +54,7 @@ class Warehouse:
         """Build everything, which must fail, and return what was printed."""
         done = self.run("bin/dbt", "--bar", "build", "--exclude-resource-type", "unit_test", *arguments)
         assert done.returncode == 1 or done.returncode == 2, done.stdout
-        return done.stdout
+        return done.stdout + done.stderr
 
     def declare(self, old: str, new: str) -> None:
         """Change the source's declaration."""
@@ -85,6 +85,8 @@ def test_a_batch_without_a_usable_row_fails_the_build_until_it_is_accepted(wareh
     assert re.search(f"error: incremental/{finding}", printed)
     assert "bin/ingest --accept" in printed
     assert "accepted batch 2" in warehouse.succeed("bin/ingest", "--accept", "2", "--why", "a trial of the shop's")
+    again = warehouse.run("bin/ingest", "--accept", "2", "--why", "another reason")
+    assert (again.returncode, again.stderr) == (1, "error: batch 2 is accepted already: a trial of the shop's\n")
     assert "all passed" in warehouse.build(*LEDGER)
     assert warehouse.database.query("select distinct state from marts.rejected_rows") == [("accepted",)]
     warehouse.succeed("scripts/in_venv.sh", "granary.reports.quality")
@@ -136,7 +138,25 @@ def test_a_source_declares_its_limits(warehouse: Warehouse) -> None:
     )
     warehouse.declare("fail_above: 0.5", "fail_above: half")
     printed = warehouse.fails(*LEDGER)
-    assert "models/staging/bar/_bar__sources.yml: bar.sales declares `reject_limits` with `fail_above: half`" in printed
+    assert (
+        "models/staging/bar/_bar__sources.yml: table sales: `reject_limits` has `fail_above: half`: it takes" in printed
+    )
+
+
+def test_what_a_later_batch_healed_no_longer_counts_against_the_limits(warehouse: Warehouse) -> None:
+    warehouse.deliver("second", *sales(6), *sales(3, price="?", first=200), *sales(1, day="?", first=300))
+    printed = warehouse.fails(*LEDGER)
+    assert (
+        "4 of 10 rows rejected (40.0 %), most often because price cannot be read as amount (3 times, first on"
+        in printed
+    )
+    warehouse.deliver("third", *sales(3, first=200))
+    printed = warehouse.build(*LEDGER)
+    assert "1 of 10 rows rejected (10.0 %), most often because sold_on cannot be read as date (on line 11" in printed
+    assert "amount paid: 5 of 35 USD rejected (14.3 %)" in printed
+    warehouse.deliver("fourth", *sales(1, first=300))
+    assert "warning: incremental" not in warehouse.build(*LEDGER)
+    assert warehouse.database.query("select count(*) from marts.rejected_shares") == [(0,)]
 
 
 def test_later_batches_heal_what_was_rejected_and_a_full_refresh_agrees(warehouse: Warehouse) -> None:
@@ -156,7 +176,8 @@ def test_later_batches_heal_what_was_rejected_and_a_full_refresh_agrees(warehous
         (34, "price", "open", None),
         (33, "note", "open", None),
     ]
-    warehouse.deliver("fourth", "s4,1.00,2026-02-03,short", "s3,4.00,2026-02-03,fine")
+    warehouse.deliver("fourth", "s4,1.00,2026-02-03,short", "s3,4.00,2026-02-03,fine", "s5,?,2026-02-03,fine",
+                      "s5,5.00,2026-02-03,fine", *sales(30, first=400))  # fmt: skip
     warehouse.build(*LEDGER)
     healed = warehouse.database.query(REJECTED)
     assert healed == [
@@ -164,6 +185,7 @@ def test_later_batches_heal_what_was_rejected_and_a_full_refresh_agrees(warehous
         (33, "note", "healed", 4),
         (34, "price", "open", None),
         (33, "note", "healed", 4),
+        (4, "price", "open", None),  # the other row of the same file is another row
     ]
     warehouse.build("--full-refresh")
     assert warehouse.database.query(REJECTED) == healed

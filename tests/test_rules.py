@@ -54,6 +54,16 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {}, {"amounts": [AMOUNT | {"delivered": "{prise}"}]},
         "amount paid: `delivered` names {prise}, which is not a column of the table: did you mean price?",
     ),
+    "a macro of a key": (
+        {}, {"current_version": {"model": "int_zoo__food", "key": ["k"],
+                                 "delivered_key": ["id", {"macro": "lien_key", "columns": ["id"]}]}},
+        "`delivered_key` names the macro lien_key, which does not exist: did you mean line_key?",
+    ),
+    "a column of a key": (
+        {}, {"current_version": {"model": "int_zoo__food", "key": ["k"],
+                                 "delivered_key": [{"macro": "parse_text", "columns": ["idd"]}]}},
+        "`delivered_key` names {idd}, which is not a column of the table: did you mean id?",
+    ),
     "a macro of an amount": (
         {}, {"amounts": [AMOUNT | {"staged": {"macro": "parse_amonut", "columns": []}}]},
         "amount paid: `staged` names the macro parse_amonut, which does not exist: did you mean parse_amount?",

@@ -128,7 +128,7 @@ def leave_out_broken_tables(connection: psycopg2.extensions.connection) -> bool:
     dbt itself would find out while it builds the core's models of all feeds, and skip everything that reads these.
     """
     found = rules.problems(connection)
-    for problem in found.values():
+    for problem in dict.fromkeys(found.values()):
         print(f"error: {problem}", file=sys.stderr, flush=True)
     if found:
         os.environ[BROKEN_TABLES] = json.dumps(found)

@@ -19,6 +19,7 @@ from granary.project import GranaryError
 from granary.text import LONGEST_NAME, column_name, is_column_name
 
 INVALID = (GranaryError, AttributeError, KeyError, TypeError)  # what reading a malformed declaration raises
+REJECT_LIMITS = ("warn_above", "fail_above")
 FORMAT_SETTINGS = {"skip_initial_space"}
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
@@ -174,6 +175,12 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         meta = {**meta_of(source), **meta_of(table)}
         if not isinstance(meta.get("records", ""), str):
             raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
+        for setting, limit in (meta.get("reject_limits") or {}).items():
+            if setting not in REJECT_LIMITS or type(limit) not in (int, float) or not 0 <= limit <= 1:
+                raise GranaryError(
+                    f"{path}: table {name}: `reject_limits` has `{setting}: {limit}`: it takes"
+                    f" {' and '.join(REJECT_LIMITS)}, each a share from 0 to 1, such as 0.2"
+                )
         for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
             raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
         yield Entity(feed, name, identifier, columns, path, meta, metas)
@@ -182,6 +189,12 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
 def problem_of(path: Path, error: Exception) -> str:
     """Return a sentence that names the file."""
     return str(error) if isinstance(error, GranaryError) else f"{path}: not a valid declaration of sources: {error!r}"
+
+
+def registry() -> dict[str, dict[str, list[str]]]:
+    """Return the registry of feeds, with the tables of each, as dbt_project.yml has it."""
+    path = project.ROOT / "dbt" / "dbt_project.yml"
+    return (document_of(path, path.read_bytes()).get("vars") or {}).get("feeds") or {}
 
 
 def reject_limits(entity: Entity) -> dict[str, Any]:

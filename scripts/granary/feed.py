@@ -87,17 +87,20 @@ def parse_arguments() -> argparse.Namespace:
 
 def list_feeds(_: argparse.Namespace) -> None:
     """Print the feeds: without what is loaded, where the server can't be reached."""
-    tables = Counter(feed for feed, _ in declared.entities())
+    entities, problems = declared.declarations()
+    tables = Counter(feed for feed, _ in entities)
     marts = Counter(mart.feed for mart in declared.marts().values())
     with contextlib.ExitStack() as stack:
         cursor = cursor_in(stack, required=False)
         loaded = loads(cursor) if cursor else {}
-        forgotten = sorted(set(feeds_in_database(cursor)) - tables.keys()) if cursor else []
+        forgotten = sorted(set(feeds_in_database(cursor)) - tables.keys() - problems.keys()) if cursor else []
     if tables:
         rows = [[feed, tables[feed], marts[feed], *loaded.get(feed, (None, None))] for feed in sorted(tables)]
         print_table(["feed", "tables", "marts", "rows loaded", "last load (UTC)"], rows)
-    else:
+    elif not problems:
         print(declared.NO_FEEDS)
+    for feed, problem in problems.items():
+        print(f"\n{feed} can't be used: {problem}")
     for feed in map(printable, forgotten):
         print(f"\n{feed} is not in the tree, but in the database. To drop it:  bin/feed remove {feed} --drop-data")
 

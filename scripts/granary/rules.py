@@ -26,18 +26,36 @@ BRACES = re.compile("{(.*?)}")
 
 
 def problems(connection: psycopg2.extensions.connection | None = None) -> dict[str, str]:
-    """Return what is wrong, by <feed>.<table>: the file, the table, the column, and the way out.
-
-    Raises GranaryError, naming the file, where a declaration can't be read at all.
-    """
-    found: dict[str, str] = {}
+    """Return what is wrong, by <feed>.<table>: the file, the table, the column, and the way out."""
+    entities, unusable = declared.declarations()
+    registered = declared.registry() if unusable else {}
+    found = {
+        f"{feed}.{table}": why.replace(f"{project.ROOT}/", "")
+        for feed, why in unusable.items()
+        for table in registered.get(feed) or ["*"]
+    }
+    found |= tables_to_come(entities.values(), connection) if connection else {}
     macros, models, types = known_macros(), known_models(), types_read()
-    for entity in declared.entities().values():
+    for entity in entities.values():
         wrong = next(wrong_names(entity, macros, models), None) or (connection and wrong_sql(entity, types, connection))
         if wrong:
             where = entity.path.relative_to(project.ROOT).as_posix()
             found[f"{entity.feed}.{entity.name}"] = f"{where}: table {entity.name}, {wrong}"
     return found
+
+
+def tables_to_come(entities: Iterable[Entity], connection: psycopg2.extensions.connection) -> dict[str, str]:
+    """Return which tables were declared after the last run of bin/ingest, which creates them."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select relname from pg_class inner join pg_namespace as n on n.oid = relnamespace and nspname = 'raw'"
+        )
+        existing = {name for (name,) in cursor.fetchall()}
+    return {
+        f"{entity.feed}.{entity.name}": f"raw.{entity.table} doesn't exist yet: run bin/ingest, which creates it"
+        for entity in entities
+        if "_batches" in existing and entity.table not in existing
+    }
 
 
 def known_macros() -> set[str]:
@@ -97,15 +115,29 @@ def wrong_meta(entity: Entity, macros: set[str], models: set[str]) -> Iterator[s
     for model in declared.models_read(entity):
         if model not in models:
             yield f"meta: there is no model {model}: {choice(model, models)}"
+    for part in (entity.meta.get("current_version") or {}).get("delivered_key") or []:
+        if not isinstance(part, str):
+            yield from wrong_macro("`delivered_key`", part, macros)
+            yield from unknown_columns("`delivered_key`", braced(part["columns"]), entity)
     for amount in entity.meta.get("amounts") or []:
         for side in ("delivered", "staged"):
             given, where = amount[side], f"amount {amount['measure']}: `{side}`"
             if not isinstance(given, str):
-                macro, given = given["macro"], "".join(f"{{{column}}}" for column in given["columns"])
-                if macro not in macros:
-                    yield f"{where} names the macro {macro}, which does not exist: {choice(macro, macros)}"
+                yield from wrong_macro(where, given, macros)
+                given = braced(given["columns"])
             if side == "delivered":  # the other names columns of staging
                 yield from unknown_columns(where, given, entity)
+
+
+def wrong_macro(where: str, given: dict[str, Any], macros: set[str]) -> Iterator[str]:
+    """Yield that a macro doesn't exist, if it doesn't."""
+    if given["macro"] not in macros:
+        yield f"{where} names the macro {given['macro']}, which does not exist: {choice(given['macro'], macros)}"
+
+
+def braced(columns: Iterable[str]) -> str:
+    """Return names of columns as conditions have them."""
+    return "".join(f"{{{column}}}" for column in columns)
 
 
 def unknown_columns(where: str, text: str, entity: Entity) -> Iterator[str]:

@@ -38,18 +38,17 @@
 
 
 {#-
-    The SQL expression of an amount, and the columns from which it is computed.
+    The SQL expression that a source declares for an amount or a part of a key.
 
     declared: SQL with columns in braces, or a mapping {macro, columns}
     rows: alias of the relation with the columns
 -#}
-{% macro amount_of(declared, rows) -%}
+{% macro declared_sql(declared, rows) -%}
     {%- if declared is string -%}
         {{ columns_in(rows, declared) }}
     {%- elif declared.macro not in context -%}
         {{ exceptions.raise_compiler_error(
-            "A source declares an amount with the macro " ~ declared.macro ~ ", which does not exist:"
-            ~ " add it to the feed's macros, or correct the name."
+            "A source names the macro " ~ declared.macro ~ ", which does not exist: add it to the feed's macros, or correct the name."
         ) }}
     {%- else -%}
         {%- set columns = [] -%}
@@ -60,6 +59,8 @@
     {%- endif -%}
 {%- endmacro %}
 
+
+{#- The columns from which it is computed. -#}
 {% macro columns_of_amount(declared) %}
     {{ return(modules.re.findall('{(.+?)}', declared) if declared is string else declared.columns) }}
 {% endmacro %}

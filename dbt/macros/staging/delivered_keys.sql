@@ -2,9 +2,9 @@
     One row per delivered row of a landing table whose key can be read, with a hash of the key, and whether staging holds the row.
     It shows which later row brings the key of a rejected one.
 
-    The key is the `delivered_key` of the table's `current_version`: a list of delivered columns. By default it is `key`, which is
-    right unless staging renames or derives a column of the key. A key with a column that the source doesn't declare can't be
-    read, so there are no rows.
+    The key is the `delivered_key` of the table's `current_version`: a list of delivered columns, and of {macro, columns} where
+    staging derives a part of the key. By default it is `key`, which is right if staging neither renames nor derives any of it. A key
+    with a column that the source doesn't declare can't be read, so there are no rows.
 
     feed, entity: names of the source and its table
 -#}
@@ -14,9 +14,10 @@
     {%- set version = declared_table(feed, entity).config.meta.get('current_version') or {} if execute else {} -%}
     {%- set key = version.get('delivered_key', version.key) or [] -%}
     {%- set hashes, is_known = [], [] -%}
-    {%- for column in key if column in names -%}
-        {%- do hashes.append(dbt.hash(column_in('parsed', column))) -%}
-        {%- do is_known.append(column_in('parsed', column) ~ ' is not null') -%}
+    {%- for part in key if part is mapping or part in names -%}
+        {%- set value = declared_sql(part, 'parsed') if part is mapping else column_in('parsed', part) -%}
+        {%- do hashes.append(dbt.hash(value)) -%}
+        {%- do is_known.append(value ~ ' is not null') -%}
     {%- endfor -%}
     {%- set is_rejected = checks_of(columns) | selectattr('severity', 'equalto', 'row') | map(attribute='fails') | join(' or ') -%}
     {%- if hashes and hashes | length == key | length %}

@@ -1,4 +1,5 @@
--- Each day with prices has a close, or else its prices are used nowhere. An asset's last day isn't over, so it may have none yet.
+-- Each day with prices has a close in the mart, or else its prices are used nowhere. That of an asset's last day may be yet to
+-- come.
 {{ config(severity='warn') }}
 
 with
@@ -7,28 +8,24 @@ days as (
 
     select
         asset_id,
-        price_date,
+        close_of_date,
         count(*) as price_count,
         max(priced_at) as last_priced_at,
-        max(case when is_close then 1 else 0 end) = 1 as has_close
+        lead(close_of_date) over (partition by asset_id order by close_of_date) as next_date
     from {{ ref('stg_market__coin_price_history') }}
     where not is_dated_after_delivery
     group by
         asset_id,
-        price_date
-
-),
-
-compared as (
-
-    select
-        *,
-        lead(price_date) over (partition by asset_id order by price_date) as next_price_date
-    from days
+        close_of_date
 
 )
 
-select * from compared
+select days.*
+from days
+left join {{ ref('fct_asset_prices_daily') }} as closes
+    on
+        days.asset_id = closes.asset_id
+        and days.close_of_date = closes.close_of_date
 where
-    not has_close
-    and next_price_date is not null
+    closes.asset_id is null
+    and days.next_date is not null

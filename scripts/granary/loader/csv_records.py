@@ -94,10 +94,10 @@ def is_plain(block: bytes) -> bool:
 
 
 def header_pattern(names: Sequence[str]) -> re.Pattern[bytes]:
-    """Return a pattern for a line that is the header, each name quoted or not, after a line end."""
+    """Return a pattern for a line, after a line end, that is the header: quoted or not, in any case and spacing."""
     quoted = ['"{}"'.format(name.replace('"', '""')) for name in names]
-    either = ("(?:{}|{})".format(*map(re.escape, names)) for names in zip(names, quoted, strict=True))
-    return re.compile(f"\n{','.join(either)}(?![^\r\n])".encode())
+    either = (" *(?:{}|{}) *".format(*map(re.escape, names)) for names in zip(names, quoted, strict=True))
+    return re.compile(f"\n{','.join(either)}(?![^\r\n])".encode(), re.IGNORECASE)
 
 
 def csv_records(
@@ -153,11 +153,17 @@ def csv_records(
         taken.clear()
 
 
+def folded(name: str) -> str:
+    """Return a name as it is compared with the header."""
+    return name.strip(" ").casefold()
+
+
 def problem_of_fields(fields: list[str], names: Sequence[str]) -> Problem | None:
     """Return why fields can't be a row, or None."""
     if not fields:
         return BLANK
-    if fields == names:
+    # A single value may happen to be the name of its column in another case.
+    if fields == names or (len(names) > 1 and [*map(folded, fields)] == [*map(folded, names)]):
         return REPEATED_HEADER
     if names and len(fields) != len(names):
         return Problem("ragged", f"the line has {counted(len(fields), 'field')}, the header has {len(names):,}")

@@ -149,7 +149,7 @@ def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool) -> Res
     with lines.opened(file) as (source, stream):
         header = csv_records.read_header(file, stream)
         columns = names.columns_of(header.names, file.entity, file.relative)
-        new_columns = raw_tables.add_columns(cursor, file.entity, columns)
+        new_columns = raw_tables.add_columns(cursor, file.entity, columns, file.relative)
         new_columns = names.described(new_columns, dict(zip(columns, header.names, strict=True)))
         if dry_run:
             return Result("to load", batch, new_columns=new_columns)

@@ -33,6 +33,9 @@ RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
 SHOWN = 3  # rejected lines in the error for a file of which too many are
 FIRST_LOOK = 10_000  # lines that are staged before the rejected ones are counted; each further look is at twice as many
+SESSION_NAME = "granary: load"
+MOST_COLUMNS = 1_600  # PostgreSQL's limit for a table
+MOST_KEYS = 1_000  # of one JSON object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,10 @@ class Batch:
 
 
 class Session:
-    """One transaction after another on one connection, which is opened again if the server has closed it."""
+    """One transaction after another on one connection, which is opened again if the server has closed it.
+
+    Its name on the server shows between them, too, that a load isn't over.
+    """
 
     def __init__(self) -> None:
         self.connection: psycopg2.extensions.connection | None = None
@@ -74,6 +80,8 @@ class Session:
                 self.connection = connect()
                 self.connection.set_session(isolation_level="READ COMMITTED")
                 self.connection.set_client_encoding("UTF8")
+                with self.connection, self.connection.cursor() as cursor:
+                    cursor.execute("select set_config('application_name', %s, false)", [SESSION_NAME])
             with self.connection.cursor() as cursor:
                 take_lock(self.connection, what, transaction=True)
                 yield cursor
@@ -164,11 +172,10 @@ def accept(cursor: Any, batch_id: int, why: str) -> Batch:
     found = select_batches(cursor, "batch_id = %s", [batch_id])
     if not found:
         raise GranaryError(f"there is no batch {batch_id} in use: marts.load_audit lists the batches")
-    cursor.execute(
-        "insert into raw._accepted_batches (batch_id, why) values (%s, %s)"
-        " on conflict (batch_id) do update set why = excluded.why, accepted_at = excluded.accepted_at",
-        [batch_id, why],
-    )
+    cursor.execute("select why from raw._accepted_batches where batch_id = %s", [batch_id])
+    if before := cursor.fetchone():
+        raise GranaryError(f"batch {batch_id} is accepted already: {before[0]}")
+    cursor.execute("insert into raw._accepted_batches (batch_id, why) values (%s, %s)", [batch_id, why])
     return found[0]
 
 
@@ -190,12 +197,17 @@ def prepare(cursor: Any, entities: Iterable[Entity]) -> None:
         add_columns(cursor, entity, entity.columns)
 
 
-def add_columns(cursor: Any, entity: Entity, columns: Iterable[str]) -> tuple[str, ...]:
+def add_columns(cursor: Any, entity: Entity, columns: Iterable[str], file: str = "") -> tuple[str, ...]:
     """Add to the entity's table those of the columns, as text, that it doesn't have; return them."""
-    query = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped"
+    query = "select attname, attisdropped from pg_attribute where attrelid = %s::regclass and attnum > 0"
     cursor.execute(query, [raw(entity.table).as_string(cursor)])
-    existing = {name for (name,) in cursor.fetchall()}
-    new_columns = tuple(column for column in columns if column not in existing)
+    taken = dict(cursor.fetchall())  # dropped ones count, too
+    new_columns = tuple(column for column in columns if taken.get(column, True))
+    if new_columns and (count := len(taken) + len(new_columns)) > MOST_COLUMNS:
+        raise GranaryError(
+            f"{file}: raw.{entity.table} would have {count:,} columns, {len(new_columns):,} of them new, and a table"
+            f" can have {MOST_COLUMNS:,}: leave out columns that no model needs"
+        )
     for column in new_columns:
         execute(cursor, "alter table {} add {} text", raw(entity.table), sql.Identifier(column))
     return new_columns
@@ -317,10 +329,20 @@ def refuse_too_many_rejected(cursor: Any, entity: Entity, batch: Batch) -> None:
 
 def staged_keys(cursor: Any) -> list[str]:
     """Return the keys of the staged JSON objects in the order of their first appearance."""
-    cursor.execute(
-        "select key from raw._lines, json_object_keys(text::json) with ordinality as keys (key, position)"
-        " where reason is null group by key order by min(number), min(position)"
-    )
+    query = """
+        select key from raw._lines, json_object_keys(text::json) with ordinality as keys (key, position)
+        where reason is null group by key order by min(number), min(position)
+    """
+    cursor.execute(query)
+    if cursor.rowcount > MOST_KEYS:
+        count = "(select count(*) from json_object_keys(text::json))"
+        cursor.execute(
+            "update raw._lines set problem = 'too_many_keys',"
+            f" explanation = format('the object has %%s keys, and can have {MOST_KEYS:,}', {count})"
+            f" where reason is null and {count} > %s",
+            [MOST_KEYS],
+        )
+        cursor.execute(query)
     return [key for (key,) in cursor.fetchall()]
 
 
@@ -332,7 +354,7 @@ def insert_staged(
     Returns the batch with its counts, the number of blank lines between others, and the columns that were added.
     """
     values = told_apart(cursor, entity, keys)
-    new_columns = add_columns(cursor, entity, values)
+    new_columns = add_columns(cursor, entity, values, batch.path)
     insert = sql.SQL("insert into {} ({}) select {} from {} where reason is null").format(
         raw(entity.table),
         identifiers(["_row_id", *values]),

@@ -28,7 +28,7 @@ class Close(NamedTuple):
     """A row of fct_asset_prices_daily as it should be."""
 
     price: Decimal
-    close_of_date: date
+    price_date: date
     is_midnight: bool
 
 
@@ -68,10 +68,10 @@ def price(asset_id: str, day: date, close: object, milliseconds: int = 0) -> tup
 
 
 def closes_in_raw(warehouse: Database) -> dict[str, dict[date, Close]]:
-    """The close of each asset by the date of its price, from the raw rows, without any SQL of the models.
+    """The close of each day of each asset, from the raw rows, without any SQL of the models.
 
-    That is the price at midnight, or else the last one from 22:00 on, unless the next midnight ends that day. Of
-    several prices of one moment, the last delivered one counts. What is dated in the future doesn't.
+    That is the price at the midnight that ends the day, or else the last one from 22:00 on. Of several prices of one
+    moment, the last delivered one counts. What is dated in the future doesn't.
     """
     columns = "asset_id, price_date, close_price_usd, source_ts_ms"
     raw = warehouse.query(f"select {columns} from raw.market__coin_price_history order by _row_id")
@@ -89,39 +89,37 @@ def closes_in_raw(warehouse: Database) -> dict[str, dict[date, Close]]:
 
 def closes_of(prices: dict[int, Decimal]) -> Iterable[tuple[date, Close]]:
     """The closes of one asset, in order."""
-    for midnight in sorted({moment - moment % DAY for moment in prices}):
-        day = date(1970, 1, 1) + timedelta(milliseconds=midnight)
-        late = [moment for moment in prices if midnight + 22 * HOUR <= moment < midnight + DAY]
-        if midnight in prices:
-            yield day, Close(prices[midnight], day - ONE_DAY, True)
-        elif late and midnight + DAY not in prices:
+    for begin in sorted({(moment - 1) // DAY * DAY for moment in prices}):
+        day, end = date(1970, 1, 1) + timedelta(milliseconds=begin), begin + DAY
+        late = [moment for moment in prices if begin + 22 * HOUR <= moment < end]
+        if end in prices:
+            yield day, Close(prices[end], day + ONE_DAY, True)
+        elif late:
             yield day, Close(prices[max(late)], day, False)
 
 
 def check_prices(warehouse: Database) -> None:
     """Computes every row of fct_asset_prices_daily again from the raw rows."""
     rows = warehouse.query(
-        "select asset_id, price_date, close_of_date, is_midnight_close, close_price_usd, days_since_previous_close,"
+        "select asset_id, close_of_date, price_date, is_midnight_close, close_price_usd, days_since_previous_close,"
         " change_since_previous_close_pct, daily_return_pct, sma_7d_close, volatility_30d_pct"
         " from marts.fct_asset_prices_daily"
     )
     actual = {(asset, day): values for asset, day, *values in rows}
     expected = {}
     for asset_id, by_day in closes_in_raw(warehouse).items():
-        prices = {close.close_of_date: close.price for close in by_day.values()}
-        assert len(prices) == len(by_day), "a day has two closes"
+        prices = {day: close.price for day, close in by_day.items()}
         previous = dict(zip(sorted(prices)[1:], sorted(prices), strict=False))
         returns = {day: 100 * (prices[day] / prices[day - ONE_DAY] - 1) for day in prices if day - ONE_DAY in prices}
-        for price_date, close in by_day.items():
-            day = close.close_of_date
+        for day, close in by_day.items():
             week = [prices.get(day - number * ONE_DAY) for number in range(7)]
             month = [returns.get(day - number * ONE_DAY) for number in range(30)]
             volatility = None
             if None not in month:
                 mean = sum(month) / 30
                 volatility = (sum((change - mean) ** 2 for change in month) / 29).sqrt()
-            expected[asset_id, price_date] = (
-                day,
+            expected[asset_id, day] = (
+                close.price_date,
                 close.is_midnight,
                 close.price,
                 (day - previous[day]).days if day in previous else None,
@@ -152,12 +150,13 @@ def test_prices_are_those_of_the_raw_rows_computed_by_hand(warehouse: Database) 
 
 def test_five_best_returns_of_the_last_30_days(warehouse: Database) -> None:
     closes = closes_in_raw(warehouse)
-    last_day = max(close.close_of_date for by_day in closes.values() for close in by_day.values())
+    last_day = max(day for by_day in closes.values() for day in by_day)
     returns = []
     for asset_id, by_day in closes.items():
-        for before, close in pairwise(sorted(by_day.values(), key=lambda close: close.close_of_date)):
-            if before.close_of_date == close.close_of_date - ONE_DAY and last_day - 30 * ONE_DAY < close.close_of_date:
-                returns.append((round(100 * (close.price / before.price - 1), 4), asset_id, close.close_of_date))
+        for before, day in pairwise(sorted(by_day)):
+            if before == day - ONE_DAY and last_day - 30 * ONE_DAY < day:
+                change = by_day[day].price / by_day[before].price - 1
+                returns.append((round(100 * change, 4), asset_id, day))
     best = warehouse.query(
         "select round(daily_return_pct, 4), asset_id, close_of_date from marts.fct_asset_prices_daily"
         " where close_of_date > (select max(close_of_date) - 30 from marts.fct_asset_prices_daily)"
@@ -230,7 +229,7 @@ def closes_shown(warehouse: Database, asset_id: str) -> list[tuple]:
     return warehouse.query(
         "select price_date::text, close_of_date::text, trim_scale(close_price_usd)::text, is_midnight_close,"
         " days_since_previous_close, trim_scale(daily_return_pct)::text from marts.fct_asset_prices_daily"
-        f" where asset_id = '{asset_id}' order by price_date"
+        f" where asset_id = '{asset_id}' order by close_of_date"
     )
 
 
@@ -241,9 +240,9 @@ def test_days_without_midnight_take_their_last_price_and_say_so(warehouse: Datab
     hourly = [price("sample-hourly", first, 100 + hour // 24, hour * HOUR + 12_345) for hour in range(722)]
     # One of the midnights comes late: it ends a day, and replaces the last price before it.
     late = [price("sample-late", day, 100 + number, 23 * HOUR) for number, day in enumerate(days)]
-    # A price at 10:14 isn't a close, so the day has none, and the next return isn't a daily one.
-    few = [price("sample-few", day, 100) for day in (days[0], days[2])]
-    few += [price("sample-few", day, 150, 10 * HOUR + 840_000) for day in (days[1], days[3])]
+    # A price at 10:14 isn't a close, so January 6 has none, and the next return isn't a daily one.
+    few = [price("sample-few", day, 100) for day in (days[0], days[3])]
+    few += [price("sample-few", day, 150, 10 * HOUR + 840_000) for day in (days[1], days[2])]
     deliver(warehouse, tmp_path, "coin_price_history", HISTORY, hourly + late + few)
     build(warehouse)
     shown = closes_shown(warehouse, "sample-hourly")
@@ -254,7 +253,7 @@ def test_days_without_midnight_take_their_last_price_and_say_so(warehouse: Datab
     assert [row[1] for row in closes_shown(warehouse, "sample-late")] == [str(day) for day in days]
     assert closes_shown(warehouse, "sample-few") == [
         ("2026-01-05", "2026-01-04", "100", True, None, None),
-        ("2026-01-07", "2026-01-06", "100", True, 2, None),
+        ("2026-01-08", "2026-01-07", "100", True, 3, None),
     ]
     assert warning(warehouse, "days_with_prices_have_a_close") == 1  # January 6 of the few
     check_prices(warehouse)
@@ -263,7 +262,8 @@ def test_days_without_midnight_take_their_last_price_and_say_so(warehouse: Datab
     assert closes_shown(warehouse, "sample-late") == [
         ("2026-01-05", "2026-01-05", "100", False, None, None),
         ("2026-01-07", "2026-01-06", "202", True, 1, "102"),
-        ("2026-01-08", "2026-01-08", "103", False, 2, None),
+        ("2026-01-07", "2026-01-07", "102", False, 1, "-49.50495"),
+        ("2026-01-08", "2026-01-08", "103", False, 1, "0.980392"),
     ]
     check_prices(warehouse)
 

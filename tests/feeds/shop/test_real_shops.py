@@ -124,27 +124,6 @@ def shop(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPath
     return made
 
 
-def test_us_spellings_take_a_sale_back(shop: Shop) -> None:
-    assert shop.day("2026-01-02", "net_sales_usd, order_count") == (0, 1)  # the refunded one was an order
-
-
-def test_guests_count_in_sales_and_not_as_customers(shop: Shop) -> None:
-    assert shop.day("2026-01-03", "net_sales_usd, order_count, customer_count") == (80, 2, 1)
-    assert shop.query("select customer_id from marts.fct_order_lines where order_id = 'guest1'") == [("unknown",)]
-    assert shop.query("select * from marts.customer_lifetime_value where customer_id = 'unknown'") == []
-
-
-def test_returns_of_several_days_are_several_returns(shop: Shop) -> None:
-    assert shop.day("2026-01-05", "returns_usd") == (10,)
-    assert shop.day("2026-01-09", "returns_usd") == (20,)
-    lines = "select sum(returned_units), sum(net_sales_usd) from marts.fct_order_lines where order_id = 'partial'"
-    assert shop.query(lines) == [(3, 20)]
-
-
-def test_lines_of_one_file_count_each_and_repeats_once(shop: Shop) -> None:
-    assert shop.day("2026-01-10", "units, gross_sales_usd") == (3, 26)
-
-
 def test_a_later_file_supersedes_all_lines_of_a_key(shop: Shop) -> None:
     assert shop.day("2026-01-11", "units, gross_sales_usd") == (4, 32)
 
@@ -153,10 +132,6 @@ def test_a_line_id_tells_lines_apart_and_its_last_line_counts(shop: Shop) -> Non
     assert shop.day("2026-01-17", "units, gross_sales_usd") == (3, 32)
     overwritten = "select amount_usd, row_count from marts.money_reconciliation where step_name = 'overwritten'"
     assert shop.query(overwritten + " and feed = 'shop'") == [(-10, 1)]
-
-
-def test_an_order_may_have_two_customers(shop: Shop) -> None:
-    assert shop.day("2026-01-12", "order_count, customer_count, net_sales_usd") == (1, 2, 30)
 
 
 def test_an_unmapped_status_is_no_sale_and_its_money_stays_visible(shop: Shop) -> None:
@@ -202,6 +177,31 @@ def test_money_adds_up_and_warnings_say_what_is_odd(shop: Shop) -> None:
         ("order_date", "2026-02-20"),
         ("order_date", "2062-03-01"),
         ("order_date", "0202-01-05"),
+    ]
+
+
+def test_only_the_same_line_of_a_later_file_heals_a_rejected_one(
+    new_database: Callable[[], Database], tmp_path: Path
+) -> None:
+    shop = Shop(new_database(), tmp_path)
+    lines = [
+        "L1,with ids,c1,p1,2,50.00,,someday,placed", "L2,with ids,c1,p1,1,1.00,,2026-01-02,placed",
+        ",returned,c1,p1,5,100.00,,someday,placed", ",again,c1,p1,3,30.00,,someday,placed",
+        ",again,c1,p1,1,5.00,,2026-01-02,placed", ",unknown,c1,p1,two,5.00,,2026-01-02,placed",
+    ]  # fmt: skip
+    shop.deliver("batch_001", "\n".join([f"line_id,{HEADER}", *lines]) + "\n")
+    lines = [
+        "L2,with ids,c1,p1,1,1.00,,2026-01-02,placed", ",returned,c1,p1,-1,100.00,,2026-01-05,returned",
+        ",again,c1,p1,3,30.00,,2026-01-02,placed", ",unknown,c1,p1,2,5.00,,2026-01-02,placed",
+    ]  # fmt: skip
+    shop.deliver("batch_002", "\n".join([f"line_id,{HEADER}", *lines]) + "\n")
+    shop.run("bin/ingest", "--data-dir", tmp_path)
+    shop.run("bin/dbt", "--quiet", "run", "--select", "+rejected_rows")
+    assert shop.query("select line_number, state, healed_by_batch_id from marts.rejected_rows order by 1") == [
+        (2, "open", None),  # only another line of the order came again
+        (4, "open", None),  # a return is not the sale
+        (5, "healed", 2),
+        (7, "open", None),  # nobody knows whether the line was a sale or a return
     ]
 
 

@@ -1,6 +1,6 @@
 """Incremental equals full refresh, and both equal the rules, for generated histories delivered step by step.
 
-`make test` replays a few dozen histories, `make soak` thousands (GRANARY_SOAK=1; GRANARY_SEED draws others).
+`make test` replays a few dozen histories, `make soak` 1,800 (GRANARY_SOAK=1; GRANARY_SEED draws others).
 """
 
 import os
@@ -19,7 +19,7 @@ from feeds.tickets.identity_reference import canonical_customers
 
 SOAK = bool(os.environ.get("GRANARY_SOAK"))
 SEED = int(os.environ.get("GRANARY_SEED", "0"))
-ROUNDS, HISTORIES = (6, 500) if SOAK else (1, 60)
+ROUNDS, HISTORIES = (12, 150) if SOAK else (1, 60)
 SHRINKING_ROUNDS = int(os.environ.get("GRANARY_SHRINKING_ROUNDS", "5"))  # of about a minute each
 pytestmark = [pytest.mark.soak, pytest.mark.feeds("market", "shop"), pytest.mark.timeout(0 if SOAK else 2400)]
 FULL = "full_"  # prefix of the schemas of the copy that is built from nothing

@@ -1,8 +1,8 @@
 {{ config(
     materialized='incremental',
-    unique_key=['asset_id', 'price_date'],
+    unique_key=['asset_id', 'close_of_date'],
     indexes=[
-        {'columns': ['asset_id', 'price_date'], 'unique': true},
+        {'columns': ['asset_id', 'close_of_date'], 'unique': true},
         {'columns': ['_batch_id']},
     ],
 ) }}
@@ -24,15 +24,15 @@ new_days as (
 
     select distinct
         asset_id,
-        price_date
+        close_of_date
     from new_prices
 
 ),
 
 {% endif %}
 
--- A price during the day never replaces that of midnight, however late it is delivered, so the stored price is compared with the
--- new ones.
+-- A price during the day never replaces that of the midnight that ends it, however late it is delivered, so the stored price is
+-- compared with the new ones.
 competing as (
 
     select
@@ -67,7 +67,7 @@ competing as (
     inner join new_days
         on
             known.asset_id = new_days.asset_id
-            and known.price_date = new_days.price_date
+            and known.close_of_date = new_days.close_of_date
 
     {% endif %}
 
@@ -77,7 +77,7 @@ competing as (
 current_versions as (
 
     {{ dbt_utils.deduplicate(
-        'competing', 'asset_id, price_date', 'is_midnight_close desc, priced_at desc, _batch_id desc, _row_id desc'
+        'competing', 'asset_id, close_of_date', 'is_midnight_close desc, priced_at desc, _batch_id desc, _row_id desc'
     ) }}
 
 ),

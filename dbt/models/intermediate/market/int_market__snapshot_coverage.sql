@@ -8,7 +8,7 @@ snapshots as (
 ),
 
 -- All rows of a snapshot say the same about the request; those of files that say nothing about it, such as older ones, count as a
--- whole market.
+-- whole market. Where the request is known, only a snapshot that says so is whole.
 counted as (
 
     select
@@ -16,7 +16,9 @@ counted as (
         max(request_scope) as request_scope,
         max(requested_count) as requested_count,
         count(*) as asset_count,
-        count(case when not is_whole or request_scope <> 'top' then 1 end) = 0 as is_complete
+        count(
+            case when not coalesce(is_whole, request_scope is null) or request_scope <> 'top' then 1 end
+        ) = 0 as is_complete
     from snapshots
     group by snapshot_at
 

@@ -12,41 +12,27 @@ delivered_amounts as (
 
 ),
 
-rejected_rows as (
-
-    select distinct _row_id from {{ ref('int_quality__rejections') }}
-    where
-        _batch_id > {{ watermark() }}
-        and severity = 'row'
-
-),
-
--- Without signs, because returns would hide the sales that were rejected with them.
+-- Without signs, because returns would hide the sales that were delivered with them.
 final as (
 
     select
         -- ids
-        delivered_amounts.feed,
-        delivered_amounts.entity,
-        delivered_amounts.measure,
+        feed,
+        entity,
+        measure,
 
         -- numerics
-        cast(coalesce(sum(abs(delivered_amounts.amount_usd)), 0) as numeric(38, 2)) as delivered_usd,
-        cast(coalesce(sum(
-            case when rejected_rows._row_id is not null then abs(delivered_amounts.amount_usd) end
-        ), 0) as numeric(38, 2)) as rejected_usd,
+        cast(coalesce(sum(abs(amount_usd)), 0) as numeric(38, 2)) as delivered_usd,
 
         -- provenance
-        delivered_amounts._batch_id
+        _batch_id
 
     from delivered_amounts
-    left join rejected_rows
-        on delivered_amounts._row_id = rejected_rows._row_id
     group by
-        delivered_amounts.feed,
-        delivered_amounts.entity,
-        delivered_amounts.measure,
-        delivered_amounts._batch_id
+        feed,
+        entity,
+        measure,
+        _batch_id
 
 )
 

@@ -20,7 +20,7 @@ delivered_amounts as (
         cast(
             case
                 when {{ checks | map(attribute='fails') | join(' or ') or 'false' }} then null
-                else {{ amount_of(amount.delivered, 'parsed') }}
+                else {{ declared_sql(amount.delivered, 'parsed') }}
             end as numeric(38, 4)
         ) as amount_usd,
         delivered._batch_id,

@@ -38,8 +38,8 @@ new_rejections as (
 
 ),
 
--- A rejected row is healed by the next row with its key that staging holds, and a rejected value by the next of them whose value
--- in this column is not rejected.
+-- A rejected row is healed by the next batch with a row of its key that staging holds, and a rejected value by the next of them
+-- whose value in this column is not rejected. A row of the same batch is another row, not a correction.
 healing_rows as (
 
     select
@@ -51,7 +51,7 @@ healing_rows as (
             rejected_keys.delivered_key = new_rows.delivered_key
             and rejected_keys.feed = new_rows.feed
             and rejected_keys.entity = new_rows.entity
-            and rejected_keys._row_id < new_rows._row_id
+            and rejected_keys._batch_id < new_rows._batch_id
     left join new_rejections
         on
             new_rows._row_id = new_rejections._row_id

@@ -1,10 +1,7 @@
 {{ config(
     materialized='incremental',
-    unique_key=['asset_id', 'price_date'],
+    unique_key=['asset_id', 'close_of_date'],
     indexes=[{'columns': ['price_date']}],
-    post_hook='delete from {{ this }} where not is_midnight_close and (asset_id, close_of_date) in (
-        select asset_id, close_of_date from {{ this }} where is_midnight_close
-    )',
 ) }}
 
 with
@@ -12,30 +9,16 @@ with
 daily_prices as (
 
     select
-        daily_prices.*,
-        lead(daily_prices.close_of_date) over (
-            partition by daily_prices.asset_id order by daily_prices.price_date
-        ) as next_close_of_date
-    from {{ ref('int_market__daily_prices') }} as daily_prices
+        *,
+        row_number() over (partition by asset_id order by close_of_date) as day_number
+    from {{ ref('int_market__daily_prices') }}
     {% if is_incremental() %}
     where
-        daily_prices.asset_id in (
+        asset_id in (
             select changed.asset_id from {{ ref('int_market__daily_prices') }} as changed
             where changed._batch_id > {{ watermark() }}
         )
     {% endif %}
-
-),
-
--- A day ends but once: the midnight after it is its close, not the last price before. If that midnight comes late, the hook
--- deletes the row that it replaces.
-numbered as (
-
-    select
-        *,
-        row_number() over (partition by asset_id order by price_date) as day_number
-    from daily_prices
-    where close_of_date is distinct from next_close_of_date
 
 ),
 
@@ -46,7 +29,7 @@ first_changes as (
     select
         asset_id,
         min(day_number) as day_number
-    from numbered
+    from daily_prices
     where _batch_id > {{ watermark() }}
     group by asset_id
 
@@ -56,14 +39,14 @@ first_changes as (
 
 prices as (
 
-    select numbered.*
-    from numbered
+    select daily_prices.*
+    from daily_prices
     {% if is_incremental() %}
     -- The volatility of a day needs 30 returns, and therefore the 30 closes before it.
     inner join first_changes
         on
-            numbered.asset_id = first_changes.asset_id
-            and numbered.day_number >= first_changes.day_number - 30
+            daily_prices.asset_id = first_changes.asset_id
+            and daily_prices.day_number >= first_changes.day_number - 30
     {% endif %}
 
 ),
@@ -72,9 +55,9 @@ compared as (
 
     select
         *,
-        {{ days_from('lag(close_of_date) over (partition by asset_id order by price_date)', 'close_of_date') }}
+        {{ days_from('lag(close_of_date) over (partition by asset_id order by close_of_date)', 'close_of_date') }}
             as days_since_previous_close,
-        100 * {{ ratio('close_price_usd', 'lag(close_price_usd) over (partition by asset_id order by price_date)', 8) }} - 100
+        100 * {{ ratio('close_price_usd', 'lag(close_price_usd) over (partition by asset_id order by close_of_date)', 8) }} - 100
             as change_since_previous_close_pct
     from prices
 
@@ -100,10 +83,10 @@ averages as (
         max(_batch_id) over what_it_depends_on as changed_batch_id
     from returns
     window
-        six_days as (partition by asset_id order by price_date rows between 5 preceding and current row),
-        seven_days as (partition by asset_id order by price_date rows between 6 preceding and current row),
-        thirty_days as (partition by asset_id order by price_date rows between 29 preceding and current row),
-        what_it_depends_on as (partition by asset_id order by price_date rows between 30 preceding and current row)
+        six_days as (partition by asset_id order by close_of_date rows between 5 preceding and current row),
+        seven_days as (partition by asset_id order by close_of_date rows between 6 preceding and current row),
+        thirty_days as (partition by asset_id order by close_of_date rows between 29 preceding and current row),
+        what_it_depends_on as (partition by asset_id order by close_of_date rows between 30 preceding and current row)
 
 ),
 

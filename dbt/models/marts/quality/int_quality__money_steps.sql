@@ -34,7 +34,7 @@ overwritten as (
 steps as (
 
     {%- for amount in declared_amounts() %}
-    {%- set staged_amount = amount_of(amount.staged, 'versions') %}
+    {%- set staged_amount = declared_sql(amount.staged, 'versions') %}
     select
         '{{ amount.feed }}' as feed,
         '{{ amount.measure }}' as measure,

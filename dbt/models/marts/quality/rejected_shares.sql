@@ -1,4 +1,4 @@
--- Rebuilt in full: limits and acceptances may change at any time, and there are few batches.
+-- Rebuilt in full: limits and acceptances may change at any time, later batches heal rejections, and there are few batches.
 with
 
 batches as (
@@ -14,9 +14,32 @@ batch_amounts as (
 
 ),
 
+rejected_amounts as (
+
+    select * from {{ ref('int_quality__rejected_amounts') }}
+
+),
+
+healed_rejections as (
+
+    select * from {{ ref('int_quality__healed_rejections') }}
+
+),
+
 accepted_batches as (
 
     select * from {{ ref('stg_ledger__accepted_batches') }}
+
+),
+
+-- What a later batch delivered in good form is no longer missing.
+missing as (
+
+    select rejections.*
+    from {{ ref('int_quality__rejections') }} as rejections
+    left join healed_rejections
+        on rejections.rejection_id = healed_rejections.rejection_id
+    where healed_rejections.rejection_id is null
 
 ),
 
@@ -71,25 +94,25 @@ rejections as (
         explanation,
         delivered_value,
         line_number
-    from {{ ref('int_quality__rejections') }}
+    from missing
     where severity = 'row'
 
     union all
 
     select
-        rejections._batch_id as batch_id,
-        'column ' || rejections.column_name as measured,
-        rejections.column_name,
-        rejections.reason,
-        rejections.explanation,
-        rejections.delivered_value,
-        rejections.line_number
-    from {{ ref('int_quality__rejections') }} as rejections
+        missing._batch_id as batch_id,
+        'column ' || missing.column_name as measured,
+        missing.column_name,
+        missing.reason,
+        missing.explanation,
+        missing.delivered_value,
+        missing.line_number
+    from missing
     inner join money_columns
         on
-            rejections.feed = money_columns.feed
-            and rejections.entity = money_columns.entity
-            and rejections.column_name = money_columns.column_name
+            missing.feed = money_columns.feed
+            and missing.entity = money_columns.entity
+            and missing.column_name = money_columns.column_name
 
 ),
 
@@ -123,16 +146,57 @@ main_reasons as (
 
 ),
 
+missing_rows as (
+
+    select distinct
+        _batch_id,
+        _row_id
+    from missing
+    where
+        severity = 'row'
+        and _row_id is not null
+
+),
+
+-- A rejected line has no _row_id.
+missing_counts as (
+
+    select
+        _batch_id as batch_id,
+        count(distinct _row_id) + sum(case when _row_id is null then 1 else 0 end) as row_count
+    from missing
+    where severity = 'row'
+    group by _batch_id
+
+),
+
+missing_amounts as (
+
+    select
+        rejected_amounts._batch_id as batch_id,
+        rejected_amounts.measure,
+        sum(rejected_amounts.amount_usd) as amount_usd
+    from rejected_amounts
+    inner join missing_rows
+        on rejected_amounts._row_id = missing_rows._row_id
+    group by
+        rejected_amounts._batch_id,
+        rejected_amounts.measure
+
+),
+
 measures as (
 
     select
-        batch_id,
+        batches.batch_id,
         'rows' as measured,
         'rows' as explained_by,
         'rows' as unit,
-        cast(rows_read_count as numeric(38, 2)) as delivered,
-        cast(lines_rejected_count + rows_rejected_count as numeric(38, 2)) as rejected
+        cast(batches.rows_read_count as numeric(38, 2)) as delivered,
+        cast(missing_counts.row_count as numeric(38, 2)) as rejected
     from batches
+    inner join missing_counts
+        on batches.batch_id = missing_counts.batch_id
 
     union all
 
@@ -151,13 +215,17 @@ measures as (
     union all
 
     select
-        _batch_id as batch_id,
-        'amount ' || measure as measured,
+        missing_amounts.batch_id,
+        'amount ' || missing_amounts.measure as measured,
         'rows' as explained_by,
         'USD' as unit,
-        delivered_usd as delivered,
-        rejected_usd as rejected
-    from batch_amounts
+        batch_amounts.delivered_usd as delivered,
+        cast(missing_amounts.amount_usd as numeric(38, 2)) as rejected
+    from missing_amounts
+    inner join batch_amounts
+        on
+            missing_amounts.batch_id = batch_amounts._batch_id
+            and missing_amounts.measure = batch_amounts.measure
 
 ),
 
@@ -209,8 +277,10 @@ explained as (
         || {{ as_text('judged.rejected', 0) }} || ' of ' || {{ as_text('judged.delivered', 0) }} || ' ' || judged.unit
         || ' rejected (' || {{ as_text('judged.rejected_share * 100', 1) }} || ' %), most often because '
         || coalesce(main_reasons.column_name || ' ', '') || main_reasons.explanation
-        || ' (' || {{ as_text('main_reasons.reason_count', 0) }} || ' times, first on line '
-        || {{ as_text('main_reasons.line_number', 0) }}
+        || case
+            when main_reasons.reason_count = 1 then ' (on line '
+            else ' (' || {{ as_text('main_reasons.reason_count', 0) }} || ' times, first on line '
+        end || {{ as_text('main_reasons.line_number', 0) }}
         || coalesce(': ' || main_reasons.delivered_value, '') || ')' as finding
     from judged
     left join main_reasons

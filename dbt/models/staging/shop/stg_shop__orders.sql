@@ -37,17 +37,11 @@ renamed as (
 
 ),
 
--- A return or an adjustment is an event of its day. The sale of a product is one line, whatever its day.
 keyed as (
 
     select
         *,
-        case
-            when line_id is not null then concat('line ', line_id)
-            when is_return then concat('return of ', product_id, ' on ', cast(order_date as {{ dbt.type_string() }}))
-            when unit_price_usd < 0 then concat('adjustment of ', product_id, ' on ', cast(order_date as {{ dbt.type_string() }}))
-            else concat('sale of ', product_id)
-        end as line_key,
+        {{ line_key('line_id', 'product_id', 'quantity', 'unit_price_usd', 'order_date') }} as line_key,
         case
             when line_id is null
                 then {{ dbt_utils.generate_surrogate_key(
