@@ -20,6 +20,7 @@ from granary.text import LONGEST_NAME, column_name, is_column_name
 
 INVALID = (GranaryError, AttributeError, KeyError, TypeError)  # what reading a malformed declaration raises
 REJECT_LIMITS = ("warn_above", "fail_above")
+FILE_LIMITS = ("max_lines", "max_bytes")
 FORMAT_SETTINGS = {"skip_initial_space"}
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
@@ -176,10 +177,13 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         if not isinstance(meta.get("records", ""), str):
             raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
         for setting, limit in (meta.get("reject_limits") or {}).items():
+            if setting in FILE_LIMITS and type(limit) is int and limit >= 0:
+                continue
             if setting not in REJECT_LIMITS or type(limit) not in (int, float) or not 0 <= limit <= 1:
                 raise GranaryError(
                     f"{path}: table {name}: `reject_limits` has `{setting}: {limit}`: it takes"
-                    f" {' and '.join(REJECT_LIMITS)}, each a share from 0 to 1, such as 0.2"
+                    f" {' and '.join(REJECT_LIMITS)}, each a share from 0 to 1, such as 0.2,"
+                    f" and {' and '.join(FILE_LIMITS)}, each a whole number"
                 )
         for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
             raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
@@ -204,17 +208,7 @@ def reject_limits(entity: Entity) -> dict[str, Any]:
     file of which more than `max_lines`, or lines of more than `max_bytes`, are rejected.
     """
     path = project.ROOT / "dbt" / "dbt_project.yml"
-    limits = {
-        **document_of(path, path.read_bytes())["vars"]["reject_limits"],
-        **(entity.meta.get("reject_limits") or {}),
-    }
-    for name in ("max_lines", "max_bytes"):
-        if type(limits.get(name)) is not int or limits[name] < 0:
-            raise GranaryError(
-                f"{entity.path}: {entity.feed}.{entity.name} has `{name}: {limits.get(name)}` as a reject limit: it"
-                " takes a whole number (the default is in dbt_project.yml, `vars: reject_limits:`)"
-            )
-    return limits
+    return {**document_of(path, path.read_bytes())["vars"]["reject_limits"], **(entity.meta.get("reject_limits") or {})}
 
 
 def models_read(entity: Entity) -> list[str]:
