@@ -22,7 +22,12 @@ show() {
 }
 # PostgreSQL's codes for a column that is missing, and for a function that does not take its type
 other_version=': +42(703|883): ([^'$'\n'']*)'
-{ problem=$(show 2>&1 >&3) || code=$?; } 3>&1
+# Python makes visible what values could do to a terminal.
+exec 4> >(scripts/in_venv.sh granary.text)
+printer=$!
+{ problem=$(show 2>&1 >&4) || code=$?; }
+exec 4>&-
+wait "$printer"
 if [[ $problem =~ $other_version ]]; then
     problem="error: the marts were built by another version of the project (${BASH_REMATCH[2]}):"
     problem+=" run bin/dbt build --full-refresh"

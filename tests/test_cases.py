@@ -66,6 +66,7 @@ def test_bin_ingest_makes_of_the_case_what_it_must(
     code = ingest.main()
     output = "\n".join(capsys.readouterr())
     assert code == expected.get("exit_code", 0), output
+    assert all(map(str.isprintable, output.split("\n"))), "what a file holds can't act on the terminal"
     for part in expected.get("says", []):
         assert part in output
     columns = ", ".join(f'"{name}"' for name in expected.get("columns", ["order_id", "note", "amount"]))

@@ -126,6 +126,22 @@ def test_files_are_found_in_the_order_of_loading_and_undeclared_ones_are_named(t
         landing.select(files, ["tickets/orders/b"], False)
 
 
+@pytest.mark.parametrize("setting", ["", "1"])
+def test_links_out_of_the_data_folder_are_followed_only_where_they_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+):
+    monkeypatch.setenv("GRANARY_OUTWARD_LINKS", setting)
+    (tmp_path / "s.yml").write_text(SOURCES)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b1.csv").write_bytes(b"")
+    (tmp_path / "data/incremental/tickets").mkdir(parents=True)
+    (tmp_path / "data/incremental/tickets/orders").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to("data")  # the root itself may be one
+    [file] = landing.discover(tmp_path / "link", declared.entities(tmp_path))
+    assert bool(file.entity) == bool(setting)
+    assert setting or (file.relative, file.problem) == ("incremental/tickets/orders", landing.OUTWARD_LINK)
+
+
 # -- Headers -----------------------------------------------------------------------------------------------------------
 
 

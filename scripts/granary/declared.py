@@ -20,6 +20,7 @@ from granary.text import LONGEST_NAME, column_name, is_column_name
 
 INVALID = (GranaryError, AttributeError, KeyError, TypeError)  # what reading a malformed declaration raises
 REJECT_LIMITS = ("warn_above", "fail_above")
+FILE_LIMITS = ("max_lines", "max_bytes")
 FORMAT_SETTINGS = {"skip_initial_space"}
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
@@ -176,10 +177,13 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         if not isinstance(meta.get("records", ""), str):
             raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
         for setting, limit in (meta.get("reject_limits") or {}).items():
+            if setting in FILE_LIMITS and type(limit) is int and limit >= 0:
+                continue
             if setting not in REJECT_LIMITS or type(limit) not in (int, float) or not 0 <= limit <= 1:
                 raise GranaryError(
                     f"{path}: table {name}: `reject_limits` has `{setting}: {limit}`: it takes"
-                    f" {' and '.join(REJECT_LIMITS)}, each a share from 0 to 1, such as 0.2"
+                    f" {' and '.join(REJECT_LIMITS)}, each a share from 0 to 1, such as 0.2,"
+                    f" and {' and '.join(FILE_LIMITS)}, each a whole number"
                 )
         for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
             raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
@@ -197,8 +201,12 @@ def registry() -> dict[str, dict[str, list[str]]]:
     return (document_of(path, path.read_bytes()).get("vars") or {}).get("feeds") or {}
 
 
-def reject_limits(entity: Entity) -> dict[str, float]:
-    """Return the shares of a batch above which a build warns (`warn_above`) or fails (`fail_above`), from 0 to 1."""
+def reject_limits(entity: Entity) -> dict[str, Any]:
+    """Return how much of a batch may be rejected.
+
+    `warn_above` and `fail_above` are the shares, from 0 to 1, above which a build warns or fails; bin/ingest refuses a
+    file of which more than `max_lines`, or lines of more than `max_bytes`, are rejected.
+    """
     path = project.ROOT / "dbt" / "dbt_project.yml"
     return {**document_of(path, path.read_bytes())["vars"]["reject_limits"], **(entity.meta.get("reject_limits") or {})}
 

@@ -26,7 +26,7 @@ import yaml
 from granary import declared, project, rules
 from granary.feed_data import cursor_in, drop, feeds_in_database, loads, print_data
 from granary.project import GranaryError, replacing
-from granary.text import counted, print_table
+from granary.text import counted, print_table, printable
 
 MODELS = ("dbt/models/marts/{}", "dbt/models/intermediate/{}", "dbt/models/staging/{}")
 PARTS = (  # of a feed. Its staging, which declares it, goes last: a removal that was interrupted can be repeated
@@ -101,7 +101,7 @@ def list_feeds(_: argparse.Namespace) -> None:
         print(declared.NO_FEEDS)
     for feed, problem in problems.items():
         print(f"\n{feed} can't be used: {problem}")
-    for feed in forgotten:
+    for feed in map(printable, forgotten):
         print(f"\n{feed} is not in the tree, but in the database. To drop it:  bin/feed remove {feed} --drop-data")
 
 

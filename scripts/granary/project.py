@@ -13,6 +13,8 @@ from typing import BinaryIO, NoReturn
 
 import dotenv
 
+from granary.text import printable
+
 ROOT = Path(__file__).resolve().parents[2]
 TEST_RESULTS = "test_results.json"  # beside dbt's artifacts: those of the last command that ran tests
 
@@ -49,7 +51,7 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     try:
         sys.exit(main())
     except GranaryError as error:
-        sys.exit(f"error: {error}")
+        sys.exit("\n".join(map(printable, f"error: {error}".split("\n"))))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import json
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -63,11 +65,26 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
+def printable(text: object) -> str:
+    """Return text that came from a file or the database as it is safe to show on a terminal, in one line.
+
+    Whatever could move the cursor, change colours or reorder what is read becomes an escape such as \\u001b. The macro
+    `printable` does the same in dbt.
+    """
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in str(text))
+
+
+def abridged(text: str, longest: int = 80) -> str:
+    """Return the beginning of a text that may be of any length, printable."""
+    return printable(text[:longest]) + ("..." if len(text) > longest else "")
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print aligned columns: numbers to the right with thousands separators, everything else to the left."""
     numeric = [all(not isinstance(row[i], str) for row in rows) for i in range(len(header))]
     cells = [
-        ["" if value is None else value if isinstance(value, str) else f"{value:,}" for value in row] for row in rows
+        ["" if value is None else printable(value) if isinstance(value, str) else f"{value:,}" for value in row]
+        for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     for line in (header, ["─" * width for width in widths], *cells):
@@ -75,3 +92,17 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
             f"{text:{'>' if right else '<'}{width}}" for text, width, right in zip(line, widths, numeric, strict=True)
         )
         print("  " + "  ".join(aligned).rstrip())
+
+
+def main() -> None:
+    """Copy what psql prints from stdin to stdout, printable."""
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace", newline="\n")
+    sys.stdout.reconfigure(encoding="utf-8")
+    for line in sys.stdin:
+        print(printable(line.removesuffix("\n")))
+
+
+if __name__ == "__main__":
+    from granary.project import run_main  # which imports this module
+
+    run_main(main)

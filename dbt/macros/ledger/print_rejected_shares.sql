@@ -13,7 +13,7 @@
             "select finding from " ~ shares ~ " where verdict = '" ~ result.status ~ "' order by batch_id, measured limit 20"
         ).columns[0].values() -%}
         {%- for finding in findings -%}
-            {{ print(verdicts[result.status] ~ ": " ~ finding) }}
+            {{ print(printable(verdicts[result.status] ~ ": " ~ finding)) }}
         {%- endfor -%}
     {%- endfor -%}
     {%- for result in results if execute and result.node.name == 'rejected_shares_are_below_the_limit' and result.status == 'fail' -%}

@@ -65,16 +65,16 @@
             {{ exceptions.raise_compiler_error("Unknown customer id " ~ customer_id ~ ": no page view or merge names it.") }}
         {%- endif -%}
         {%- for step in steps if step['absorbed_by_customer_id'] is not none -%}
-            {%- do print(step['customer_id'] ~ " was absorbed by " ~ step['absorbed_by_customer_id'] ~ " on "
-                ~ step['absorbed_at'] ~ " (" ~ step['file_path'] ~ ", line " ~ step['line_number'] ~ ")") -%}
+            {%- do print(printable(step['customer_id'] ~ " was absorbed by " ~ step['absorbed_by_customer_id'] ~ " on "
+                ~ step['absorbed_at'] ~ " (" ~ step['file_path'] ~ ", line " ~ step['line_number'] ~ ")")) -%}
         {%- endfor -%}
         {%- for merge in run_query(undone).rows -%}
-            {%- do print(merge['from_customer_id'] ~ " was absorbed by " ~ merge['to_customer_id'] ~ " on " ~ merge['merged_at']
+            {%- do print(printable(merge['from_customer_id'] ~ " was absorbed by " ~ merge['to_customer_id'] ~ " on " ~ merge['merged_at']
                 ~ " (" ~ merge['file_path'] ~ ", line " ~ merge['line_number'] ~ "), until " ~ merge['undone_by_customer_id']
                 ~ " absorbed it on " ~ merge['undone_at'] ~ " (" ~ merge['undone_file_path'] ~ ", line "
-                ~ merge['undone_line_number'] ~ ")") -%}
+                ~ merge['undone_line_number'] ~ ")")) -%}
         {%- endfor -%}
-        {%- do print(customer_id ~ (" is its own canonical customer." if steps | length == 1
-            else " belongs to " ~ steps[0]['canonical_customer_id'] ~ ".")) -%}
+        {%- do print(printable(customer_id ~ (" is its own canonical customer." if steps | length == 1
+            else " belongs to " ~ steps[0]['canonical_customer_id'] ~ "."))) -%}
     {%- endif -%}
 {% endmacro %}

@@ -26,6 +26,7 @@ from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Batch, Session
 from granary.loader.results import Result, summary
 from granary.project import GranaryError
+from granary.text import printable
 
 
 def main() -> int:
@@ -93,7 +94,7 @@ def attempt(session: Session, file: LandingFile, former: Batch | None, options: 
             with session.transaction(file.relative, keep=not options.dry_run) as cursor:
                 result = load(cursor, file, replace=options.replace, strict=options.strict, dry_run=options.dry_run)
     except (GranaryError, OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
-        message = str(error) if isinstance(error, GranaryError) else f"{file.relative}: {error}"
+        message = printable(error if isinstance(error, GranaryError) else f"{file.relative}: {error}")
         print(f"error: {message}", file=sys.stderr, flush=True)
         if file.entity and not options.dry_run:
             with contextlib.suppress(GranaryError), session.transaction(f"failure of {file.relative}") as cursor:
@@ -131,8 +132,7 @@ def load(
             f"{file.relative}, {first} (rejected lines: {result.batch.rows_rejected:,}; --strict allows none)"
         )
     raw_tables.close_batch(cursor, result.batch, replaced)
-    limits = declared.reject_limits(file.entity)
-    return dataclasses.replace(result, replaced=replaced, fail_above=limits["fail_above"])
+    return dataclasses.replace(result, replaced=replaced, fail_above=declared.reject_limits(file.entity)["fail_above"])
 
 
 def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None, Batch | None]:
@@ -173,7 +173,7 @@ def load_json(cursor: Any, file: LandingFile, batch: Batch) -> Result:
 def stage(cursor: Any, file: LandingFile, batch: Batch, columns: Sequence[str] = ()) -> Batch:
     """Copy the file's lines, good and bad, into raw._lines; return the batch with the file's hash."""
     with lines.opened(file) as (source, stream):
-        raw_tables.stage(cursor, lines.read_lines(file, stream, columns))
+        raw_tables.stage(cursor, file.entity, batch, lines.read_lines(file, stream, columns))
         return dataclasses.replace(batch, sha256=source.digest())
 
 

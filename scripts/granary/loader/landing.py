@@ -20,6 +20,10 @@ UNDECLARED_FILE = (
     " and incremental/<feed>/<entity>/<batch>.csv; declare the entity in the dbt sources, or rename or remove the file"
 )
 BROKEN_LINK = "a symbolic link that leads nowhere: repair or remove it"
+OUTWARD_LINK = (
+    "a symbolic link that leads out of the data folder: move the files there, or allow such links with"
+    " GRANARY_OUTWARD_LINKS=1"
+)
 
 
 class LandingFile(NamedTuple):
@@ -46,23 +50,31 @@ class LandingFile(NamedTuple):
 def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[LandingFile]:
     """Return the landing files below the data root in the order of loading: initial files, then batch by batch.
 
-    Batches are in natural order, 2 before 10. Names that begin with a dot are ignored.
+    Batches are in natural order, 2 before 10. Names that begin with a dot are ignored. A link out of the data root
+    isn't followed, unless GRANARY_OUTWARD_LINKS is 1: whoever can deliver a link can't thereby have any file read.
     """
+    home, follow = os.path.realpath(root), os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
+
+    def leads_out(path: Path) -> bool:
+        return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
 
     def visible(folder: Path, levels: int) -> Iterator[Path]:
         for path in folder.iterdir() if folder.is_dir() else []:
             if not path.name.startswith("."):
-                yield from visible(path, levels - 1) if levels and path.is_dir() else [path]
+                goes_on = levels and path.is_dir() and not leads_out(path)
+                yield from visible(path, levels - 1) if goes_on else [path]
 
     def landing_file(path: Path) -> LandingFile:
         relative = path.relative_to(root).as_posix()
         match = INITIAL.fullmatch(relative) or INCREMENTAL.fullmatch(relative)
         problem = BROKEN_LINK if path.is_symlink() and not path.exists() else UNDECLARED_FILE
+        if is_outside := path.exists() and leads_out(path):
+            problem = OUTWARD_LINK
         if not match or not relative.isprintable():
             return LandingFile(path, relative if relative.isprintable() else ascii(relative), relative, problem=problem)
         name = {"batch": "initial", **match.groupdict()}
         label = "{feed}/{entity}/{batch}".format(**name)
-        entity = entities.get((name["feed"], name["entity"])) if path.is_file() else None
+        entity = entities.get((name["feed"], name["entity"])) if path.is_file() and not is_outside else None
         return LandingFile(path, relative, label, name["format"].lower(), entity, problem)
 
     def order(file: LandingFile) -> tuple[Any, ...]:

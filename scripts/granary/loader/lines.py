@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from granary.loader.landing import LandingFile
 from granary.project import GranaryError
 
 PROGRESS_FROM = 16 << 20  # bytes: smaller files are loaded before anyone could read a progress bar
+ANY_SIZE = 16 << 20  # bytes that a gzip file may always unpack to
+EXPANSION = 100  # times its size that a larger one may: CSV and JSON unpack to 5 to 30 times theirs, a bomb to 1,000
 GZIP = b"\x1f\x8b"  # what gzip data begins with
 WIDE_ENCODINGS = (  # by their byte order marks; the first two begin alike
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -97,6 +100,7 @@ def opened(file: LandingFile) -> Iterator[tuple[Source, io.BufferedReader]]:
         is_gzip = stream.peek(len(GZIP)).startswith(GZIP)
         try:
             if file.path.suffix.lower() == ".gz":
+                refuse_bomb(file)
                 stream = io.BufferedReader(gzip.GzipFile(fileobj=stream), records.BLOCK)
             start = stream.peek(4)
             if start.startswith(codecs.BOM_UTF8):
@@ -108,6 +112,22 @@ def opened(file: LandingFile) -> Iterator[tuple[Source, io.BufferedReader]]:
             if is_gzip and "Not a gzipped file" in str(error):
                 raise GranaryError(f"{file.relative}: other bytes follow the gzip data: deliver it again") from None
             raise
+
+
+def refuse_bomb(file: LandingFile) -> None:
+    """Raise GranaryError if a gzip file unpacks to more than is allowed, before anything else is done with it."""
+    setting = os.environ.get("GRANARY_GZIP_EXPANSION") or str(EXPANSION)
+    if not setting.isdecimal() or not int(setting):
+        raise GranaryError(f"invalid GRANARY_GZIP_EXPANSION {setting}: set a whole number, such as {EXPANSION}")
+    most, size = max(ANY_SIZE, int(setting) * file.size), 0
+    with gzip.open(file.path) as stream:
+        while block := stream.read(1 << 20):
+            size += len(block)
+            if size > most:
+                raise GranaryError(
+                    f"{file.relative}: {file.size:,} bytes of gzip unpack to more than {most:,}: if this is no mistake,"
+                    f" raise GRANARY_GZIP_EXPANSION, how many times its size a file may unpack to (now {setting})"
+                )
 
 
 def sha256(file: LandingFile) -> str:
@@ -122,9 +142,10 @@ def sha256(file: LandingFile) -> str:
 def read_lines(file: LandingFile, stream: io.BufferedReader, columns: Sequence[str] = ()) -> Iterator[Line]:
     """Yield the lines to stage. Records of CSV become JSON objects by column; JSON is passed on as delivered.
 
-    Elements of a JSON array that share a line are numbered consecutively from there.
+    Elements of a JSON array that share a line are numbered consecutively from there. Blank lines are only counted: one
+    line, with their number as its explanation, stands for those before a line that isn't blank.
     """
-    number = 0
+    number = blank = 0
     if file.format == ".csv":
         header = csv_records.read_header(file, stream)
         skip = file.entity.skip_initial_space
@@ -135,6 +156,12 @@ def read_lines(file: LandingFile, stream: io.BufferedReader, columns: Sequence[s
         found = json_records.json_lines(stream)
     for line, delivered, fields, problem in found:
         number, text = max(line, number + 1), delivered.rstrip(b"\r\n")
+        if problem is csv_records.BLANK or not (columns or text.strip()):
+            blank += 1
+            continue
+        if blank:
+            yield Line(number - 1, "", "blank", str(blank))
+            blank = 0
         if problem := problem or records.problem_of(text) or (None if columns else json_records.problem_of_json(text)):
             yield Line(number, text.decode("utf-8", "backslashreplace").replace("\0", "\\x00"), *problem)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from granary.declared import Entity
 from granary.project import GranaryError
-from granary.text import column_name, shortened
+from granary.text import abridged, column_name, shortened
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -18,8 +18,8 @@ def columns_of(names: Sequence[str], entity: Entity, file: str) -> list[str]:
     for column in entity.columns:
         if len(same := [name for name, each in zip(names, columns, strict=True) if each == column]) > 1:
             raise GranaryError(
-                f'{where}: columns "{same[0]}" and "{same[1]}" both become {column}, which the source'
-                f" {entity.feed} declares: rename one"
+                f'{where}: columns "{abridged(same[0])}" and "{abridged(same[1])}" both become {column}, which the'
+                f" source {entity.feed} declares: rename one"
             )
     seen: Counter[str] = Counter()
     for position, column in enumerate(columns):
@@ -46,8 +46,8 @@ def keys_by_column(keys: Sequence[str], entity: Entity, file: str) -> dict[str, 
 def missing_error(where: str, missing: Sequence[str], found: Collection[str], entity: Entity) -> GranaryError:
     """Return the error for columns that a file lacks."""
     return GranaryError(
-        f"{where}: no column {', '.join(missing)} (found {', '.join(found)}): add it to the file, or remove it from the"
-        f" dbt source {entity.feed}"
+        f"{where}: no column {', '.join(missing)} (found {abridged(', '.join(found), 200)}): add it to the file, or"
+        f" remove it from the dbt source {entity.feed}"
     )
 
 
@@ -61,6 +61,6 @@ def described(columns: Iterable[str], delivered: Mapping[str, str]) -> tuple[str
 
     def words(column: str) -> str:
         name = delivered.get(column) if "__" in column else None
-        return column if name is None else f'{column} for "{name if len(name) <= 80 else name[:80] + "..."}"'
+        return column if name is None else f'{column} for "{abridged(name)}"'
 
     return tuple(map(words, columns))

@@ -22,6 +22,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
+from granary import declared
 from granary.declared import LONGEST_NAME, Entity
 from granary.loader.names import repeated
 from granary.project import GranaryError
@@ -30,6 +31,8 @@ from granary.server.lock import take_lock
 
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
+SHOWN = 3  # rejected lines in the error for a file of which too many are
+FIRST_LOOK = 10_000  # lines that are staged before the rejected ones are counted; each further look is at twice as many
 SESSION_NAME = "granary: load"
 MOST_COLUMNS = 1_600  # PostgreSQL's limit for a table
 MOST_KEYS = 1_000  # of one JSON object
@@ -85,7 +88,7 @@ class Session:
             if keep:
                 self.connection.commit()
         except psycopg2.Error as error:
-            raise GranaryError(f"{what}: {str(error).strip()}") from None
+            raise GranaryError(f"{what}: {'; '.join(str(error).strip().splitlines())}") from None
         finally:
             if self.connection:
                 with contextlib.suppress(psycopg2.Error):  # without a connection, the server undoes it by itself
@@ -290,10 +293,38 @@ def copy(cursor: Any, table: str, columns: list[str], blocks: Iterator[bytes], n
     return cursor.rowcount
 
 
-def stage(cursor: Any, lines: Iterable[tuple[int, str, str | None, str | None]]) -> None:
-    """Copy lines (number, text, problem, explanation) into raw._lines."""
+def stage(cursor: Any, entity: Entity, batch: Batch, lines: Iterable[tuple[int, str, str | None, str | None]]) -> None:
+    """Copy lines (number, text, problem, explanation) into raw._lines; stop early if too many are rejected."""
+    cursor.execute("truncate raw._lines")  # if this load fails, its lines take no space
     rows = map(csv.writer(SimpleNamespace(write=str.encode)).writerow, lines)
-    copy(cursor, "_lines", ["number", "text", "problem", "explanation"], rows, not_null=["text"])
+    columns, size, staged = ["number", "text", "problem", "explanation"], FIRST_LOOK, 0
+    while copied := copy(cursor, "_lines", columns, itertools.islice(rows, size), not_null=["text"]):
+        staged += copied
+        refuse_too_many_rejected(cursor, entity, batch)
+        size = staged
+
+
+def refuse_too_many_rejected(cursor: Any, entity: Entity, batch: Batch) -> None:
+    """Raise GranaryError, with the first of them, if more of the staged lines are rejected than the source allows."""
+    limits = declared.reject_limits(entity)
+    cursor.execute(
+        "select count(*), coalesce(sum(least(octet_length(text), %s)), 0) from raw._lines where reason <> 'blank'",
+        [KEPT_TEXT],
+    )
+    rejected = dict(zip(("max_lines", "max_bytes"), cursor.fetchone(), strict=True))
+    if not (over := next((name for name in rejected if rejected[name] > limits[name]), None)):
+        return
+    cursor.execute(
+        "select number, coalesce(explanation, raw._explanation(text, reason)) from raw._lines"
+        " where reason <> 'blank' order by number limit %s",
+        [SHOWN],
+    )
+    what = "lines are" if over == "max_lines" else "bytes of lines are"
+    raise GranaryError(
+        f"{batch.path}: more than {limits[over]:,} {what} rejected, so that nothing of the file is loaded"
+        f" ({'; '.join(f'line {number}: {why}' for number, why in cursor)}): correct it, or raise `{over}` of"
+        f" `reject_limits` in the meta of {entity.feed}.{entity.name}"
+    )
 
 
 def staged_keys(cursor: Any) -> list[str]:
@@ -338,6 +369,7 @@ def insert_staged(
         cursor.execute("rollback to savepoint staged")
         cursor.execute("select raw._insert_one_by_one(%s)", [insert.as_string(cursor)])
         [rows_loaded] = cursor.fetchone()
+    refuse_too_many_rejected(cursor, entity, batch)  # again: the insert may have rejected further ones
     cursor.execute(
         "insert into raw._rejected_lines (batch_id, line_number, line, reason, explanation)"
         " select %s, number, left(text, %s), reason, coalesce(explanation, raw._explanation(text, reason))"
@@ -346,7 +378,8 @@ def insert_staged(
     )
     rows_rejected = cursor.rowcount
     last = "(select max(number) from raw._lines where reason is distinct from 'blank')"
-    cursor.execute(f"select max(number), count(*) filter (where reason = 'blank' and number < {last}) from raw._lines")
+    blank = f"sum(coalesce(explanation::bigint, 1)) filter (where reason = 'blank' and number < {last})"
+    cursor.execute(f"select max(number), coalesce({blank}, 0)::bigint from raw._lines")
     last_line, blank_lines = cursor.fetchone()
     set_next_row_id(cursor, batch, (last_line or 1) + 1)
     cursor.execute("truncate raw._lines")

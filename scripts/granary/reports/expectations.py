@@ -29,6 +29,7 @@ from granary.project import ROOT, GranaryError, check_packages, load_env, run_ma
 from granary.reports import query
 from granary.reports.quality import render
 from granary.server.connection import connect, environment
+from granary.text import printable
 
 DIRECTORY = ROOT / "output" / "expectations"
 PAGE, RESULTS = "index.html", "results.json"
@@ -216,7 +217,7 @@ def say(results: Mapping[str, Any], directory: Path) -> None:
         print(f"{table['table']:<16} {table['row_count']:>6,} rows, {met} of {total} expectations met")
         for found in table["expectations"]:
             if found["state"] != "met":
-                print(f"  {found['state']:<9} {sentence(found)}")
+                print(f"  {found['state']:<9} {printable(sentence(found))}")
     print(f"expectations: {directory / PAGE}")
     if failed:
         many = "critical expectations are" if failed > 1 else "critical expectation is"

@@ -1,5 +1,6 @@
 """The committed sample data of tickets, built: its stories end as planned."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -83,6 +84,21 @@ def test_explain_customer_names_each_merge_with_its_line(sample: Database) -> No
         " (incremental/tickets/identity_merges/batch_003.json, line 2)",
         "c_0011 belongs to c_0009.",
     ]
+
+
+def test_values_that_are_printed_do_nothing_to_the_terminal(
+    sample: Database, new_database: Callable[[Database], Database]
+) -> None:
+    database = new_database(sample)
+    database.query(r"update raw._batches set path = path || E'\x1b[2J'")
+    database.query(r"update marts.dim_event set event_name = event_name || U&'\202E'")
+    explain = database.run("bin/dbt", "--quiet", "run-operation", "explain_customer", "--args", "{customer_id: c_0011}")
+    assert r"identity_merges.csv\u001b[2J, line 8)" in explain.stdout
+    summary = database.run("scripts/summary.sh")
+    assert r"\u202e" in summary.stdout
+    for done in (explain, summary):
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(map(str.isprintable, done.stdout.split("\n")))
 
 
 @pytest.mark.parametrize(
