@@ -21,6 +21,8 @@ from conftest import Database, wait_until
 from granary import declared, feed_data
 from granary import project as project_module
 from granary.loader import csv_records, ingest, landing, lines, raw_tables, records
+from granary.loader.load import load as load_file
+from granary.loader.load import load_csv
 from granary.server.connection import connect
 
 SOURCES = """
@@ -294,7 +296,7 @@ def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(proj
         project.write(f"{ORDERS}/b1.csv", next(contents))
         load()
         file = landing.LandingFile(project.write(f"{ORDERS}/b2.csv", next(contents)), "b2", "b2", ".csv", entity)
-        ingest.load(cursor, file)
+        load_file(cursor, file)
     project.write(f"{ORDERS}/b3.csv", next(contents))
     load(f"{ORDERS}/b3.csv")
     assert [line for line, *_ in project.rows()] == [2, 3, 4] * 3
@@ -787,7 +789,7 @@ def trial(project: Project, load) -> Iterator[Callable[[bytes], tuple]]:
                 cursor.execute("savepoint trial")
                 with pytest.MonkeyPatch.context() as patch, contextlib.suppress(NotPlainError):
                     patch.setattr(raw_tables, name, instead)
-                    loaded = ingest.load_csv(cursor, file, batch, dry_run=False).batch
+                    loaded = load_csv(cursor, file, batch, dry_run=False).batch
                     found.append((rows(batch), loaded))
                 cursor.execute("rollback to savepoint trial")
             return found[0] if len(found) > 1 else None, found[-1]

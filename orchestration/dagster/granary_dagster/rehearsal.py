@@ -15,8 +15,9 @@ from psycopg2 import sql
 from pydantic import Field
 
 from granary import declared
-from granary.loader import ingest, raw_tables
+from granary.loader import raw_tables
 from granary.loader.landing import LandingFile
+from granary.loader.load import load
 from granary.project import GranaryError
 
 CHECKS = {
@@ -65,7 +66,7 @@ def rehearse(files: list[LandingFile]) -> list[Batch]:
 
 def rehearse_one(cursor: Any, file: LandingFile) -> Batch | None:
     """Load a file and return what it brought; None if it is loaded already."""
-    result = ingest.load(cursor, file)
+    result = load(cursor, file)
     if result.outcome == "known":
         return None
     return Batch(
