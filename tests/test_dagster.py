@@ -337,7 +337,7 @@ def test_each_staging_view_depends_on_the_table_that_it_reads(definitions: Any) 
 def test_without_a_feed_the_definitions_load_and_the_whole_warehouse_is_the_only_job(ran: Warehouse) -> None:
     script = (
         "from granary import declared, extract\n"
-        "declared.entities, extract.extractors = lambda models=None: {}, lambda: []\n"
+        "declared.declarations, extract.extractors = lambda models=None: ({}, {}), lambda: []\n"
         "from granary_dagster.definitions import defs\n"
         "graph = defs.get_repository_def().asset_graph\n"
         "print([job.name for job in defs.jobs], {graph.get(key).group_name for key in graph.materializable_asset_keys}"
