@@ -91,7 +91,8 @@ class Service:
         body = formats.write(form, rows, endpoint.columns, meta, following)
         response = Response(body, content_type=FORMATS[form])
         if form != "json":
-            response.headers["Content-Disposition"] = f'attachment; filename="{path}.{form}"'
+            extension = "csv" if form == "excel" else form
+            response.headers["Content-Disposition"] = f'attachment; filename="{path}.{extension}"'
         if following:
             response.headers["Link"] = f'<{following}>; rel="next"'
         return cacheable(response, tag if build.written_by else None)
@@ -207,7 +208,7 @@ def chosen_format() -> str:
     default = None if request.headers.get("Accept") else FORMATS["json"]
     best = request.accept_mimetypes.best_match(FORMATS.values(), default)
     if not best:
-        offered = ", ".join(FORMATS.values())
+        offered = ", ".join(dict.fromkeys(FORMATS.values()))
         raise Problem(406, f"Accept one of {offered}, or choose with ?format={'|'.join(FORMATS)}.")
     return next(form for form, kind in FORMATS.items() if kind == best)
 

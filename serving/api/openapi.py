@@ -124,7 +124,9 @@ def own_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     return [
         parameter("limit", "Number of rows on a page.", limit),
         parameter("sort", order, sort),
-        parameter("cursor", "Where the page begins: part of the address in `next`.", {"type": "string", "minLength": 1}),
+        parameter(
+            "cursor", "Where the page begins: part of the address in `next`.", {"type": "string", "minLength": 1}
+        ),
         parameter("format", "Wins over the header Accept.", {"type": "string", "enum": list(FORMATS)}),
     ]
 
