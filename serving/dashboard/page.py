@@ -91,7 +91,8 @@ def show_table(rows: pd.DataFrame, shown: list[Column], name: str) -> None:
 
 def as_csv(rows: pd.DataFrame) -> bytes:
     """Return rows as CSV for spreadsheets, under the marts' names of the columns: no text is a formula."""
-    return rows.map(harmless).to_csv(index=False, lineterminator="\n").encode()
+    # With this end of lines, text with a carriage return is quoted, too.
+    return rows.map(harmless).to_csv(index=False, lineterminator="\r\n").encode()
 
 
 def harmless(value: Any) -> str:

@@ -25,7 +25,8 @@ begin
             inner join pg_stat_activity using (pid)
             where pg_locks.relation = cast('{{ from_relation | replace("'", "''") }}' as regclass)
                 and pg_locks.granted
-                and pid <> pg_backend_pid();
+                and pid <> pg_backend_pid()
+                and state is distinct from 'idle';  -- done since
             if clock_timestamp() - began > interval '{{ env_var("GRANARY_LOCK_WAIT", "120s") }}' then
                 raise exception e'{{ from_relation.identifier }} can''t be replaced, because it is being read by\n%', holders
                     using hint = 'Build again when this is over; "select pg_terminate_backend(<process>)" ends it.';
