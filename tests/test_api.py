@@ -176,6 +176,10 @@ def test_csv_tells_null_from_empty_and_quotes_what_must_be(caller: Caller, built
         built.query(update, ['a, "b"\nc', ""])
         text = caller.get("course_engagement?course_id=k_03&format=csv").text
         assert text.partition("\n")[2].startswith('k_03,"a, ""b""\nc","",')
+        built.query(update, ["=1+1", "-2"])
+        harmless = caller.get("course_engagement?course_id=k_03&format=excel")
+        assert harmless.text.partition("\n")[2].startswith("k_03,'=1+1,'-2,")
+        assert harmless.headers["Content-Disposition"].endswith('.csv"')
         built.query(update, [None, None])
         text = caller.get("course_engagement?course_id=k_03&format=csv").text
         assert text.partition("\n")[2].startswith("k_03,,,")
