@@ -13,7 +13,8 @@ current folder), perhaps the feed's own sources.yml, and expected.yml:
 
 Another feed is always there, with one file: whatever happens, it loads, and no traceback shows.
 
-A folder in tests/feeds/<feed>/cases is about the models. It holds <entity>/<n>.csv, the feed's nth delivery, and
+A folder in tests/feeds/<feed>/cases is about the models. It holds <entity>/<n>.csv, the feed's nth delivery (or .jsonl,
+.csv.gz, ...), and
 
     idea: what the case stands for
     selects: [{query: ..., rows: [[...]]}]
@@ -111,10 +112,11 @@ def built(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPat
     """A warehouse with the deliveries of all cases of the models."""
     database, data = new_database(), tmp_path_factory.mktemp("data")
     for case in OF_MODELS:
-        for path in case.glob("*/*.csv"):
+        for path in case.glob("*/*"):
             folder = data / "incremental" / case.parent.parent.name / path.parent.name
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / f"{path.stem}_{case.name}.csv")
+            number, extension = path.name.split(".", 1)
+            shutil.copy(path, folder / f"{number}_{case.name}.{extension}")
     for command in (
         ("bin/ingest", "--data-dir", data),
         ("bin/dbt", "--quiet", "build", *NO_LIMITS, "--exclude-resource-type", "unit_test"),

@@ -176,7 +176,8 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         meta = {**meta_of(source), **meta_of(table)}
         if not isinstance(meta.get("records", ""), str):
             raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
-        for setting, limit in (meta.get("reject_limits") or {}).items():
+        limits = meta.get("reject_limits") or {}
+        for setting, limit in limits.items() if isinstance(limits, dict) else [("reject_limits", limits)]:
             if setting in FILE_LIMITS and type(limit) is int and limit >= 0:
                 continue
             if setting not in REJECT_LIMITS or type(limit) not in (int, float) or not 0 <= limit <= 1:
@@ -197,8 +198,7 @@ def problem_of(path: Path, error: Exception) -> str:
 
 def registry() -> dict[str, dict[str, list[str]]]:
     """Return the registry of feeds, with the tables of each, as dbt_project.yml has it."""
-    path = project.ROOT / "dbt" / "dbt_project.yml"
-    return (document_of(path, path.read_bytes()).get("vars") or {}).get("feeds") or {}
+    return project_vars().get("feeds") or {}
 
 
 def reject_limits(entity: Entity) -> dict[str, Any]:
@@ -207,8 +207,13 @@ def reject_limits(entity: Entity) -> dict[str, Any]:
     `warn_above` and `fail_above` are the shares, from 0 to 1, above which a build warns or fails; bin/ingest refuses a
     file of which more than `max_lines`, or lines of more than `max_bytes`, are rejected.
     """
+    return {**project_vars()["reject_limits"], **(entity.meta.get("reject_limits") or {})}
+
+
+def project_vars() -> dict[str, Any]:
+    """Return the vars of dbt_project.yml."""
     path = project.ROOT / "dbt" / "dbt_project.yml"
-    return {**document_of(path, path.read_bytes())["vars"]["reject_limits"], **(entity.meta.get("reject_limits") or {})}
+    return document_of(path, path.read_bytes()).get("vars") or {}
 
 
 def models_read(entity: Entity) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+import psycopg2.extensions
 from psycopg2 import sql
 
 from granary.loader.raw_tables import SESSION_NAME
@@ -21,20 +22,28 @@ def main() -> int:
     """Wait, drop the schemas, and say so."""
     load_env()
     with contextlib.closing(connect()) as connection:
-        waited_for = None
-        while True:
-            # A load gives up the lock between its files, so holding it doesn't mean that none is running.
+        done = False
+        while not done:
+            wait_for_loads(connection)
             with take_lock(connection, "reset"), connection, connection.cursor() as cursor:
-                loading = running_loads(cursor)
-                if not loading:
+                if done := not running_loads(cursor):  # none has begun meanwhile
                     drop(cursor)
-                    break
-            if loading != waited_for:
-                print(f"waiting for a load that is running (pid {', '.join(loading)}) ...", file=sys.stderr, flush=True)
-            waited_for = loading
-            time.sleep(0.5)
     print(f"dropped   {', '.join(SCHEMAS)}")
     return 0
+
+
+def wait_for_loads(connection: psycopg2.extensions.connection) -> None:
+    """Wait until no load is running. A load gives up the lock between its files, so the lock alone doesn't tell."""
+    waited_for = None
+    while True:
+        with connection, connection.cursor() as cursor:
+            loading = running_loads(cursor)
+        if not loading:
+            return
+        if loading != waited_for:
+            print(f"waiting for a load that is running (pid {', '.join(loading)}) ...", file=sys.stderr, flush=True)
+        waited_for = loading
+        time.sleep(0.5)
 
 
 def running_loads(cursor: Any) -> list[str]:

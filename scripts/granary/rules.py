@@ -47,7 +47,7 @@ def problems(connection: psycopg2.extensions.connection | None = None) -> dict[s
 def tables_to_come(entities: Iterable[Entity], connection: psycopg2.extensions.connection) -> dict[str, str]:
     """Return which tables were declared after the last run of bin/ingest, which creates them."""
     with connection, connection.cursor() as cursor:
-        cursor.execute(
+        cursor.execute(  # the catalog shows them to every role
             "select relname from pg_class inner join pg_namespace as n on n.oid = relnamespace and nspname = 'raw'"
         )
         existing = {name for (name,) in cursor.fetchall()}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 LONGEST_NAME = 63  # bytes, PostgreSQL's limit
+MOST_COLUMNS = 1600  # of a table, the same
 SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")  # of every table of PostgreSQL
 
 

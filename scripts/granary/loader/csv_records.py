@@ -18,9 +18,8 @@ from granary.loader import records
 from granary.loader.landing import LandingFile
 from granary.loader.records import Problem, Record
 from granary.project import GranaryError
-from granary.text import counted
+from granary.text import MOST_COLUMNS, counted
 
-MOST_COLUMNS = 1600  # of a table of PostgreSQL
 QUOTED_FIELD = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*"(?![^,\r\n])')  # looking back last is faster
 FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
 ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')

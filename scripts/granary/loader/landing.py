@@ -51,7 +51,7 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
     """Return the landing files below the data root in the order of loading: initial files, then batch by batch.
 
     Batches are in natural order, 2 before 10. Names that begin with a dot are ignored. A link out of the data root
-    isn't followed, unless GRANARY_OUTWARD_LINKS is 1: whoever can deliver a link can't thereby have any file read.
+    isn't followed, unless GRANARY_OUTWARD_LINKS is 1: a person who may deliver files may not have any file read.
     """
     home, follow = os.path.realpath(root), os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
 

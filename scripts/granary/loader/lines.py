@@ -70,6 +70,29 @@ class Source(io.FileIO):
         return self.hash.hexdigest()
 
 
+class Unpacked(gzip.GzipFile):
+    """The content of a gzip file, up to the size that is allowed."""
+
+    def __init__(self, file: LandingFile, stream: io.BufferedReader) -> None:
+        super().__init__(fileobj=stream)
+        setting = os.environ.get("GRANARY_GZIP_EXPANSION") or str(EXPANSION)
+        if not setting.isdecimal() or not int(setting):
+            raise GranaryError(f"invalid GRANARY_GZIP_EXPANSION {setting}: set a whole number, such as {EXPANSION}")
+        self.most, self.count = max(ANY_SIZE, int(setting) * file.size), 0
+        self.refusal = (
+            f"{file.relative}: {file.size:,} bytes of gzip unpack to more than {self.most:,}: if that is right, raise"
+            f" GRANARY_GZIP_EXPANSION, how many times its size a file may unpack to (now {setting})"
+        )
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read as GzipFile does; raise GranaryError above the allowed size."""
+        data = super().read(size)
+        self.count += len(data)
+        if self.count > self.most:
+            raise GranaryError(self.refusal)
+        return data
+
+
 class Transcoded(io.RawIOBase):
     """The UTF-8 of a stream in another encoding."""
 
@@ -100,8 +123,7 @@ def opened(file: LandingFile) -> Iterator[tuple[Source, io.BufferedReader]]:
         is_gzip = stream.peek(len(GZIP)).startswith(GZIP)
         try:
             if file.path.suffix.lower() == ".gz":
-                refuse_bomb(file)
-                stream = io.BufferedReader(gzip.GzipFile(fileobj=stream), records.BLOCK)
+                stream = io.BufferedReader(Unpacked(file, stream), records.BLOCK)
             start = stream.peek(4)
             if start.startswith(codecs.BOM_UTF8):
                 stream.read(len(codecs.BOM_UTF8))
@@ -112,22 +134,6 @@ def opened(file: LandingFile) -> Iterator[tuple[Source, io.BufferedReader]]:
             if is_gzip and "Not a gzipped file" in str(error):
                 raise GranaryError(f"{file.relative}: other bytes follow the gzip data: deliver it again") from None
             raise
-
-
-def refuse_bomb(file: LandingFile) -> None:
-    """Raise GranaryError if a gzip file unpacks to more than is allowed, before anything else is done with it."""
-    setting = os.environ.get("GRANARY_GZIP_EXPANSION") or str(EXPANSION)
-    if not setting.isdecimal() or not int(setting):
-        raise GranaryError(f"invalid GRANARY_GZIP_EXPANSION {setting}: set a whole number, such as {EXPANSION}")
-    most, size = max(ANY_SIZE, int(setting) * file.size), 0
-    with gzip.open(file.path) as stream:
-        while block := stream.read(1 << 20):
-            size += len(block)
-            if size > most:
-                raise GranaryError(
-                    f"{file.relative}: {file.size:,} bytes of gzip unpack to more than {most:,}: if this is no mistake,"
-                    f" raise GRANARY_GZIP_EXPANSION, how many times its size a file may unpack to (now {setting})"
-                )
 
 
 def sha256(file: LandingFile) -> str:

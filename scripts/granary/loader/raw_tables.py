@@ -28,13 +28,13 @@ from granary.loader.names import repeated
 from granary.project import GranaryError
 from granary.server.connection import connect
 from granary.server.lock import take_lock
+from granary.text import MOST_COLUMNS
 
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
 SHOWN = 3  # rejected lines in the error for a file of which too many are
 FIRST_LOOK = 10_000  # lines that are staged before the rejected ones are counted; each further look is at twice as many
 SESSION_NAME = "granary: load"
-MOST_COLUMNS = 1_600  # PostgreSQL's limit for a table
 MOST_KEYS = 1_000  # of one JSON object
 
 

@@ -188,6 +188,20 @@ sound_lines = rows(
     line_ids,
 )
 
+# So often with the same order and product that lines of one batch share them.
+twin_lines = rows(
+    "shop/orders",
+    st.just("@r1"),
+    st.just("@b1"),
+    st.just("@q1"),
+    st.sampled_from(["1", "3"]),
+    st.sampled_from(["9.99", "20"]),
+    st.just(""),
+    days.map("{{{}}}".format),
+    st.just("placed"),
+    st.just(""),
+)
+
 # What is named several times is drawn as much more often.
 any_row = st.one_of(
     rows("tickets/accounts", ids("a", 2), emails, times),
@@ -261,6 +275,7 @@ any_row = st.one_of(
     ),
     sound_lines,
     sound_lines,
+    twin_lines,
 )
 
 
