@@ -176,11 +176,11 @@ class Warehouse:
         cluster = str((self.home / "cluster").resolve())
         found = [
             process
-            for process in psutil.process_iter(["name", "cwd"])
+            for process in psutil.process_iter(["name", "cwd", "ppid"])
             if process.info["name"] == "postgres" and process.info["cwd"] == cluster
         ]
         pids = {process.pid for process in found}
-        return sorted(found, key=lambda process: process.ppid() in pids)
+        return sorted(found, key=lambda process: process.info["ppid"] in pids)
 
 
 class Action:
