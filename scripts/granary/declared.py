@@ -298,7 +298,7 @@ def document_of(path: Path, text: bytes) -> Any:
     try:
         return parsed(text)
     except (yaml.YAMLError, UnicodeError) as error:
-        raise GranaryError(f"{path}: not valid YAML: {error}") from None
+        raise GranaryError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 @functools.lru_cache(maxsize=1024)
