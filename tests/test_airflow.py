@@ -18,7 +18,7 @@ import requests
 
 from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory, wait_until
 from copies import differences
-from granary.server.lock import LOCK_KEY
+from granary.server.lock import IN_TURN, TABLE
 from granary_airflow import run as run_airflow
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.feeds("courses", "tickets")]
@@ -132,13 +132,14 @@ def assert_as_if_built_in_one(database: Database) -> None:
 def lock(database: Database) -> Iterator[None]:
     """Hold the lock of loads and builds, so that a task waits."""
     with closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+        cursor.execute(f"begin; {IN_TURN}")
         yield
 
 
 def waiting(database: Database) -> int:
     """How many wait for the lock."""
-    return database.query("select count(*) from pg_locks where locktype = 'advisory' and not granted")[0][0]
+    waits = "select count(*) from pg_locks where relation = %s::regclass and not granted"
+    return database.query(waits, [TABLE])[0][0]
 
 
 # -- The DAG -----------------------------------------------------------------------------------------------------------

@@ -184,6 +184,22 @@ def test_a_wait_can_be_interrupted(database: Database, project: Path) -> None:
         assert build.returncode == 130
 
 
+def test_a_build_that_has_lost_the_lock_stops(database: Database, project: Path) -> None:
+    (project / "models" / "slow.sql").write_text("select pg_sleep(60)::text as slow")
+    command = ("bin/dbt", "--bar", "run", "--project-dir", project, "--select", "slow")
+    running = "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep(60)::text%'"
+    running += " and pid <> pg_backend_pid()"
+    end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'granary: dbt run'"
+    with database.start(*command) as build:
+        wait_until(lambda: database.query(running) != [(0,)], build)
+        assert database.query(end) == [(1,)]
+        out, errors = build.communicate(timeout=20)
+        assert (build.returncode, out) == (1, "")
+        assert "error: the server has ended the session that holds the lock of loads and builds" in errors
+    wait_until(lambda: database.query(running) == [(0,)], seconds=20)
+    assert database.query("select to_regclass('staging.slow')") == [(None,)]
+
+
 def test_a_build_can_be_interrupted(database: Database, project: Path) -> None:
     (project / "models" / "slow.sql").write_text("select pg_sleep(60)::text as slow")
     command = ("bin/dbt", "--bar", "run", "--project-dir", project, "--select", "slow")

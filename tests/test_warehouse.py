@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shlex
+import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -17,7 +20,7 @@ from types import SimpleNamespace
 import psycopg2
 import pytest
 
-from conftest import Database, run_command, start_command
+from conftest import NEUTRAL, ROOT, Database, run_command, start_command
 from granary import project
 from granary.server import home as server_home
 from granary.server.connection import check_server, connect, environment, explain
@@ -92,6 +95,92 @@ def test_a_stale_pid_file_may_name_another_program(home: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def unshared(*command: str | Path) -> list[str]:
+    """Return a command that runs in namespaces of its own, as in a container that shares the directory."""
+    words = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--mount-proc", *map(str, command)]
+    if os.geteuid() != 0:
+        words[1:1] = ["--user", "--map-current-user"]
+    return words
+
+
+def can_unshare() -> bool:
+    """Return whether this system lets the user make namespaces."""
+    return bool(shutil.which("unshare")) and subprocess.run(unshared("true"), capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="can't make namespaces here")
+def test_a_home_in_use_in_another_container_is_refused(home: Path) -> None:
+    """A second server, which doesn't see the first one's processes, would lose what the first one has acknowledged."""
+    env = {**os.environ, **NEUTRAL, "GRANARY_PGDATA": str(home)}
+    script = (
+        f"{shlex.quote(str(ROOT))}/bin/warehouse psql -qc 'create table kept as select 1 as number' && echo up; read"
+    )
+    with subprocess.Popen(
+        unshared("bash", "-c", script), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "up\n"
+        for action in ("start", "status", "psql", "stop"):
+            done = command(home, action)
+            assert done.returncode == 1, done.stdout
+            assert f"error: {home} is in use since 20" in done.stderr
+            assert f"by a server on the host '{socket.gethostname()}'" in done.stderr
+        first.communicate("\n", timeout=60)  # the namespace ends, and its processes with it
+    done = command(home, "psql", "-Atc", "select number from kept")
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_a_server_without_a_free_connection_is_no_reason_for_another_one(home: Path) -> None:
+    command(home, "start")
+    noted = (home / "cluster" / "postmaster.pid").read_text()
+    with contextlib.ExitStack() as stack:
+        with pytest.raises(psycopg2.OperationalError, match="too many clients"):
+            for _ in range(200):
+                held = psycopg2.connect(host=str(home), user="granary", dbname="granary")
+                stack.callback(held.close)
+        for action in ("status", "start"):
+            done = command(home, action)
+            assert done.returncode == 1
+            assert "error: all connections that 'granary' can have" in done.stderr
+            assert "are used: 100 by granary (idle).\n" in done.stderr
+    assert command(home, "start").returncode == 0
+    assert (home / "cluster" / "postmaster.pid").read_text() == noted
+
+
+def test_a_stopped_server_is_running_and_not_answering(home: Path) -> None:
+    command(home, "start")
+    noted = (home / "cluster" / "postmaster.pid").read_text()
+    postmaster = int(noted.splitlines()[0])
+    os.kill(postmaster, signal.SIGSTOP)
+    try:
+        for action in ("status", "psql", "stop"):
+            done = command(home, action)
+            assert done.returncode == 1
+            assert f"error: the embedded server is running, but its process {postmaster} was stopped" in done.stderr
+            assert f"kill -CONT {postmaster}" in done.stderr
+    finally:
+        os.kill(postmaster, signal.SIGCONT)
+    assert command(home, "status").returncode == 0
+    assert (home / "cluster" / "postmaster.pid").read_text() == noted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could write to the file of another user")
+@pytest.mark.parametrize("name", ["project", "lock", "log"])
+def test_root_follows_no_link_of_the_homes_owner(home: Path, name: str) -> None:
+    command(home, "start")
+    command(home, "stop")
+    other = home.with_name("a file of root's")
+    other.write_text("as it was")
+    other.chmod(0o600)
+    (home / name).unlink()
+    (home / name).symlink_to(other)
+    done = command(home, "start")
+    assert done.returncode == 1
+    assert other.read_text() == "as it was"
+    assert other.stat().st_uid == 0
+    (home / name).unlink()
+    assert command(home, "start").returncode == 0
+
+
 def test_many_first_uses_at_once_share_one_server(home: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: command(home, "psql", "-Atc", "show data_directory"), range(4)))
@@ -100,6 +189,10 @@ def test_many_first_uses_at_once_share_one_server(home: Path) -> None:
 
 def test_an_interrupted_creation_is_done_again(home: Path) -> None:
     (home / "cluster.new" / "base").mkdir(parents=True)
+    if os.geteuid() == 0:
+        account = server_home.server_account()
+        for path in (home, home / "cluster.new", home / "cluster.new" / "base"):
+            os.chown(path, account.pw_uid, account.pw_gid)
     done = command(home, "start")
     assert done.returncode == 0, done.stderr
     assert not (home / "cluster.new").exists()
@@ -110,25 +203,25 @@ def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
     deep.parent.mkdir(parents=True)
     try:
         assert command(deep, "psql", "-Atc", "select 1").stdout == "1\n"
-        socket = server_home.socket_directory(deep)
-        assert socket.stat().st_mode & 0o777 == 0o700
+        directory = server_home.socket_directory(deep)
+        assert directory.stat().st_mode & 0o777 == 0o700
     finally:
         assert command(deep, "stop").stdout == "stopped\n"
-    assert not socket.exists()
+    assert not directory.exists()
 
 
 def test_a_short_socket_directory_of_somebody_else_is_refused(scratch: Path) -> None:
     deep = scratch.joinpath(*["a long name"] * 9)
     deep.parent.mkdir(parents=True)
-    socket = server_home.socket_directory(deep)
-    socket.mkdir()
-    socket.chmod(0o777)
+    directory = server_home.socket_directory(deep)
+    directory.mkdir()
+    directory.chmod(0o777)
     try:
         done = command(deep, "start")
     finally:
-        socket.rmdir()
+        directory.rmdir()
     assert done.returncode == 1
-    assert f"error: {socket} isn't a private directory" in done.stderr
+    assert f"error: {directory} isn't a private directory" in done.stderr
 
 
 def test_a_moved_home_keeps_its_server_and_its_data(home: Path) -> None:
@@ -259,18 +352,18 @@ def test_an_old_server_is_refused_for_real(scratch: Path) -> None:
 
 def test_the_lock_is_held_by_one_at_a_time(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
     with contextlib.closing(connect()) as first, contextlib.closing(connect()) as second:
-        pid = first.info.backend_pid
-        held = take_lock(first, "dbt build")
-        release = threading.Timer(0.5, held.close)
+        take_lock(first, "dbt build")
+        release = threading.Timer(0.5, first.rollback)
         release.start()
         started = time.monotonic()
         with second:
-            take_lock(second, "load of one file", transaction=True)
+            take_lock(second, "load of one file")
             assert time.monotonic() - started > 0.4
             release.join()
-        with take_lock(first, "the next build"):  # the transaction's end gave it back
-            pass
-    waiting = f"waiting for a load or build that is running (pid {pid}, granary: dbt build) ...\n"
+        take_lock(first, "the next build")  # the transaction's end gave it back
+        waiting = (
+            f"waiting for a load or build that is running (pid {first.info.backend_pid}, granary: dbt build) ...\n"
+        )
     assert capfd.readouterr().err == waiting
 
 
@@ -278,7 +371,8 @@ def test_a_closed_connection_gives_the_lock_back(database: Database) -> None:
     first = connect()
     take_lock(first, "dbt build")
     first.close()
-    with contextlib.closing(connect()) as second, take_lock(second, "another build"):
+    with contextlib.closing(connect()) as second:
+        take_lock(second, "another build")
         assert psycopg2.extensions.get_wait_callback() is None
 
 
@@ -287,7 +381,8 @@ def test_a_wait_for_the_lock_ends_whenever_it_is_interrupted(
 ) -> None:
     """Some moments fall between the sending of the query and its arrival, when a server would ignore a cancellation."""
     monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=5s")  # a wait that goes on becomes an error
-    with contextlib.closing(connect()) as holder, take_lock(holder, "dbt build"):
+    with contextlib.closing(connect()) as holder:
+        take_lock(holder, "dbt build")
         for microseconds in range(0, 4000, 40):
             with contextlib.closing(connect()) as waiting, pytest.raises(KeyboardInterrupt):
                 threading.Timer(microseconds / 1_000_000, os.kill, [os.getpid(), signal.SIGINT]).start()
@@ -302,6 +397,49 @@ def test_a_wait_that_the_server_ends_is_explained(database: Database, end: str) 
         threading.Timer(0.5, database.query, [f"select {end}({waiting.info.backend_pid})"]).start()
         with pytest.raises(project.GranaryError, match="the server ended the wait for the lock: try again"):
             take_lock(waiting, "load of one file")
+
+
+def test_the_lock_survives_a_server_that_ends_idle_transactions(database: Database) -> None:
+    with contextlib.closing(connect(options="-c idle_in_transaction_session_timeout=100ms")) as holder:
+        take_lock(holder, "dbt build")
+        time.sleep(0.5)
+        with holder.cursor() as cursor:
+            cursor.execute("select 1")
+
+
+def test_only_loaders_and_builders_can_take_the_lock(database: Database) -> None:
+    """A role without rights can neither take it nor keep anyone from it."""
+    database.run("bin/warehouse", "roles")
+    with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
+        for role in ("granary_loader", "granary_builder"):
+            cursor.execute(f"set role {role}")
+            take_lock(connection, role)
+            connection.rollback()
+        for role in ("granary_reader", "granary_api"):
+            cursor.execute(f"set role {role}")
+            with pytest.raises(project.GranaryError, match=r"may not take the lock .*\n.*bin/warehouse roles"):
+                take_lock(connection, role)
+            connection.rollback()
+            cursor.execute(f"set role {role}")
+            for mode in ("access share", "exclusive"):
+                cursor.execute("savepoint tried")
+                with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                    cursor.execute(f"lock table granary_lock.turn in {mode} mode")
+                cursor.execute("rollback to savepoint tried")
+            connection.rollback()
+
+
+def test_many_first_users_of_the_lock_make_its_table_once(database: Database) -> None:
+    with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("drop schema if exists granary_lock cascade")
+
+    def take() -> None:
+        with contextlib.closing(connect()) as own, own:
+            take_lock(own, "load of one file")
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(take) for _ in range(8)]:
+            done.result()
 
 
 def test_sessions_are_in_utc(database: Database) -> None:

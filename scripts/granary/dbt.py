@@ -32,7 +32,7 @@ from tqdm import tqdm
 from granary import rules
 from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
-from granary.server.lock import take_lock
+from granary.server.lock import take_lock, watch_lock
 from granary.text import counted
 
 PROJECT = ROOT / "dbt"
@@ -80,8 +80,8 @@ def main() -> int:
         connection = connect_dbt()
         broken = leave_out_broken_tables(connection)
         if command in WRITES:
-            connection.autocommit = True
             take_lock(connection, f"dbt {command}")
+            watch_lock(connection, stop_without_lock)
         else:
             connection.close()
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves
@@ -142,6 +142,17 @@ def stop_at_once(*_: Any) -> NoReturn:
     """Exit on Ctrl-C without dbt's long traceback. The server rolls back unfinished transactions."""
     print("\ninterrupted: the models that were being built are as they were before", file=sys.stderr)
     os._exit(130)
+
+
+def stop_without_lock() -> NoReturn:
+    """Exit because the server has ended the session that holds the lock: a load or another build may begin by now."""
+    print(
+        "\nerror: the server has ended the session that holds the lock of loads and builds, so this command stops: the"
+        " models that\nwere being built are as they were before. Run it again.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 def uses_stand_ins() -> bool:

@@ -100,7 +100,7 @@ def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -
 
 def drop(cursor: Any, feeds: list[str], names: list[str]) -> None:
     """Drop what feeds have in the database when no load or build is running, in the cursor's transaction."""
-    take_lock(cursor.connection, f"removal of {', '.join(feeds)}", transaction=True)
+    take_lock(cursor.connection, f"removal of {', '.join(feeds)}")
     try:
         for each in data_of(cursor, feeds, names):
             name = sql.Identifier(each.schema, each.name)

@@ -25,7 +25,8 @@ def main() -> int:
         done = False
         while not done:
             wait_for_loads(connection)
-            with take_lock(connection, "reset"), connection, connection.cursor() as cursor:
+            with connection, connection.cursor() as cursor:
+                take_lock(connection, "reset")
                 if done := not running_loads(cursor):  # none has begun meanwhile
                     drop(cursor)
     print(f"dropped   {', '.join(SCHEMAS)}")

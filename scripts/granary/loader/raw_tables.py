@@ -83,7 +83,7 @@ class Session:
                 with self.connection, self.connection.cursor() as cursor:
                     cursor.execute("select set_config('application_name', %s, false)", [SESSION_NAME])
             with self.connection.cursor() as cursor:
-                take_lock(self.connection, what, transaction=True)
+                take_lock(self.connection, what)
                 yield cursor
             if keep:
                 self.connection.commit()

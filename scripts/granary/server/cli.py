@@ -26,7 +26,7 @@ from typing import NoReturn
 
 from granary.project import GranaryError, load_env, run_main
 from granary.server.connection import connect, environment, is_embedded
-from granary.server.embedded import answering_socket, start, stop
+from granary.server.embedded import answering_socket, refuse_held_elsewhere, server_processes, silent, start, stop
 from granary.server.home import real_home
 from granary.server.programs import program_of_wheel
 from granary.server.roles import create_roles
@@ -38,6 +38,9 @@ def show_status() -> int:
     """Print which server is used; return 0 if it answers, 3 if it is the embedded one and is stopped."""
     embedded, real = is_embedded(), real_home()
     if embedded and not answering_socket(real):
+        if server_processes(real):
+            raise GranaryError(silent(real))
+        refuse_held_elsewhere(real)
         print(f"stopped   embedded server, data in {real}")
         return 3
     with contextlib.closing(connect()) as connection, connection.cursor() as cursor:

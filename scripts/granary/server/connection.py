@@ -11,7 +11,7 @@ import psycopg2
 import psycopg2.extensions
 
 from granary.project import GranaryError, load_env
-from granary.server.embedded import start
+from granary.server.embedded import start, users_of
 from granary.server.home import real_home, socket_directory
 
 OLDEST_SERVER = 16  # the first one with pg_input_is_valid(), which the safe casts need
@@ -88,6 +88,11 @@ def check_server(connection: psycopg2.extensions.connection) -> None:
 def explain(message: str, parameters: dict[str, Any]) -> str:
     """Return what a failed connection means and how to fix it, followed by libpq's own message."""
     host, port, user, database = (parameters[name] for name in ("host", "port", "user", "dbname"))
+    holders = users_of(real_home()) if is_embedded() else ""
+    all_used = (
+        f"all connections that {user!r} can have at {host}:{port} are used{f': {holders}' if holders else ''}.\n"
+        "End the programs that hold them; `select * from pg_stat_activity`, as a superuser, shows them."
+    )
     ways_out = {
         f'database "{database}" does not exist': (
             f"the database {database!r} doesn't exist at {host}:{port}. Set PGDATABASE to another one, or create it:\n"
@@ -97,6 +102,8 @@ def explain(message: str, parameters: dict[str, Any]) -> str:
         "password": f"{host}:{port} refuses the password of {user!r}: check PGUSER and PGPASSWORD.",
         f'role "{user}" does not exist': f"the user {user!r} doesn't exist at {host}:{port}: set PGUSER, or create it.",
         "translate host name": f"unknown host PGHOST={host}: check the spelling.",
+        "the database system is": f"the server at {host}:{port} accepts no connections now: try again in a minute.",
+        **dict.fromkeys(("too many clients", "too many connections", "remaining connection slots"), all_used),
     }
     no_answer = (
         f"no PostgreSQL server can be reached at PGHOST={host}, PGPORT={port}. Start it (`docker compose up -d"

@@ -1,17 +1,22 @@
 """The PostgreSQL server that comes with the project: create it, start it on first use, stop it.
 
-Its home is one directory of mode 0700, which holds cluster/ (PostgreSQL's data), the log, and the socket. PostgreSQL
-asks for no password at the socket, which is safe because only the owner (and root) can reach it.
+One server at a time works on a home, in whatever container or PID namespace it runs. It holds the lock on the file
+`lock` in the home, which it inherits from the process that starts it, and which the kernel frees when the server's last
+process has ended. What the pid in postmaster.pid tells is less: it may belong to another program by now, or to a server
+in another namespace.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
+import json
 import os
-import shlex
-import shutil
+import re
+import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,41 +24,53 @@ import psutil
 import psycopg2
 
 from granary.project import GranaryError
-from granary.server.home import home, make_home, make_socket_directory, real_home, socket_directory
+from granary.server.home import home, make_home, make_socket_directory, real_home, socket_directory, write_in_home
 from granary.server.programs import program, run_as_owner
 
-START_TIMEOUT = 60  # seconds
+PATIENCE = 60  # seconds that a server may take to answer
 SETTINGS = Path(__file__).with_name("postgresql.conf")
+ENDED = "the embedded server ended as soon as it was started"
 
 
 def start() -> Path:
     """Start the embedded server if it isn't running; return the directory of its socket. Safe to call at any time."""
-    if socket := answering_socket(real_home()):
-        return socket
+    if found := answering_socket(real_home()):
+        return found
     with starts_in_turn():
         real = make_home(home())
-        if not (real / "cluster").exists():
-            create_cluster(real)
-        if socket := wait_for_running_server(real):
-            return socket
-        socket = make_socket_directory(real)
-        for stale in (real / "cluster" / "postmaster.pid", socket / ".s.PGSQL.5432.lock"):
-            stale.unlink(missing_ok=True)  # see wait_for_running_server
-        options = {"listen_addresses": "", "unix_socket_directories": '"{}"'.format(str(socket).replace('"', '""'))}
-        quoted = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in options.items())
-        pg_ctl(real, "start", "--log", str(real / "log"), "--options", f"-p 5432 {quoted}")
-        return socket
+        deadline, launched = time.monotonic() + PATIENCE, False
+        while True:
+            if lock := free_lock(real):
+                with contextlib.ExitStack() as stack:
+                    stack.callback(os.close, lock)
+                    if launched:
+                        raise GranaryError(f"{ENDED}. The end of its log, {real}/log:\n{end_of_log(real)}")
+                    if not (real / "cluster").exists():
+                        create_cluster(real)
+                    launch(real, lock)
+                launched = True
+            if found := answering_socket(real):
+                return found
+            refuse_held_elsewhere(real)
+            if stopped_process(real) or time.monotonic() > deadline:
+                raise GranaryError(silent(real))
+            time.sleep(0.05)
 
 
 def stop() -> bool:
     """Stop the embedded server; return whether it was running."""
     real = real_home()
+    refuse_held_elsewhere(real)
     if not server_processes(real):
         return False
     with starts_in_turn():
-        pg_ctl(real, "stop", "--mode", "fast")
+        if stopped := stopped_process(real):
+            raise GranaryError(stopped)
+        options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={PATIENCE}", "--mode", "fast"]
+        if run_as_owner(real, [program(real, "pg_ctl"), "stop", *options]).returncode != 0:
+            raise GranaryError(f"the embedded server didn't stop. The end of its log, {real}/log:\n{end_of_log(real)}")
         if socket_directory(real) != real:
-            shutil.rmtree(socket_directory(real), ignore_errors=True)
+            run_as_owner(real, ["rm", "-rf", str(socket_directory(real))])
     return True
 
 
@@ -61,7 +78,7 @@ def stop() -> bool:
 def starts_in_turn() -> Iterator[None]:
     """Let one process at a time start or stop the server, and explain errors of the system, such as a full disk.
 
-    The lock is on the home's parent, so it leaves no file.
+    The lock is on the home's parent, so it leaves no file, and also holds while there is no home.
     """
     try:
         home().parent.mkdir(parents=True, exist_ok=True)
@@ -77,89 +94,178 @@ def starts_in_turn() -> Iterator[None]:
         ) from None
 
 
+# -- Create and launch -------------------------------------------------------------------------------------------------
+
+
 def create_cluster(real: Path) -> None:
     """Create the data directory, at first under another name, so that an interrupted attempt is repeated."""
     new = real / "cluster.new"
-    shutil.rmtree(new, ignore_errors=True)
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    command = [program(real, "initdb"), "--pgdata", str(new), "--username=granary", "--auth=trust", *locale]
-    done = run_as_owner(real, command)
-    if done.returncode == 0:
-        with (new / SETTINGS.name).open("a") as file:
-            file.write(SETTINGS.read_text())
-        command = [program(real, "postgres"), "--single", "-D", str(new), "postgres"]
-        done = run_as_owner(real, command, input="create database granary\n")
-    if done.returncode != 0:
-        shutil.rmtree(new, ignore_errors=True)
-        raise GranaryError(
-            f"can't create the embedded server's data in {real} (set GRANARY_PGDATA to use another place):\n"
-            f"{last_lines(done.stderr)}"
-        )
-    new.rename(real / "cluster")
-
-
-def wait_for_running_server(real: Path) -> Path | None:
-    """Wait for a server that is starting; return the directory of its socket, or None once no process is left.
-
-    After a kill -9 of the postmaster, its children live on for a moment. PostgreSQL must not be started beside them, so
-    its stale lock files may be removed only when they are gone. The pid in these files isn't enough to tell: by now it
-    may belong to another program, or to a process that nobody has reaped.
-    """
-    deadline = time.monotonic() + START_TIMEOUT
-    while server_processes(real):
-        if socket := answering_socket(real):
-            return socket
-        if time.monotonic() > deadline:
-            pids = ", ".join(map(str, server_processes(real)))
+    steps = [
+        (["rm", "-rf", str(new)], ""),
+        ([program(real, "initdb"), "--pgdata", str(new), "--username=granary", "--auth=trust", *locale], ""),
+        (["tee", "-a", str(new / SETTINGS.name)], SETTINGS.read_text()),
+        ([program(real, "postgres"), "--single", "-D", str(new), "postgres"], "create database granary\n"),
+        (["mv", str(new), str(real / "cluster")], ""),
+    ]
+    for command, given in steps:
+        done = run_as_owner(real, command, input=given)
+        if done.returncode != 0:
+            run_as_owner(real, ["rm", "-rf", str(new)])
             raise GranaryError(
-                f"the embedded server (pid {pids}) doesn't answer: see its log, {real}/log, or try bin/warehouse stop."
+                f"can't create the embedded server's data in {real} (set GRANARY_PGDATA to use another place):\n"
+                + "\n".join(done.stderr.strip().splitlines()[-8:])
             )
-        time.sleep(0.05)
-    return None
 
 
-def server_processes(real: Path) -> list[int]:
-    """Return the ids of the server's processes: all of them have the data directory as their working directory."""
+def launch(real: Path, lock: int) -> None:
+    """Start the server's process, which inherits the lock, and return at once."""
+    directory = make_socket_directory(real)
+    quoted = str(directory).replace('"', '""')
+    command = [program(real, "postgres"), "-D", str(real / "cluster"), "-p", "5432"]
+    command += ["-c", "listen_addresses=", "-c", f'unix_socket_directories="{quoted}"']
+    # The lock is ours, so the server that postmaster.pid names has ended, whatever has its pid by now. PostgreSQL takes
+    # the file for stale if the pid is its grandparent's, and still looks for processes that share its memory.
+    stale = noted_by_postmaster(real)[:1]
+    command = ["env", *(f"PG_GRANDPARENT_PID={pid}" for pid in stale if pid.isdecimal()), *command]
+    run_as_owner(real, ["rm", "-f", str(directory / ".s.PGSQL.5432.lock")])  # has no such check
+    background = 'umask 077; exec "$@" </dev/null >>"$0" 2>&1 &'
+    run_as_owner(real, ["sh", "-c", background, str(real / "log"), *command], pass_fds=[lock], start_new_session=True)
+
+
+def end_of_log(real: Path) -> str:
+    """Return the last lines of the server's log."""
+    return run_as_owner(real, ["tail", "-n", "8", str(real / "log")]).stdout.strip()
+
+
+# -- Who holds the home ------------------------------------------------------------------------------------------------
+
+
+def free_lock(real: Path) -> int | None:
+    """Return a file descriptor that holds the home's lock, or None if a server, or a start of one, has it.
+
+    A server that was started without the lock (by hand, or by an earlier version) counts as holding it.
+    """
+    path = real / "lock"
+    if not path.exists():
+        write_in_home(real, "lock", "")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if server_processes(real):
+            raise BlockingIOError
+        now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
+        write_in_home(real, "lock", json.dumps({"host": socket.gethostname(), "place": place(), "since": now}))
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
+
+
+def place() -> str:
+    """Return what tells this machine and PID namespace from others; empty where the system has no such names."""
+    with contextlib.suppress(OSError):
+        boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+        return f"{boot.read_text().strip()} {namespace.readlink()}"
+    return ""
+
+
+def is_held(real: Path) -> bool:
+    """Return whether a server, or a start of one, has the home's lock."""
+    try:
+        with (real / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file yet
+        pass
+    return False
+
+
+def refuse_held_elsewhere(real: Path) -> None:
+    """Raise GranaryError if a server of another container, PID namespace or machine holds the home."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it is being written
+        holder = json.loads((real / "lock").read_text())
+        if holder["place"] != place() and is_held(real):
+            raise GranaryError(
+                f"{real} is in use since {holder['since']} by a server on the host {holder['host']!r}, which is another"
+                " machine, container or PID namespace.\nStop it there (bin/warehouse stop), or set GRANARY_PGDATA to"
+                " another directory."
+            )
+
+
+def server_processes(real: Path) -> list[psutil.Process]:
+    """Return the server's processes in this PID namespace: their working directory is the data directory."""
     cluster = str(real / "cluster")
     return [
-        process.pid
+        process
         for process in psutil.process_iter(["name", "cwd"])
         if process.info["name"] == "postgres" and process.info["cwd"] == cluster
     ]
 
 
+def users_of(real: Path) -> str:
+    """Return who holds how many of the server's sessions, and what they do, as the names of its processes tell."""
+    sessions: Counter[str] = Counter()
+    for process in server_processes(real):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            # `postgres: granary granary [local] idle in transaction`
+            if found := re.match(r"postgres: (\S+) \S+ \S+ (\S.*?)\s*$", " ".join(process.cmdline())):
+                sessions[f"{found[1]} ({found[2]})"] += 1
+    return ", ".join(f"{count} by {who}" for who, count in sessions.most_common())
+
+
+def stopped_process(real: Path) -> str:
+    """Return which process of the server was stopped by a signal and how it goes on; empty if none was."""
+    for process in server_processes(real):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() == psutil.STATUS_STOPPED:
+                return (
+                    f"the embedded server is running, but its process {process.pid} was stopped (SIGSTOP) and doesn't"
+                    f" answer.\nLet it go on with: kill -CONT {process.pid}"
+                )
+    return ""
+
+
+def silent(real: Path) -> str:
+    """Return why a server that runs doesn't answer, and the way out."""
+    pids = ", ".join(str(process.pid) for process in server_processes(real))
+    return stopped_process(real) or (
+        f"the embedded server ({f'pid {pids}' if pids else 'starting'}) is running, but doesn't answer: it is starting,"
+        f" recovering after a crash, or overloaded.\nTry again later, see its log, {real}/log, or stop it with"
+        " bin/warehouse stop."
+    )
+
+
 def answering_socket(real: Path) -> Path | None:
     """Return the directory of the socket on which the server answers, or None."""
-    try:
-        lines = (real / "cluster" / "postmaster.pid").read_text().splitlines()
-    except OSError:
+    noted = noted_by_postmaster(real)
+    if not noted:
         return None
-    if answers(socket_directory(real)):
-        return socket_directory(real)
+    directories = {socket_directory(real)}
     # If the project was moved while its server runs, the socket is where PostgreSQL noted it. (In a copied project, the
     # note leads to the original's server, which has another working directory.)
-    noted = Path(lines[4]) if len(lines) > 4 else None
-    return noted if noted and server_processes(real) and answers(noted) else None
+    if len(noted) > 4 and server_processes(real):
+        directories.add(Path(noted[4]))
+    found = next((directory for directory in directories if answers(directory)), None)
+    if found:
+        refuse_held_elsewhere(real)
+    return found
 
 
-def answers(socket: Path) -> bool:
-    """Return whether a server accepts connections on the socket in this directory."""
-    with contextlib.suppress(psycopg2.OperationalError):
-        psycopg2.connect(host=str(socket), port=5432, user="granary", dbname="postgres", connect_timeout=5).close()
-        return True
-    return False
+def noted_by_postmaster(real: Path) -> list[str]:
+    """Return the lines of postmaster.pid, which PostgreSQL alone writes and removes; none if it isn't there."""
+    with contextlib.suppress(OSError):
+        return (real / "cluster" / "postmaster.pid").read_text().splitlines()
+    return []
 
 
-def pg_ctl(real: Path, action: str, *arguments: str) -> None:
-    """Run pg_ctl on the cluster; raise GranaryError with the last lines of the log if it fails."""
-    options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={START_TIMEOUT}"]
-    done = run_as_owner(real, [program(real, "pg_ctl"), action, *options, *arguments])
-    if done.returncode != 0:
-        log = real / "log"
-        said = last_lines(log.read_text(errors="replace")) if log.exists() else last_lines(done.stderr)
-        raise GranaryError(f"the embedded server didn't {action}. The end of its log, {log}:\n{said}")
-
-
-def last_lines(text: str, count: int = 8) -> str:
-    """Return the end of a text."""
-    return "\n".join(text.strip().splitlines()[-count:])
+def answers(directory: Path) -> bool:
+    """Return whether a server answers on the socket in this directory: with a session, or that it has none left."""
+    try:
+        psycopg2.connect(host=str(directory), port=5432, user="granary", dbname="postgres", connect_timeout=5).close()
+    except psycopg2.OperationalError as error:  # without a code, but our server speaks English
+        return "FATAL:" in str(error) and "the database system is" not in str(error)  # starting up, in recovery, ...
+    return True

@@ -1,4 +1,8 @@
-"""The embedded server's home: one directory of mode 0700, with PostgreSQL's data, the log, and the socket."""
+"""The embedded server's home: one directory of mode 0700, with cluster/ (PostgreSQL's data), the log, and the socket.
+
+PostgreSQL asks for no password at the socket, which is safe because only the owner (and root) can reach it. Root writes
+nothing here itself: the home may belong to another user, who can put a link in the way.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +51,8 @@ def make_home(path: Path) -> Path:
         else:
             path.mkdir(mode=0o700)
     real = path.resolve()
-    if not (real / "cluster").exists() and {item.name for item in real.iterdir()} - {"cluster.new", "project", "log"}:
-        raise GranaryError(f"{real} has other files and no warehouse: set GRANARY_PGDATA to another directory.")
+    own_home(real)
     if os.geteuid() == 0:
-        if real.stat().st_uid == 0:
-            account = server_account()
-            os.chown(real, account.pw_uid, account.pw_gid)
         if run_as_owner(real, ["test", "-w", str(real)]).returncode != 0:
             raise GranaryError(
                 f"PostgreSQL refuses to run as root, and {real.owner()}, who runs it instead, can't write to {real}:\n"
@@ -60,9 +60,32 @@ def make_home(path: Path) -> Path:
             )
     elif not os.access(real, os.W_OK | os.X_OK):
         raise GranaryError(f"{real} belongs to {real.owner()}: work as that user, or set GRANARY_PGDATA.")
-    real.chmod(0o700)
-    (real / "project").write_text(str(path))  # for real_home()
+    run_as_owner(real, ["chmod", "700", str(real)])
+    write_in_home(real, "project", str(path))  # for real_home()
     return real
+
+
+def own_home(real: Path) -> None:
+    """Raise GranaryError if the directory is something else; give it to the server's account if it is root's.
+
+    Both by one descriptor: if others can write to the directory's parent, its path may mean another one a moment later.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        stack.callback(os.close, descriptor)
+        found = {entry.name for entry in os.scandir(descriptor)}
+        if "cluster" not in found and found - {"cluster.new", "lock", "log", "project"}:
+            raise GranaryError(f"{real} has other files and no warehouse: set GRANARY_PGDATA to another directory.")
+        if os.geteuid() == 0 == os.fstat(descriptor).st_uid:
+            account = server_account()
+            os.fchown(descriptor, account.pw_uid, account.pw_gid)
+
+
+def write_in_home(real: Path, name: str, text: str) -> None:
+    """Write a file in the home as the home's owner: root would follow a link that the owner has put there."""
+    done = run_as_owner(real, ["tee", str(real / name)], input=text)
+    if done.returncode != 0:
+        raise OSError(done.stderr.strip())
 
 
 def server_account() -> pwd.struct_passwd:
@@ -82,13 +105,11 @@ def socket_directory(real: Path) -> Path:
 
 def make_socket_directory(real: Path) -> Path:
     """Create the socket's directory unless it is the home itself; raise GranaryError if others can reach it."""
-    directory, owner = socket_directory(real), real.stat()
+    directory = socket_directory(real)
     if directory != real:
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(mode=0o700)
-            os.chown(directory, owner.st_uid, owner.st_gid)
+        run_as_owner(real, ["mkdir", "-m", "700", str(directory)])
         found = directory.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner.st_uid or found.st_mode & 0o077:
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != real.stat().st_uid or found.st_mode & 0o077:
             raise GranaryError(f"{directory} isn't a private directory of {real.owner()}: remove it.")
     return directory
 

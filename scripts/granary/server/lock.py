@@ -1,43 +1,75 @@
-"""The lock that makes loads and builds take turns."""
+"""The lock that makes loads and builds take turns.
+
+It is a lock on a table of its own, so that only roles with a right to that table can take it: loaders and builders. An
+advisory lock could be taken by anyone who can log in.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import select
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 
 from granary.project import GranaryError
+from granary.server.connection import connect
 
-LOCK_KEY = int.from_bytes(b"granary", "big")  # any constant would do; this one can be recognised in pg_locks
+SCHEMA = "granary_lock"
+TABLE = f"{SCHEMA}.turn"  # empty, and never written
+HEARTBEAT = 30  # seconds
+IN_TURN = f"lock table {TABLE} in exclusive mode"
 
 
-def take_lock(
-    connection: psycopg2.extensions.connection, what: str, *, transaction: bool = False
-) -> contextlib.AbstractContextManager[Any]:
-    """Take the lock of loads and builds; while another process holds it, print a message and wait.
+def take_lock(connection: psycopg2.extensions.connection, what: str) -> None:
+    """Take the lock of loads and builds until the transaction ends; while another holds it, print a message and wait.
 
-    `what` names the work ("dbt build", "load of sales/orders/batch_001") for the message of those who wait. The lock
-    is held until the connection closes or, if the result is used as a context manager, until the `with` block ends;
-    with `transaction=True`, until the transaction ends.
+    `what` names the work ("dbt build", "load of sales/orders/batch_001") for the message of those who wait. Raises
+    GranaryError if the user has no right to take it.
     """
-    kind = "pg_{}advisory_xact_lock" if transaction else "pg_{}advisory_lock"
-    with connection.cursor() as cursor:
-        cursor.execute(f"select {kind.format('try_')}(%s)", [LOCK_KEY])
-        if not cursor.fetchone()[0]:
-            message = f"waiting for a load or build that is running ({lock_holder(cursor)}) ..."
-            print(message, file=sys.stderr, flush=True)
-            with interruptible():
-                cursor.execute(f"select {kind.format('')}(%s)", [LOCK_KEY])
-        cursor.execute("select set_config('application_name', %s, %s)", [f"granary: {what}"[:63], transaction])
-    held = contextlib.ExitStack()
-    if not transaction:
-        held.callback(release_lock, connection)
-    return held
+    try:
+        with connection.cursor() as cursor:
+            make_table(cursor)
+            cursor.execute("savepoint before_lock")
+            try:
+                cursor.execute(f"{IN_TURN} nowait")
+            except psycopg2.errors.LockNotAvailable:
+                cursor.execute("rollback to savepoint before_lock")
+                message = f"waiting for a load or build that is running ({lock_holder(cursor)}) ..."
+                print(message, file=sys.stderr, flush=True)
+                with interruptible():
+                    cursor.execute(IN_TURN)
+            cursor.execute("select set_config('application_name', %s, true)", [f"granary: {what}"[:63]])
+            # The transaction of a build is idle for as long as dbt works in sessions of its own.
+            cursor.execute(
+                "select set_config(name, '0', true) from pg_settings"
+                " where name in ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+            )
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise GranaryError(
+            f"the user may not take the lock of loads and builds: {str(error).strip()}\n"
+            "Run bin/warehouse roles as the owner of the warehouse, and make this user a member of granary_loader or"
+            " granary_builder."
+        ) from None
+
+
+def make_table(cursor: Any) -> None:
+    """Create the lock's table unless it exists, in a transaction of its own: the caller's may last for an hour."""
+    # Not to_regclass(): it would remember until the transaction ends that there is none.
+    cursor.execute("select exists (select from pg_tables where concat(schemaname, '.', tablename) = %s)", [TABLE])
+    if not cursor.fetchone()[0]:
+        with (
+            contextlib.suppress(psycopg2.errors.UniqueViolation),  # another one has just created it
+            contextlib.closing(connect(dbname=cursor.connection.info.dbname)) as maker,
+            maker,
+            maker.cursor() as own,
+        ):
+            own.execute(f"create schema if not exists {SCHEMA}; create table if not exists {TABLE} ()")
 
 
 def lock_holder(cursor: psycopg2.extensions.cursor) -> str:
@@ -47,24 +79,33 @@ def lock_holder(cursor: psycopg2.extensions.cursor) -> str:
         select pg_stat_activity.pid, pg_stat_activity.application_name
         from pg_locks
         inner join pg_stat_activity on pg_stat_activity.pid = pg_locks.pid
-        where pg_locks.locktype = 'advisory'
-            and pg_locks.granted
+        where pg_locks.granted
+            and pg_locks.mode = 'ExclusiveLock'
+            and pg_locks.relation = to_regclass(%s)
             and pg_locks.database = (select oid from pg_database where datname = current_database())
-            and (pg_locks.classid::bigint << 32 | pg_locks.objid::bigint) = %s
         """,
-        [LOCK_KEY],
+        [TABLE],
     )
     found = cursor.fetchone()
     return f"pid {found[0]}, {found[1] or 'no name'}" if found else "about to end"
 
 
-def release_lock(connection: psycopg2.extensions.connection) -> None:
-    """Release a session's lock, whatever the state of its transaction. Closing a connection releases it, too."""
-    if not connection.closed:
-        connection.rollback()
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_unlock(%s)", [LOCK_KEY])
-        connection.commit()
+def watch_lock(connection: psycopg2.extensions.connection, lost: Callable[[], object]) -> None:
+    """Call `lost` from another thread as soon as the session that holds the lock is gone: the next one may begin then.
+
+    The thread uses the connection until the process ends.
+    """
+
+    def watch() -> None:
+        try:
+            with connection.cursor() as cursor:
+                while True:
+                    select.select([connection], [], [], HEARTBEAT)  # the server says something, or hangs up
+                    cursor.execute("select 1")
+        except psycopg2.Error:
+            lost()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -9,17 +9,34 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from granary.project import GranaryError
 
 SYSTEM_HOME = Path("/var/lib/granary")  # root's warehouses: PostgreSQL runs as another user, who can't read /root
 
 
-def run_as_owner(real: Path, command: list[str], input: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command without variables that would mislead PostgreSQL; if the user is root, as the owner of the home."""
+def run_as_owner(real: Path, command: list[str], input: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command without variables that would mislead PostgreSQL; if the user is root, as the owner of the home.
+
+    `options` go to subprocess. Raises GranaryError if the home is root's: then a link leads somewhere else meanwhile.
+    """
     clean = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    owner = real.stat()
-    other = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    if os.geteuid() == 0:
+        owner = real.stat()
+        if owner.st_uid == 0:
+            raise GranaryError(f"{real} belongs to root, as whom PostgreSQL refuses to run: set GRANARY_PGDATA.")
+        options |= {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
     return subprocess.run(
-        command, input=input, env=clean, cwd="/", capture_output=True, text=True, errors="replace", check=False, **other
+        command,
+        input=input,
+        env=clean,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        **options,
     )
 
 

@@ -27,7 +27,7 @@ def create_roles() -> None:
     files = [package / "loader" / "raw.sql", package / "server" / "roles.sql", *parts]
     try:
         with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
-            take_lock(connection, "roles", transaction=True)
+            take_lock(connection, "roles")
             for file in files:
                 cursor.execute(file.read_text("utf-8"))
             cursor.execute(LOGINS)

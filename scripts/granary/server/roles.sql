@@ -51,7 +51,7 @@ begin
     for each in
         with owners (schema_name, owner) as (
             values
-                ('raw', 'granary_loader'), ('staging', 'granary_builder'),
+                ('granary_lock', 'granary_loader'), ('raw', 'granary_loader'), ('staging', 'granary_builder'),
                 ('intermediate', 'granary_builder'), ('marts', 'granary_builder')
         ),
 
@@ -81,6 +81,8 @@ begin
     end loop;
 end $$;
 
+grant usage on schema granary_lock to granary_builder;
+grant update on granary_lock.turn to granary_builder; -- the right to lock it
 grant usage on schema raw to granary_builder;
 grant select on all tables in schema raw to granary_builder;
 grant insert on raw._builds, raw._replayed_values to granary_builder;
