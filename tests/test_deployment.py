@@ -129,7 +129,7 @@ def own_server() -> Iterator[dict[str, str]]:
         port = str(free_port())
 
         def control(name: str, *arguments: str) -> None:
-            command = [programs.program(home, name), "--pgdata", str(home / "cluster"), *arguments]
+            command = [server_programs.program(home, name), "--pgdata", str(home / "cluster"), *arguments]
             done = server_programs.run_as_owner(home, command)
             assert done.returncode == 0, done.stdout + done.stderr
 
@@ -219,8 +219,8 @@ def test_the_api_serves_with_a_password(built: dict[str, str], token: str, login
     [
         ("bin/api", {"GRANARY_API_PASSWORD": "wrong"}, "set GRANARY_API_PASSWORD, then run bin/warehouse roles"),
         ("bin/api", AS_API | {"PGPASSWORD": "wrong"}, "refuses the password of 'granary_api'"),
-        ("bin/warehouse roles", AS_READER, "the roles can't be created"),
-        ("bin/warehouse roles", AS_API, "the roles can't be created"),
+        ("bin/warehouse roles", AS_READER, "Run bin/warehouse roles as the owner"),
+        ("bin/warehouse roles", AS_API, "Run bin/warehouse roles as the owner"),
         ("bin/api-token list", AS_READER, "set PGUSER to the user who ran bin/warehouse roles"),
         ("bin/api-token create --name mine", AS_API, "set PGUSER to the user who ran bin/warehouse roles"),
     ],

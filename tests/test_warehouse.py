@@ -430,6 +430,13 @@ def test_only_loaders_and_builders_can_take_the_lock(database: Database) -> None
             connection.rollback()
 
 
+def test_a_builder_may_not_change_the_roles(database: Database) -> None:
+    assert database.run("bin/warehouse", "roles").returncode == 0
+    done = database.run("bin/warehouse", "roles", env={"PGOPTIONS": "-c role=granary_builder"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the roles can't be created: ")
+
+
 def test_two_first_users_of_the_lock_make_one_table(database: Database) -> None:
     def take() -> None:
         with contextlib.closing(connect()) as own, own:
