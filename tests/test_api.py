@@ -12,7 +12,9 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -33,6 +35,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from api import app as api_app
+from api import serve
 from api.endpoints import Endpoint, as_built, read_endpoints
 from api_client import Caller, exact, make_token, plain, problem
 from conftest import MODELS_ONLY, Database, free_port, wait_until
@@ -51,6 +54,7 @@ MISTAKES = {  # of requests with a token for everything
     "a date in another form": ("daily_sales?to=20260203", 400, "to"),
     "two dates": ("daily_sales?to=2026-02-03&to=2026-02-04", 400, "to"),
     "a column that can't be sorted by": ("daily_sales?sort=_batch_id", 400, "sort"),
+    "an empty cursor": ("daily_sales?cursor=", 400, "cursor"),
     "an empty text": ("top_customers?segment=", 400, "segment"),
     "a text with NUL": ("top_customers?segment=a%00b", 400, "segment"),
     "an unknown format": ("daily_sales?format=xml", 400, "format"),
@@ -172,6 +176,10 @@ def test_csv_tells_null_from_empty_and_quotes_what_must_be(caller: Caller, built
         built.query(update, ['a, "b"\nc', ""])
         text = caller.get("course_engagement?course_id=k_03&format=csv").text
         assert text.partition("\n")[2].startswith('k_03,"a, ""b""\nc","",')
+        built.query(update, ["=1+1", "-2"])
+        harmless = caller.get("course_engagement?course_id=k_03&format=excel")
+        assert harmless.text.partition("\n")[2].startswith("k_03,'=1+1,'-2,")
+        assert harmless.headers["Content-Disposition"].endswith('.csv"')
         built.query(update, [None, None])
         text = caller.get("course_engagement?course_id=k_03&format=csv").text
         assert text.partition("\n")[2].startswith("k_03,,,")
@@ -598,6 +606,11 @@ def test_a_role_reads_and_writes_its_schemas_and_no_others(built: Database, role
         "set role granary_builder",
         "create role more",
         "copy marts.fct_daily_sales to program 'true'",
+        "create temporary table more (x int)",
+        "select lo_create(0)",
+        "select lo_creat(-1)",
+        "select lo_from_bytea(0, 'x')",
+        "select lo_import('/etc/hostname')",
     ],
 )
 def test_who_reads_can_do_nothing_else(built: Database, role: str, statement: str) -> None:
@@ -772,6 +785,43 @@ def fetch(address: str, token: str = "") -> tuple[int, str]:
         return 0, ""
 
 
+@pytest.mark.parametrize(
+    ("clients", "sent"),
+    [
+        (300, b""),
+        (64, b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nSlow: "),
+        (64, b"POST /api/v1/health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1"),
+    ],
+    ids=["idle", "half a head", "half a body"],
+)
+def test_clients_that_send_slowly_keep_nobody_waiting(built: Database, clients: int, sent: bytes) -> None:
+    with serving(built) as (address, _), contextlib.ExitStack() as stack:
+        port = urllib.parse.urlsplit(address).port
+        for _ in range(clients):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(sent)
+        started = time.monotonic()
+        assert [fetch(f"{address}/health")[0] for _ in range(10)] == [200] * 10
+        assert time.monotonic() - started < 5
+
+
+def test_half_a_head_is_not_waited_for(built: Database) -> None:
+    with serving(built) as (address, _):
+        port = urllib.parse.urlsplit(address).port
+        with socket.create_connection(("127.0.0.1", port), timeout=serve.HEADER_SECONDS + 10) as client:
+            client.sendall(b"GET /api/v1/health HTTP/1.1\r\n")
+            while client.recv(1000):  # until it is closed
+                pass
+
+
+def test_as_many_values_as_the_document_allows_fit_into_an_address(built: Database) -> None:
+    token = make_token(built, "long addresses")
+    values = [("customer_id", f"{number:0100d}") for number in range(100)]
+    with serving(built) as (address, _):
+        assert fetch(f"{address}/top_customers?{urllib.parse.urlencode(values)}", token)[0] == 200
+        status, text = fetch(f"{address}/top_customers?customer_id={'x' * 50_000}", token)
+    assert status == json.loads(text)["status"] == 414
+
+
 def test_a_rate_holds_across_workers(built: Database) -> None:
     token = make_token(built, "across workers", rate="30/day")
     with serving(built, "--workers", "2") as (address, process):
@@ -797,16 +847,45 @@ def test_a_restart_of_the_database_costs_no_more_than_its_time(caller: Caller, b
     assert [caller.get("daily_sales").status_code for _ in range(5)] == [200] * 5
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("STATEMENT_TIMEOUT", "took too long"), ("LOCK_TIMEOUT", "A build is replacing this table")],
+)
 def test_a_query_that_takes_too_long_is_a_problem(
-    caller: Caller, built: Database, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, built: Database, monkeypatch: pytest.MonkeyPatch, setting: str, said: str
 ) -> None:
-    monkeypatch.setattr(api_app.database, "STATEMENT_TIMEOUT", "300ms")
+    monkeypatch.setattr(api_app.database, setting, "300ms")
     impatient = api_app.create_app()
     with contextlib.closing(built.connect()) as build, build.cursor() as cursor:
         cursor.execute("lock table marts.fct_daily_sales in access exclusive mode")
         answer = Caller(impatient.test_client(), caller.token).get("daily_sales")
     impatient.extensions["engine"].dispose()
-    assert "took too long" in problem(answer, 503)["detail"]
+    assert said in problem(answer, 503)["detail"]
+
+
+def test_a_build_gives_up_on_a_reader_and_names_it(caller: Caller, built: Database) -> None:
+    build = ["bin/dbt", "run", "--select", "build_log", "--full-refresh"]
+    with contextlib.closing(login(built, "granary_reader")) as reader, reader.cursor() as cursor:
+        reader_pid = reader.get_backend_pid()
+        cursor.execute("select count(*) from marts.build_log")
+        with built.start(*build, env={"GRANARY_LOCK_WAIT": "6s"}) as process:
+            times = []
+            while process.poll() is None:
+                started = time.monotonic()
+                assert caller.get("daily_sales?limit=1").status_code == 200  # it reads build_log, too
+                times.append(time.monotonic() - started)
+            said = process.communicate()[0]
+    assert process.returncode == 1
+    assert f"process {reader_pid} of granary_reader" in said, said
+    assert "idle in transaction since" in said
+    assert max(times) < 1.5
+    assert built.run(*build).returncode == 0
+
+
+def test_a_reader_that_does_nothing_is_disconnected(built: Database) -> None:
+    settings = "select array_to_string(setconfig, ' ') from pg_db_role_setting where setrole = %s::regrole"
+    for role in ("granary_reader", "granary_api"):
+        assert "idle_in_transaction_session_timeout=" in built.query(settings, [role])[0][0]
 
 
 @pytest.mark.parametrize(

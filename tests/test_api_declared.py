@@ -116,7 +116,7 @@ def test_a_mart_is_served_because_its_yaml_says_so(own: Project) -> None:
         (listed,) = caller.get("").json["endpoints"]
         assert listed == {
             "path": "/api/v1/visits", "summary": "Visits to places", "feed": "visits",
-            "formats": ["json", "csv", "parquet"], "is_built": True,
+            "formats": ["json", "csv", "parquet", "excel"], "is_built": True,
         }  # fmt: skip
         described = caller.get("/openapi/openapi.json").json["components"]["schemas"]["visits"]["properties"]
         assert described["price"]["description"] == "What it cost."

@@ -238,7 +238,14 @@ def test_the_charts_draw_every_feed(built: Database) -> None:
 def test_csv_has_every_digit_and_tells_no_null_from_nothing() -> None:
     rows = [[Decimal("0.000000000000000001"), 1, 'a "b", c', datetime.date(2026, 2, 3), None, True, Decimal("1E+3")]]
     text = page.as_csv(pd.DataFrame(rows, columns=list("abcdefg"), dtype=object)).decode()
-    assert text == 'a,b,c,d,e,f,g\n0.000000000000000001,1,"a ""b"", c",2026-02-03,,true,1000\n'
+    assert text == 'a,b,c,d,e,f,g\r\n0.000000000000000001,1,"a ""b"", c",2026-02-03,,true,1000\r\n'
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1"])
+def test_no_text_of_a_download_is_a_formula(text: str) -> None:
+    rows = pd.DataFrame([[text, Decimal("-1.50")]], columns=["a", "b"], dtype=object)
+    read = list(csv.reader(io.StringIO(page.as_csv(rows).decode(), newline="")))
+    assert read[1] == ["'" + text, "-1.50"]
 
 
 def test_a_delivered_name_is_shown_as_it_is() -> None:

@@ -35,6 +35,35 @@ UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 OWNER, API, READER = "0123", "it's $ecret: /@", "r ead"  # passwords, none of them easy to quote
 
 
+# -- The proxy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("nginx") or not shutil.which("openssl"), reason="needs nginx and openssl")
+def test_nginx_accepts_its_file(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]
+    subprocess.run(make, check=True, capture_output=True)
+    site = (ROOT / "deploy" / "nginx.conf").read_text()
+    site = site.replace("/etc/ssl/granary.pem", str(certificate)).replace("/etc/ssl/granary.key", str(key))
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {site} }}")
+    done = subprocess.run(["nginx", "-t", "-c", whole], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # -- Containers --------------------------------------------------------------------------------------------------------
 
 

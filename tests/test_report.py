@@ -130,6 +130,18 @@ def test_csv_is_quoted_ordered_and_tells_null_from_empty(hard: Database, tmp_pat
     assert path.read_text() == HARD_CSV
 
 
+def test_no_text_for_a_spreadsheet_is_a_formula(database: Database, tmp_path: Path) -> None:
+    database.query("create schema marts")
+    database.query("""
+        create table marts.risky as
+        select *
+        from (values ('=1', -1.5), ('+1', 1), ('-1', 2), ('@a', 3), (e'\\tb', 4), ('a=1', 5)) as risky (name, amount)
+    """)
+    (path,) = write(database, tmp_path, "risky", "--format", "excel")
+    assert path.suffix == ".csv"
+    assert set(path.read_text().splitlines()[1:]) == {"'+1,1", "'-1,2", "'=1,-1.5", "'@a,3", "'\tb,4", "a=1,5"}
+
+
 def test_json_has_one_object_per_line_and_exact_numbers(hard: Database, tmp_path: Path) -> None:
     (path,) = write(hard, tmp_path, "hard", "--format", "json")
     first, *lines, last = path.read_text().splitlines()

@@ -24,6 +24,7 @@ from .problems import Problem
 PREFIX = "/api/v1"
 DOCUMENT = "/openapi/openapi.json"
 SWAGGER = "/openapi/swagger"
+LONGEST_QUERY = 50_000  # bytes; the server reads addresses of 65,534, which leaves room for a cursor
 TOKEN_HELP = "`bin/api-token create --name NAME` creates one"
 
 
@@ -35,6 +36,7 @@ def create_app(pool_size: int = 4) -> Flask:
     for explanation in service.broken.values():
         app.logger.warning("not served: %s", explanation)
     problems.register(app)
+    app.before_request(refuse_long_addresses)
     app.after_request(service.add_headers)
     app.get("/", endpoint="root")(service.index)
     app.get(f"{PREFIX}/", endpoint="index")(service.index)
@@ -43,6 +45,13 @@ def create_app(pool_size: int = 4) -> Flask:
     app.get(DOCUMENT, endpoint="document")(service.document)
     app.register_blueprint(get_swaggerui_blueprint(SWAGGER, DOCUMENT, {"app_name": "Granary", "validatorUrl": None}))
     return app
+
+
+def refuse_long_addresses() -> None:
+    """Raise a problem if the address is so long that the one in `next` might not fit."""
+    length = len(request.query_string)
+    if length > LONGEST_QUERY and "cursor" not in request.args:
+        raise Problem(414, f"The query has {length:,} bytes, but may have {LONGEST_QUERY:,}: ask for fewer values.")
 
 
 class Service:
@@ -82,7 +91,8 @@ class Service:
         body = formats.write(form, rows, endpoint.columns, meta, following)
         response = Response(body, content_type=FORMATS[form])
         if form != "json":
-            response.headers["Content-Disposition"] = f'attachment; filename="{path}.{form}"'
+            extension = "csv" if form == "excel" else form
+            response.headers["Content-Disposition"] = f'attachment; filename="{path}.{extension}"'
         if following:
             response.headers["Link"] = f'<{following}>; rel="next"'
         return cacheable(response, tag if build.written_by else None)
@@ -198,7 +208,7 @@ def chosen_format() -> str:
     default = None if request.headers.get("Accept") else FORMATS["json"]
     best = request.accept_mimetypes.best_match(FORMATS.values(), default)
     if not best:
-        offered = ", ".join(FORMATS.values())
+        offered = ", ".join(dict.fromkeys(FORMATS.values()))
         raise Problem(406, f"Accept one of {offered}, or choose with ?format={'|'.join(FORMATS)}.")
     return next(form for form, kind in FORMATS.items() if kind == best)
 

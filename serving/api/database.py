@@ -19,6 +19,7 @@ from .problems import Problem, unavailable
 
 ROLE = "granary_api"
 STATEMENT_TIMEOUT = "10s"
+LOCK_TIMEOUT = "2s"  # a reader only waits for a build that replaces its table
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
 
 ADMIT = text("select * from api.admit(:given)")
@@ -75,7 +76,8 @@ def create_engine(pool_size: int) -> Engine:
         "user": ROLE,
         "application_name": "granary api",
         "connect_timeout": 5,
-        "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT}",
+        "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c lock_timeout={LOCK_TIMEOUT}"
+        " -c idle_in_transaction_session_timeout=10s",
     }
     if password := os.environ.get("GRANARY_API_PASSWORD"):
         parameters["password"] = password

@@ -16,7 +16,12 @@ from granary.reports import export as report
 
 from .endpoints import Column
 
-FORMATS = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+FORMATS = {
+    "json": "application/json",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "excel": "text/csv",  # CSV without formulas
+}
 WITH_OFFSET = "timestamp with time zone"
 
 
@@ -25,6 +30,12 @@ def expressions(form: str, page: Subquery, columns: dict[str, Column]) -> list[C
     if form == "json":
         row = sqlalchemy.func.row_to_json(sqlalchemy.literal_column(f"{page.name}.*"))
         return [sqlalchemy.cast(row, sqlalchemy.Text())]
+    if form == "excel":
+        texts = {name: sqlalchemy.cast(page.c[name], sqlalchemy.Text()) for name in columns}
+        return [
+            sqlalchemy.func.regexp_replace(text, report.FORMULA, r"'\&") if columns[name].kind == "text" else text
+            for name, text in texts.items()
+        ]
     return [
         sqlalchemy.cast(page.c[name], sqlalchemy.Text())
         if form == "csv" or pyarrow.types.is_string(arrow_type(column))
@@ -39,7 +50,7 @@ def write(
     """Return the body of a response."""
     if form == "json":
         return write_json([row[0] for row in rows], meta, following)
-    return write_csv(rows, list(columns)) if form == "csv" else write_parquet(rows, columns)
+    return write_parquet(rows, columns) if form == "parquet" else write_csv(rows, list(columns))
 
 
 def write_json(rows: list[str], meta: dict[str, Any], following: str | None) -> bytes:

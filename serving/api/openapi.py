@@ -18,6 +18,7 @@ ERRORS = {
     404: "There is nothing at this path.",
     405: "The method is not GET.",
     406: "The header Accept names none of the formats.",
+    414: "The query is too long.",
     429: "The token's requests are used up. Retry-After says when there are new ones.",
     500: "The API failed.",
     503: "The mart or the database can't answer now. Retry-After says when to try again.",
@@ -40,7 +41,7 @@ def document(prefix: str, endpoints: list[Endpoint]) -> dict[str, Any]:
     found["paths"] = {f"{prefix}{path}": item for path, item in found["paths"].items()}
     for item in found["paths"].values():
         item["get"]["responses"]["200"]["headers"] = headers("Granary-Build")
-        item["get"]["responses"] |= errors(400, 405, 500, 503)
+        item["get"]["responses"] |= errors(400, 405, 414, 500, 503)
     found["components"]["responses"] = {str(status): problem(status) for status in ERRORS}
     for endpoint in endpoints:
         found["paths"][f"{prefix}/{endpoint.path}"] = {"get": operation(endpoint)}
@@ -123,7 +124,9 @@ def own_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     return [
         parameter("limit", "Number of rows on a page.", limit),
         parameter("sort", order, sort),
-        parameter("cursor", "Where the page begins: part of the address in `next`.", {"type": "string"}),
+        parameter(
+            "cursor", "Where the page begins: part of the address in `next`.", {"type": "string", "minLength": 1}
+        ),
         parameter("format", "Wins over the header Accept.", {"type": "string", "enum": list(FORMATS)}),
     ]
 

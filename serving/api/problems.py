@@ -59,6 +59,9 @@ def register(app: Flask) -> None:
         if state == "57014":
             words = "The query took too long: ask for fewer days, or a smaller limit."
             return unavailable(words, seconds=60).response()
+        if state == "55P03":
+            words = f"A build is replacing this table: try again in {RETRY_SECONDS} seconds."
+            return unavailable(words, RETRY_SECONDS).response()
         if isinstance(error, OUT_OF_REACH):
             app.logger.warning("the database can't be reached: %s", str(error).splitlines()[0])
             words = f"The database can't be reached, or has no connection left: try again in {RETRY_SECONDS} seconds."

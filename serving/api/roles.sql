@@ -10,6 +10,8 @@ end $$;
 comment on role granary_api is 'Granary: the API. Reads the marts, and looks up tokens with api.admit().';
 grant granary_reader to granary_api;
 alter role granary_api set statement_timeout = '10s';
+alter role granary_api set lock_timeout = '2s';
+alter role granary_api set idle_in_transaction_session_timeout = '10s';
 
 create schema if not exists api;
 comment on schema api is 'Tokens of the API and their requests. Written by bin/api-token and api.admit() only.';

@@ -11,11 +11,12 @@ TLS: put a reverse proxy in front of it. Ctrl-C stops it.
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import multiprocessing
 
 from api.tokens import ensure_roles
 from granary.project import GranaryError, check_address, check_packages, load_env, run_main
 
+HEADER_SECONDS = 10  # to send the head of a request in
 THREADS = 4  # of a worker; each may hold one connection to the database
 
 
@@ -23,7 +24,7 @@ def main() -> int:
     """Serve until told to stop."""
     options = parse_arguments()
     load_env()
-    check_packages("api", "api", "flask", "flask_swagger_ui", "gunicorn", "sqlalchemy", "pyarrow")
+    check_packages("api", "api", "flask", "flask_swagger_ui", "granian", "sqlalchemy", "pyarrow")
     check_address(options.host, options.port)
     ensure_roles()
     serve(options)
@@ -44,35 +45,28 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Run gunicorn. The application is created once, before the workers, so that a warning appears once."""
-    from gunicorn.app.base import BaseApplication
+    """Run granian: it reads requests without a thread, so clients that send slowly keep nobody waiting."""
+    from granian import Granian
+    from granian.http import HTTP1Settings
 
     from api import app, database
 
     application = app.create_app(pool_size=THREADS)
     database.check_connection(application.extensions["engine"])
-    settings = {
-        "bind": f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}",
-        "workers": options.workers,
-        "worker_class": "gthread",
-        "threads": THREADS,
-        "preload_app": True,
-        "proc_name": "granary-api",
-        "control_socket_disable": True,  # it would be a file in the project
-    }
-
-    class Server(BaseApplication):
-        """gunicorn with these settings, which come from no file and no command line."""
-
-        def load_config(self) -> None:
-            for name, value in settings.items():
-                if name in self.cfg.settings:  # older versions have no control socket
-                    self.cfg.set(name, value)
-
-        def load(self) -> Any:
-            return application
-
-    Server().run()
+    multiprocessing.set_start_method("fork")  # workers share the application, which can't be pickled
+    server = Granian(
+        "granary-api",
+        address=options.host,
+        port=options.port,
+        interface="wsgi",
+        workers=options.workers,
+        blocking_threads=THREADS,
+        http="1",
+        websockets=False,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+        respawn_failed_workers=True,
+    )
+    server.serve(target_loader=lambda _: application)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from granary.project import GranaryError, marts_schema
 from granary.server.connection import connect
 
 TIMEOUT_S = 30
+SESSION = f"-c statement_timeout={TIMEOUT_S}s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s"
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,15 @@ def problem(error: psycopg2.Error) -> str:
         return f"{message}. Correct meta.dashboard, or, if it is right, run:\n\nbin/dbt build --full-refresh"
     if isinstance(error, psycopg2.errors.QueryCanceled):
         return f"the query took longer than {TIMEOUT_S} s: choose fewer days"
+    if isinstance(error, psycopg2.errors.LockNotAvailable):
+        return "a build is replacing this table: reload the page in a few seconds"
     return f"can't read the marts: {str(error).strip()}"
 
 
 @contextlib.contextmanager
 def open_marts() -> Iterator[Marts]:
     """Give the marts, to read only. Raises GranaryError if they can't be reached or none is built."""
-    with contextlib.closing(connect(options=f"-c statement_timeout={TIMEOUT_S}s")) as connection:
+    with contextlib.closing(connect(options=SESSION)) as connection:
         connection.set_session(readonly=True, isolation_level="REPEATABLE READ")
         marts = Marts(connection)
         if marts.select(sql.SQL("select to_regnamespace(%s)"), marts_schema()).iat[0, 0] is None:

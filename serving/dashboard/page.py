@@ -18,6 +18,7 @@ from dashboard.marts import Marts
 from dashboard.sections import Filter, Section, as_list
 from granary.declared import CORE, Column, Mart
 from granary.project import GranaryError
+from granary.reports.export import FORMULA
 
 WEEKS = 8
 MOST_ROWS = 1000  # of a table
@@ -89,8 +90,15 @@ def show_table(rows: pd.DataFrame, shown: list[Column], name: str) -> None:
 
 
 def as_csv(rows: pd.DataFrame) -> bytes:
-    """Return rows as CSV, under the marts' names of the columns: numbers with all their digits, null is empty."""
-    return rows.map(as_text).to_csv(index=False, lineterminator="\n").encode()
+    """Return rows as CSV for spreadsheets, under the marts' names of the columns: no text is a formula."""
+    # With this end of lines, text with a carriage return is quoted, too.
+    return rows.map(harmless).to_csv(index=False, lineterminator="\r\n").encode()
+
+
+def harmless(value: Any) -> str:
+    """Return a value as `bin/report --format excel` writes it."""
+    text = as_text(value)
+    return f"'{text}" if isinstance(value, str) and re.match(FORMULA, text) else text
 
 
 def as_text(value: Any) -> str:

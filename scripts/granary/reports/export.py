@@ -11,6 +11,7 @@ replaced once the new one is complete.
 
   csv      with a header; null is empty, and empty text is ""
   json     an array with one object per line; numbers keep all their digits
+  excel    csv in which no text is a formula: one that begins with = + - @ gets an apostrophe in front
   parquet  numbers are decimals of the mart's precision (needs requirements/extract.txt)
 
 With GRANARY_SCHEMA_PREFIX, the marts are those of the second copy, and the names of their files begin with the prefix.
@@ -47,6 +48,7 @@ except ImportError:  # it is optional: requirements/extract.txt
     pyarrow = None
 
 REPORTS = ROOT / "output" / "reports"
+FORMULA = r"^[=+@\t\r\n-]"  # how a text begins that a spreadsheet takes for a formula
 ROW_GROUP = 20_000  # rows of a Parquet file that are in memory at once
 
 
@@ -62,6 +64,11 @@ class Column:
         """Return the column for a query."""
         text = "cast(mart.{0} as text) as {0}" if as_text else "mart.{0}"
         return sql.SQL(text).format(sql.Identifier(self.name))
+
+    def harmless(self) -> sql.Composed:
+        """Return the column for a query, with an apostrophe before each text that a spreadsheet takes for a formula."""
+        text = "regexp_replace(mart.{0}, {1}, {2}) as {0}"
+        return sql.SQL(text).format(sql.Identifier(self.name), sql.Literal(FORMULA), sql.Literal(r"'\&"))
 
 
 @dataclass(frozen=True)
@@ -210,18 +217,29 @@ def describe(connection: Any, name: str) -> Mart:
 
 def write_report(connection: Any, name: str, options: argparse.Namespace) -> None:
     """Write the report of one mart and say so."""
-    path = options.output_dir.absolute() / f"{schema_prefix()}{name}_{options.date}.{options.format}"
+    extension = "csv" if options.format == "excel" else options.format
+    path = options.output_dir.absolute() / f"{schema_prefix()}{name}_{options.date}.{extension}"
     with writing(path, "--output-dir") as file:
         count = WRITERS[options.format](connection, describe(connection, name), file)
     print(f"{path}: {counted(count, 'row')}, {path.stat().st_size:,} bytes", flush=True)
 
 
-def write_csv(connection: Any, mart: Mart, file: BinaryIO) -> int:
+def write_csv(connection: Any, mart: Mart, file: BinaryIO, *, without_formulas: bool = False) -> int:
     """Write a mart as CSV; return the number of rows. PostgreSQL's own t and f become true and false."""
-    expressions = [column.expression(as_text=column.type == "boolean") for column in mart.columns]
+    expressions = [
+        column.harmless()
+        if without_formulas and column.type.startswith(("text", "character"))
+        else column.expression(as_text=column.type == "boolean")
+        for column in mart.columns
+    ]
     with connection.cursor() as cursor:
         cursor.copy_expert(sql.SQL("copy ({}) to stdout (format csv, header)").format(mart.select(*expressions)), file)
         return cursor.rowcount
+
+
+def write_excel(connection: Any, mart: Mart, file: BinaryIO) -> int:
+    """Write a mart as CSV in which no text is a formula for spreadsheets; return the number of rows."""
+    return write_csv(connection, mart, file, without_formulas=True)
 
 
 def write_json(connection: Any, mart: Mart, file: BinaryIO) -> int:
@@ -273,7 +291,7 @@ def arrow_type(column: Column) -> Any:
     }.get(column.type, pyarrow.string())
 
 
-WRITERS = {"csv": write_csv, "json": write_json, "parquet": write_parquet}
+WRITERS = {"csv": write_csv, "excel": write_excel, "json": write_json, "parquet": write_parquet}
 
 if __name__ == "__main__":
     run_main(main)

@@ -36,6 +36,27 @@ grant granary_loader, granary_builder to current_user;
 -- These are settings for a session to begin with, so that a slow query ends; the rights are what can't be changed.
 alter role granary_reader set statement_timeout = '60s';
 alter role granary_reader set default_transaction_read_only = on;
+-- Whoever reads and then does nothing keeps builds from replacing the table.
+alter role granary_reader set idle_in_transaction_session_timeout = '60s';
+
+-- Rights that PostgreSQL gives to everybody. Builds need temporary tables; nobody needs large objects.
+do $$
+declare
+    each record;
+begin
+    execute format('revoke temporary on database %I from public', current_database());
+    execute format('grant temporary on database %I to granary_loader, granary_builder', current_database());
+    for each in
+        select cast(oid as regprocedure) as name
+        from pg_proc
+        where pronamespace = cast('pg_catalog' as regnamespace)
+            and proname in ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import')
+            and has_function_privilege('public', oid, 'execute')
+            and (select rolsuper from pg_roles where rolname = current_user)
+    loop
+        execute format('revoke execute on function %s from public', each.name);
+    end loop;
+end $$;
 
 -- -- Schemas and what is in them ----------------------------------------------------------------------------------------
 
