@@ -561,9 +561,9 @@ CAN_READ = {
     "granary_reader": {"marts"},
     "granary_api": {"marts"},
     "granary_builder": {"raw", "staging", "intermediate", "marts"},
-    "granary_loader": {"raw"},
+    "granary_loader": {"raw", "granary_lock"},
 }
-CAN_WRITE = {"granary_builder": {"staging", "intermediate", "marts"}, "granary_loader": {"raw"}}
+CAN_WRITE = {"granary_builder": {"staging", "intermediate", "marts"}, "granary_loader": {"raw", "granary_lock"}}
 
 
 @pytest.mark.parametrize("role", CAN_READ)
