@@ -175,11 +175,20 @@ def test_root_follows_no_link_of_the_homes_owner(home: Path, name: str) -> None:
     (home / name).unlink()
     (home / name).symlink_to(other)
     done = command(home, "start")
-    assert done.returncode == 1
+    assert done.returncode == (0 if name == "project" else 1), done.stderr  # the link itself may be replaced
     assert other.read_text() == "as it was"
     assert other.stat().st_uid == 0
-    (home / name).unlink()
-    assert command(home, "start").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root wrote it for another user")
+def test_a_home_of_an_earlier_version_is_used(home: Path) -> None:
+    command(home, "start")
+    command(home, "stop")
+    (home / "lock").unlink()
+    (home / "project").unlink()
+    (home / "project").write_text(str(home))
+    done = command(home, "start")
+    assert done.returncode == 0, done.stderr
 
 
 def test_many_first_uses_at_once_share_one_server(home: Path) -> None:

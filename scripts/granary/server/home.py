@@ -61,6 +61,7 @@ def make_home(path: Path) -> Path:
     elif not os.access(real, os.W_OK | os.X_OK):
         raise GranaryError(f"{real} belongs to {real.owner()}: work as that user, or set GRANARY_PGDATA.")
     run_as_owner(real, ["chmod", "700", str(real)])
+    run_as_owner(real, ["rm", "-f", str(real / "project")])  # root's, if an earlier version has written it
     write_in_home(real, "project", str(path))  # for real_home()
     return real
 
