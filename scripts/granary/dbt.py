@@ -32,7 +32,7 @@ from tqdm import tqdm
 from granary import rules
 from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
-from granary.server.lock import take_lock, watch_lock
+from granary.server.lock import keep_lock, take_lock
 from granary.text import counted
 
 PROJECT = ROOT / "dbt"
@@ -81,7 +81,7 @@ def main() -> int:
         broken = leave_out_broken_tables(connection)
         if command in WRITES:
             take_lock(connection, f"dbt {command}")
-            watch_lock(connection, stop_without_lock)
+            keep_lock(connection, stop_without_lock)
         else:
             connection.close()
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves

@@ -20,8 +20,8 @@ import psycopg2.extensions
 from granary.project import GranaryError
 from granary.server.connection import connect
 
-SCHEMA = "granary_lock"
-TABLE = f"{SCHEMA}.turn"  # empty, and never written
+SCHEMA, NAME = "granary_lock", "turn"
+TABLE = f"{SCHEMA}.{NAME}"  # empty, and never written
 HEARTBEAT = 30  # seconds
 IN_TURN = f"lock table {TABLE} in exclusive mode"
 
@@ -45,11 +45,6 @@ def take_lock(connection: psycopg2.extensions.connection, what: str) -> None:
                 with interruptible():
                     cursor.execute(IN_TURN)
             cursor.execute("select set_config('application_name', %s, true)", [f"granary: {what}"[:63]])
-            # The transaction of a build is idle for as long as dbt works in sessions of its own.
-            cursor.execute(
-                "select set_config(name, '0', true) from pg_settings"
-                " where name in ('idle_in_transaction_session_timeout', 'transaction_timeout')"
-            )
     except psycopg2.errors.InsufficientPrivilege as error:
         raise GranaryError(
             f"the user may not take the lock of loads and builds: {str(error).strip()}\n"
@@ -61,8 +56,11 @@ def take_lock(connection: psycopg2.extensions.connection, what: str) -> None:
 def make_table(cursor: Any) -> None:
     """Create the lock's table unless it exists, in a transaction of its own: the caller's may last for an hour."""
     # Not to_regclass(): it would remember until the transaction ends that there is none.
-    cursor.execute("select exists (select from pg_tables where concat(schemaname, '.', tablename) = %s)", [TABLE])
-    if not cursor.fetchone()[0]:
+    cursor.execute(
+        "select from pg_class where relname = %s and relnamespace = (select oid from pg_namespace where nspname = %s)",
+        [NAME, SCHEMA],
+    )
+    if not cursor.rowcount:
         with (
             contextlib.suppress(psycopg2.errors.UniqueViolation),  # another one has just created it
             contextlib.closing(connect(dbname=cursor.connection.info.dbname)) as maker,
@@ -90,11 +88,17 @@ def lock_holder(cursor: psycopg2.extensions.cursor) -> str:
     return f"pid {found[0]}, {found[1] or 'no name'}" if found else "about to end"
 
 
-def watch_lock(connection: psycopg2.extensions.connection, lost: Callable[[], object]) -> None:
-    """Call `lost` from another thread as soon as the session that holds the lock is gone: the next one may begin then.
+def keep_lock(connection: psycopg2.extensions.connection, lost: Callable[[], object]) -> None:
+    """Keep the lock until the process ends, while the connection has nothing else to do.
 
-    The thread uses the connection until the process ends.
+    As soon as the server has ended its session all the same, another load or build may begin: then call `lost` from
+    another thread, which uses the connection from now on.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select set_config(name, '0', true) from pg_settings"
+            " where name in ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+        )
 
     def watch() -> None:
         try:
