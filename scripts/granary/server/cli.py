@@ -27,6 +27,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from granary.process import end_in_order
 from granary.project import GranaryError, load_env, run_main
 from granary.server.connection import connect, environment, is_embedded
 from granary.server.embedded import answering_socket, refuse_held_elsewhere, server_processes, silent, start, stop
@@ -77,7 +78,8 @@ def main() -> int:
     elif command == "upgrade" and len(arguments) < 2:
         if not is_embedded():
             raise GranaryError("PGHOST is set: upgrade that server by its own means, or unset PGHOST")
-        upgrade(*map(Path, arguments))
+        end_in_order()
+        upgrade(*(Path(given).absolute() for given in arguments))
     elif arguments or command not in ("start", "stop", "status", "env", "roles"):
         raise GranaryError(f"unknown command {' '.join(sys.argv[1:])!r}: see bin/warehouse --help")
     elif command == "status":

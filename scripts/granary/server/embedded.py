@@ -125,13 +125,20 @@ def launch(real: Path, lock: int) -> None:
     quoted = str(directory).replace('"', '""')
     command = [program(real, "postgres"), "-D", str(real / "cluster"), "-p", "5432"]
     command += ["-c", "listen_addresses=", "-c", f'unix_socket_directories="{quoted}"']
-    # The lock is ours, so the server that postmaster.pid names has ended, whatever has its pid by now. PostgreSQL takes
-    # the file for stale if the pid is its grandparent's, and still looks for processes that share its memory.
-    stale = noted_by_postmaster(real)[:1]
-    command = ["env", *(f"PG_GRANDPARENT_PID={pid}" for pid in stale if pid.isdecimal()), *command]
+    command = [*despite_stale_pid(real), *command]
     run_as_owner(real, ["rm", "-f", str(directory / ".s.PGSQL.5432.lock")])  # has no such check
     background = 'umask 077; exec "$@" </dev/null >>"$0" 2>&1 &'
     run_as_owner(real, ["sh", "-c", background, str(real / "log"), *command], pass_fds=[lock], start_new_session=True)
+
+
+def despite_stale_pid(real: Path) -> list[str]:
+    """Return a prefix for the command of a server, for those who hold the lock.
+
+    The server that postmaster.pid names has ended then, whatever has its pid by now. PostgreSQL takes the file for
+    stale if the pid is its grandparent's, and still looks for processes that share its memory.
+    """
+    stale = noted_by_postmaster(real)[:1]
+    return ["env", *(f"PG_GRANDPARENT_PID={pid}" for pid in stale if pid.isdecimal())]
 
 
 def end_of_log(real: Path) -> str:

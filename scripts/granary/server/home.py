@@ -75,6 +75,8 @@ def own_home(real: Path) -> None:
         descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         stack.callback(os.close, descriptor)
         found = {entry.name for entry in os.scandir(descriptor)}
+        if "cluster" not in found and "cluster.upgraded" in found:
+            raise GranaryError(f"an upgrade of the data in {real} was interrupted: run\n  bin/warehouse upgrade")
         if "cluster" not in found and found - {"cluster.new", "lock", "log", "project"}:
             raise GranaryError(f"{real} has other files and no warehouse: set GRANARY_PGDATA to another directory.")
         if os.geteuid() == 0 == os.fstat(descriptor).st_uid:

@@ -71,13 +71,20 @@ def package() -> Path:
 @functools.cache
 def installed() -> dict[int, Path]:
     """Return the folders with PostgreSQL's programs in the wheel, by major version; a release may have several."""
-    return {major_version(found): found.parent for found in package().glob("*/bin/postgres")}
+    found = {major_version(postgres): postgres.parent for postgres in package().glob("*/bin/postgres")}
+    if not found:
+        raise GranaryError(f"there is no PostgreSQL in {package()}: install the requirements again (make setup)")
+    return found
 
 
 def major_version(postgres: Path) -> int:
-    """Return the major version of a server's program."""
-    said = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(re.search(r"\d+", said)[0])
+    """Return the major version of a server's program; raise GranaryError if it doesn't run on this machine."""
+    try:
+        done = subprocess.run([postgres, "--version"], capture_output=True, text=True)
+        return int(re.search(r"\d+", done.stdout)[0])
+    except (OSError, TypeError) as error:  # TypeError: it says no version
+        why = error if isinstance(error, OSError) else done.stderr.strip()
+        raise GranaryError(f"{postgres} doesn't run on this machine: {why}") from None
 
 
 def copy_of_programs(installation: Path) -> Path:
@@ -118,4 +125,7 @@ def check_version(real: Path) -> None:
 
 def version_of_data(real: Path) -> int:
     """Return the major version of PostgreSQL whose data the home has."""
-    return int((real / "cluster" / "PG_VERSION").read_text())
+    text = (real / "cluster" / "PG_VERSION").read_text()
+    if not text.strip().isdecimal():
+        raise GranaryError(f"{real}/cluster/PG_VERSION is damaged: restore the warehouse from a backup")
+    return int(text)

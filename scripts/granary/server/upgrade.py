@@ -20,25 +20,46 @@ from psycopg2 import sql
 
 from granary.process import tied
 from granary.project import GranaryError
-from granary.server.embedded import PATIENCE, answers, create_cluster, free_lock, refuse_held_elsewhere, starts_in_turn
+from granary.server.embedded import (
+    PATIENCE,
+    answers,
+    create_cluster,
+    despite_stale_pid,
+    free_lock,
+    refuse_held_elsewhere,
+    starts_in_turn,
+)
 from granary.server.home import real_home
-from granary.server.programs import as_owner, installed, major_version, newest, program, run_as_owner, version_of_data
+from granary.server.programs import (
+    as_owner,
+    check_version,
+    installed,
+    major_version,
+    newest,
+    program,
+    run_as_owner,
+    version_of_data,
+)
 from granary.text import counted
 
 PLACES = ("/usr/lib/postgresql/{0}/bin", "/usr/pgsql-{0}/bin", "/opt/homebrew/opt/postgresql@{0}/bin")
-DATABASES = "select datname from pg_database where not datistemplate and datname <> 'postgres' order by datname"
+DATABASES = "select datname from pg_database where not datistemplate order by datname"
 TABLES = """
     select table_schema, table_name from information_schema.tables
     where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')
 """
-# $1 and $2 are the sockets of the two servers, $3 and $4 programs, $5 a database
-COPY_ROLES = """
-    "$3" --username=granary --host="$1" --roles-only | grep -v '^CREATE ROLE granary;$' |
-    "$4" --username=granary --host="$2" --dbname=postgres --quiet --set=ON_ERROR_STOP=1
+# $1 and $2 are the sockets of the two servers, $3 and $4 pg_dump (or pg_dumpall) and psql, $5 is a database
+RESTORE = """
+    "$4" --username=granary --host="$2" --dbname="$5" --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1
 """
-COPY_DATABASE = """
-    "$3" --username=granary --host="$1" --dbname="$5" --format=custom |
-    "$4" --username=granary --host="$2" --dbname="$5" --exit-on-error
+COPY_ROLES = f"""
+    "$3" --username=granary --host="$1" --roles-only | grep -v '^CREATE ROLE granary;$' | {RESTORE.strip()}
+"""
+# --create brings the rights and settings of the database, too. It has been created before, with the locale of the new
+# data, which the older version may lack.
+COPY_DATABASE = f"""
+    "$3" --username=granary --host="$1" --dbname="$5" --create |
+    sed '1,/^CREATE DATABASE /{{/^CREATE DATABASE /d;}}' | {RESTORE.strip()}
 """
 
 
@@ -46,16 +67,19 @@ def upgrade(programs: Path | None = None) -> None:
     """Upgrade the data in the home, and print what was done; `programs` is the folder of the old version's programs."""
     real = real_home()
     cluster, upgraded = real / "cluster", real / "cluster.upgraded"
-    if not real.exists():
-        raise GranaryError(f"there is no data in {real}")
     with starts_in_turn(), contextlib.ExitStack() as stack:
+        interrupted = upgraded.exists() and any(real.glob("cluster.[0-9]*"))  # between the last two steps below
+        if not (cluster.exists() or interrupted):
+            raise GranaryError(f"there are no data in {real}")
         refuse_held_elsewhere(real)
-        if not (lock := free_lock(real)):
+        if (lock := free_lock(real)) is None:
             raise GranaryError("the embedded server is running: stop it first, with bin/warehouse stop")
         stack.callback(os.close, lock)
-        if not cluster.exists() and upgraded.exists():  # interrupted between the two last steps below
+        if not cluster.exists():
             rename(real, upgraded, cluster)
-        old, new = version_of_data(real), major_version(newest() / "postgres")
+        old, new = version_of_data(real), max(installed())
+        if old > new:
+            check_version(real)
         if old == new:
             print(f"the data in {real} are those of PostgreSQL {new} already")
             return
@@ -65,16 +89,22 @@ def upgrade(programs: Path | None = None) -> None:
         old_programs = find_programs(old, programs)
         print(f"copying {real} from PostgreSQL {old} to {new} ...", flush=True)
         run_as_owner(real, ["rm", "-rf", str(upgraded)])
-        create_cluster(real, upgraded)
-        with (
-            serving(real, cluster, old_programs, lock) as source,
-            serving(real, upgraded, newest(), lock) as target,
-        ):
-            tables, rows = copy(real, source, target)
+        try:
+            create_cluster(real, upgraded)
+            with (
+                serving(real, cluster, old_programs, lock) as source,
+                serving(real, upgraded, newest(), lock) as target,
+            ):
+                tables, rows = copy(real, source, target)
+        except BaseException as error:
+            run_as_owner(real, ["rm", "-rf", str(upgraded)])  # half a copy may have filled the disk
+            if isinstance(error, psycopg2.Error):
+                raise GranaryError(f"the data can't be copied; the old ones are as they were:\n{error}") from None
+            raise
         rename(real, cluster, kept)
         rename(real, upgraded, cluster)
     print(f"copied {counted(tables, 'table')} with {counted(rows, 'row')}; the old data stay in {kept}")
-    print("next: bin/warehouse roles, if others log in; remove the old data when the new ones have proved themselves")
+    print("remove them when the new ones have proved themselves")
 
 
 def find_programs(major: int, given: Path | None) -> Path:
@@ -98,8 +128,8 @@ def serving(real: Path, cluster: Path, programs: Path, lock: int) -> Iterator[st
     """
     made = run_as_owner(real, ["mktemp", "-d", "/tmp/granary-upgrade.XXXXXX"])  # the home's path may be too long
     directory = made.stdout.strip()
-    settings = ["-p", "5432", "-k", directory, "-c", "listen_addresses="]
-    command = [*tied("INT"), program(real, "postgres", programs), "-D", str(cluster), *settings]
+    command = [*tied("INT"), *despite_stale_pid(real), program(real, "postgres", programs), "-D", str(cluster)]
+    command += ["-p", "5432", "-k", directory, "-c", "listen_addresses="]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock], **as_owner(real)
@@ -120,34 +150,40 @@ def serving(real: Path, cluster: Path, programs: Path, lock: int) -> Iterator[st
 
 def copy(real: Path, source: str, target: str) -> tuple[int, int]:
     """Copy the roles and all databases; return the numbers of tables and of rows, which are the same in both."""
-    run_script(real, COPY_ROLES, source, target, "pg_dumpall", "psql")
+    run_script(real, COPY_ROLES, source, target, "pg_dumpall", "postgres")
     tables = rows = 0
-    with contextlib.closing(connect(source, "postgres")) as connection, connection.cursor() as cursor:
-        cursor.execute(DATABASES)
-        databases = [name for (name,) in cursor.fetchall()]
-    for name in databases:
-        if name != "granary":  # create_cluster() has created this one
+    created = databases(target)
+    for name in databases(source):
+        if name not in created:
             with contextlib.closing(connect(target, "postgres")) as connection, connection.cursor() as cursor:
                 create = "create database {} template template0 encoding 'UTF8'"
                 cursor.execute(sql.SQL(create).format(sql.Identifier(name)))
-        run_script(real, COPY_DATABASE, source, target, "pg_dump", "pg_restore", name)
+        run_script(real, COPY_DATABASE, source, target, "pg_dump", name)
         before, after = counts(source, name), counts(target, name)
         if before != after:
             different = sorted(".".join(table) for table, count in before.items() if after.get(table) != count)
             raise GranaryError(f"not all rows were copied ({', '.join(different)}); the old data are as they were")
+        if after:
+            print(f"  {name}: {counted(len(after), 'table')}, {counted(sum(after.values()), 'row')}", flush=True)
         tables, rows = tables + len(after), rows + sum(after.values())
         with contextlib.closing(connect(target, name)) as connection, connection.cursor() as cursor:
             cursor.execute("analyze")  # what the planner knows of the tables isn't copied
     return tables, rows
 
 
-def run_script(real: Path, script: str, source: str, target: str, *words: str) -> None:
-    """Run a script on the two servers' sockets; the first two words are programs of the newer version."""
-    programs = [program(real, name) for name in words[:2]]
-    words = [source, target, *programs, *words[2:]]
+def run_script(real: Path, script: str, source: str, target: str, dump: str, database: str) -> None:
+    """Run a script that pipes what a program of the newer version dumps from one server into the other."""
+    words = [source, target, program(real, dump), program(real, "psql"), database]
     done = run_as_owner(real, ["bash", "-c", f"set -o pipefail\n{script}", "copy", *words])
     if done.returncode != 0:
         raise GranaryError(f"the data can't be copied; the old ones are as they were:\n{done.stderr.strip()}")
+
+
+def databases(socket: str) -> list[str]:
+    """Return the names of the databases, except for templates."""
+    with contextlib.closing(connect(socket, "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute(DATABASES)
+        return [name for (name,) in cursor.fetchall()]
 
 
 def counts(socket: str, database: str) -> dict[tuple[str, str], int]:
