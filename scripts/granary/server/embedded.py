@@ -40,7 +40,7 @@ def start() -> Path:
         real = make_home(home())
         deadline, launched = time.monotonic() + PATIENCE, False
         while True:
-            if lock := free_lock(real):
+            if (lock := free_lock(real)) is not None:
                 with contextlib.ExitStack() as stack:
                     stack.callback(os.close, lock)
                     if launched:
