@@ -18,10 +18,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psycopg2
+import psycopg2.extras
 import pytest
 
 from conftest import NEUTRAL, ROOT, Database, run_command, wait_until
 from granary import project
+from granary.server import embedded
 from granary.server import home as server_home
 from granary.server.connection import check_server, connect, environment, explain
 from granary.server.lock import keep_lock, take_lock
@@ -244,6 +246,49 @@ def test_a_moved_home_keeps_its_server_and_its_data(home: Path) -> None:
             assert command(moved, "stop").stdout == "stopped\n"
     finally:
         command(moved, "stop")
+
+
+def test_a_moved_home_does_not_share_the_server_that_takes_its_place(home: Path) -> None:
+    """Its path is too long for a socket, so that PostgreSQL's note is the only way to it."""
+    deep = home.joinpath(*["a long name"] * 9)
+    deep.parent.mkdir(parents=True)
+    command(deep, "psql", "-qc", "create table kept as select 1 as number")
+    moved = deep.rename(home / "moved")
+    try:
+        assert command(moved, "psql", "-Atc", "select number from kept").stdout == "1\n"
+        command(deep, "start")
+        assert embedded.answering_socket(moved) is None, "this is the server of the new home"
+    finally:
+        command(deep, "stop")
+        command(moved, "stop")
+    assert command(moved, "psql", "-Atc", "select number from kept").stdout == "1\n"
+    command(moved, "stop")
+
+
+def test_a_copied_home_has_a_server_of_its_own(home: Path) -> None:
+    """Made while the original runs, it has the original's postmaster.pid."""
+    command(home, "start")
+    copy = home.with_name("copy")
+    for _ in range(3):
+        subprocess.run(["cp", "-a", home, copy], check=True)
+        try:
+            assert command(copy, "psql", "-Atc", "show data_directory").stdout == f"{copy}/cluster\n"
+        finally:
+            command(copy, "stop")
+            shutil.rmtree(copy)
+    assert command(home, "status").returncode == 0
+
+
+def test_orphans_of_a_killed_postmaster_can_be_stopped(home: Path) -> None:
+    command(home, "start")
+    busy = psycopg2.connect(host=str(home), port=5432, user="granary", dbname="granary", async_=True)
+    psycopg2.extras.wait_select(busy)
+    busy.cursor().execute("do $$ begin loop end loop; end $$")
+    os.kill(int((home / "cluster" / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+    stopped = command(home, "stop")
+    assert (stopped.returncode, stopped.stdout) == (0, "stopped\n"), stopped.stderr
+    assert command(home, "status").returncode == 3
+    assert command(home, "start").returncode == 0
 
 
 def test_a_copied_link_does_not_share_its_originals_data(home: Path) -> None:

@@ -67,12 +67,25 @@ def stop() -> bool:
     with starts_in_turn():
         if stopped := stopped_process(real):
             raise GranaryError(stopped)
+        if noted_by_postmaster(real)[:1] not in [[str(process.pid)] for process in server_processes(real)]:
+            end_orphans(real)
+            return True
         options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={PATIENCE}", "--mode", "fast"]
         if run_as_owner(real, [program(real, "pg_ctl"), "stop", *options]).returncode != 0:
             raise GranaryError(f"the embedded server didn't stop. The end of its log, {real}/log:\n{end_of_log(real)}")
         if socket_directory(real) != real:
             run_as_owner(real, ["rm", "-rf", str(socket_directory(real))])
     return True
+
+
+def end_orphans(real: Path) -> None:
+    """End the processes of a server whose postmaster was killed: a busy one may take hours to notice."""
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        processes = server_processes(real)
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        psutil.wait_procs(processes, timeout=10)
 
 
 @contextlib.contextmanager
@@ -252,14 +265,16 @@ def answering_socket(real: Path) -> Path | None:
     noted = noted_by_postmaster(real)
     if not noted:
         return None
-    directories = {socket_directory(real)}
-    # If the project was moved while its server runs, the socket is where PostgreSQL noted it. (In a copied project, the
-    # note leads to the original's server, which has another working directory.)
-    if len(noted) > 4 and server_processes(real):
-        directories.add(Path(noted[4]))
-    found = next((directory for directory in directories if answers(directory)), None)
-    if found:
-        refuse_held_elsewhere(real)
+    found = socket_directory(real)
+    if not answers(found):
+        # If the project was moved while its server runs, the socket is where PostgreSQL noted it. But a copied project
+        # has a copy of its original's note, and another server may have been started in the old place.
+        if len(noted) < 5 or int(noted[0]) not in [process.pid for process in server_processes(real)]:
+            return None
+        found = Path(noted[4])
+        if not answers(found, noted):
+            return None
+    refuse_held_elsewhere(real)
     return found
 
 
@@ -270,10 +285,17 @@ def noted_by_postmaster(real: Path) -> list[str]:
     return []
 
 
-def answers(directory: Path) -> bool:
-    """Return whether a server answers on the socket in this directory: with a session, or that it has none left."""
+def answers(directory: Path, noted: list[str] | None = None) -> bool:
+    """Return whether a server answers on the socket in this directory: with a session, or that it has none left.
+
+    With the lines of a postmaster.pid, only the server that has written it counts.
+    """
+    parameters = {"host": str(directory), "port": 5432, "user": "granary", "dbname": "postgres", "connect_timeout": 5}
     try:
-        psycopg2.connect(host=str(directory), port=5432, user="granary", dbname="postgres", connect_timeout=5).close()
+        with contextlib.closing(psycopg2.connect(**parameters)) as connection, connection.cursor() as cursor:
+            if noted:
+                cursor.execute("select pg_read_file('postmaster.pid')")
+                return cursor.fetchone()[0].splitlines()[:3] == noted[:3]  # pid, data directory, start
     except psycopg2.OperationalError as error:  # without a code, but our server speaks English
         return "FATAL:" in str(error) and "the database system is" not in str(error)  # starting up, in recovery, ...
     return True
