@@ -271,8 +271,7 @@ def answering_socket(real: Path) -> Path | None:
         # has a copy of its original's note, and another server may have been started in the old place.
         if len(noted) < 5 or int(noted[0]) not in [process.pid for process in server_processes(real)]:
             return None
-        found = Path(noted[4])
-        if not answers(found, noted):
+        if noted[4] == str(found) or not answers(found := Path(noted[4]), noted):
             return None
     refuse_held_elsewhere(real)
     return found
