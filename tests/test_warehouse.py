@@ -21,7 +21,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
-from conftest import NEUTRAL, ROOT, Database, run_command, wait_until
+from conftest import NEUTRAL, ROOT, Database, run_command, start_command, wait_until
 from granary import project
 from granary.server import embedded
 from granary.server import home as server_home
@@ -210,6 +210,26 @@ def test_an_interrupted_creation_is_done_again(home: Path) -> None:
     assert not (home / "cluster.new").exists()
 
 
+def test_a_creation_that_was_killed_is_waited_for(home: Path) -> None:
+    with start_command("bin/warehouse", "start", env={"GRANARY_PGDATA": str(home)}) as starter:
+        wait_until(lambda: (home / "cluster.new").exists(), starter)
+        starter.kill()
+        done = command(home, "start")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pipe_in_a_home_keeps_nobody_waiting(home: Path) -> None:
+    command(home, "start")
+    command(home, "stop")
+    for name in ("lock", "project"):
+        (home / name).unlink()
+        os.mkfifo(home / name)
+        command(home, "status", timeout=30)
+    done = command(home, "start", timeout=30)
+    assert done.returncode == 1
+    assert f"{home}/lock isn't a file" in done.stderr
+
+
 def test_a_path_too_long_for_a_socket_works(scratch: Path) -> None:
     deep = scratch.joinpath(*["a long name, with a comma"] * 6)
     deep.parent.mkdir(parents=True)
@@ -302,6 +322,7 @@ def test_a_copied_link_does_not_share_its_originals_data(home: Path) -> None:
         assert done.returncode == 1
         assert f"error: {copy} is a copy of {link}" in done.stderr
     assert command(link, "status").returncode == 0
+    assert command(home, "status").returncode == 0  # the directory itself is no copy
     moved = link.rename(home.with_name("moved link"))
     assert command(moved, "status").returncode == 0
 

@@ -37,10 +37,18 @@
         model text primary key, batch_id bigint not null, loaded_batch_id bigint not null, loaded_at timestamptz,
         seeds text not null default '', build_id text
     );
-    alter table {{ watermarks() }}
-        add column if not exists seeds text not null default '',
-        add column if not exists loaded_at timestamptz,
-        add column if not exists build_id text
+    -- Only in a warehouse of an earlier version: this waits for everyone who reads the table, marts.table_log included.
+    do $$ begin
+        if (
+            select count(*) < 3 from pg_attribute
+            where attrelid = cast('{{ watermarks() }}' as regclass) and attname in ('seeds', 'loaded_at', 'build_id')
+        ) then
+            alter table {{ watermarks() }}
+                add column if not exists seeds text not null default '',
+                add column if not exists loaded_at timestamptz,
+                add column if not exists build_id text;
+        end if;
+    end $$
     {%- endif %}
 {% endmacro %}
 

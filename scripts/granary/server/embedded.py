@@ -15,6 +15,7 @@ import json
 import os
 import re
 import socket
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +25,15 @@ import psutil
 import psycopg2
 
 from granary.project import GranaryError
-from granary.server.home import home, make_home, make_socket_directory, real_home, socket_directory, write_in_home
+from granary.server.home import (
+    home,
+    make_home,
+    make_socket_directory,
+    read_in_home,
+    real_home,
+    socket_directory,
+    write_in_home,
+)
 from granary.server.programs import check_version, program, run_as_owner
 
 PATIENCE = 60  # seconds that a server may take to answer
@@ -46,7 +55,7 @@ def start() -> Path:
                     if launched:
                         raise GranaryError(f"{ENDED}. The end of its log, {real}/log:\n{end_of_log(real)}")
                     if not (real / "cluster").exists():
-                        create_cluster(real, real / "cluster")
+                        create_cluster(real, real / "cluster", lock)
                     check_version(real)
                     launch(real, lock)
                 launched = True
@@ -111,8 +120,11 @@ def starts_in_turn() -> Iterator[None]:
 # -- Create and launch -------------------------------------------------------------------------------------------------
 
 
-def create_cluster(real: Path, cluster: Path) -> None:
-    """Create a data directory, at first under another name, so that an interrupted attempt is repeated."""
+def create_cluster(real: Path, cluster: Path, lock: int) -> None:
+    """Create a data directory, at first under another name, so that an interrupted attempt is repeated.
+
+    The programs inherit the lock, so that the next attempt waits for those of one that was killed.
+    """
     new = real / "cluster.new"
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     steps = [
@@ -123,7 +135,7 @@ def create_cluster(real: Path, cluster: Path) -> None:
         (["mv", str(new), str(cluster)], ""),
     ]
     for command, given in steps:
-        done = run_as_owner(real, command, input=given)
+        done = run_as_owner(real, command, input=given, pass_fds=[lock])
         if done.returncode != 0:
             run_as_owner(real, ["rm", "-rf", str(new)])
             raise GranaryError(
@@ -170,8 +182,10 @@ def free_lock(real: Path) -> int | None:
     path = real / "lock"
     if not path.exists():
         write_in_home(real, "lock", "")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} isn't a file: remove it")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if server_processes(real):
             raise BlockingIOError
@@ -196,7 +210,7 @@ def place() -> str:
 def is_held(real: Path) -> bool:
     """Return whether a server, or a start of one, has the home's lock."""
     try:
-        with (real / "lock").open() as file:
+        with os.fdopen(os.open(real / "lock", os.O_RDONLY | os.O_NONBLOCK)) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -208,7 +222,7 @@ def is_held(real: Path) -> bool:
 def refuse_held_elsewhere(real: Path) -> None:
     """Raise GranaryError if a server of another container, PID namespace or machine holds the home."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: it is being written
-        holder = json.loads((real / "lock").read_text())
+        holder = json.loads(read_in_home(real, "lock"))
         if holder["place"] != place() and is_held(real):
             raise GranaryError(
                 f"{real} is in use since {holder['since']} by a server on the host {holder['host']!r}, which is another"

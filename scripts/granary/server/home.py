@@ -30,8 +30,8 @@ def real_home() -> Path:
     path = home()
     real = path.resolve()
     with contextlib.suppress(OSError):
-        original = Path((real / "project").read_text())
-        if original != path and original.is_symlink() and original.resolve() == real:
+        original = Path(read_in_home(real, "project"))
+        if path.is_symlink() and original != path and original.is_symlink() and original.resolve() == real:
             raise GranaryError(
                 f"{path} is a copy of {original} and would share its data: remove the copied link to start afresh."
             )
@@ -82,6 +82,12 @@ def own_home(real: Path) -> None:
         if os.geteuid() == 0 == os.fstat(descriptor).st_uid:
             account = server_account()
             os.fchown(descriptor, account.pw_uid, account.pw_gid)
+
+
+def read_in_home(real: Path, name: str) -> str:
+    """Return the content of a file in the home; of what would keep a reader waiting, such as a pipe, nothing."""
+    with os.fdopen(os.open(real / name, os.O_RDONLY | os.O_NONBLOCK)) as file:
+        return file.read()
 
 
 def write_in_home(real: Path, name: str, text: str) -> None:

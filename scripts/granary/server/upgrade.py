@@ -90,7 +90,7 @@ def upgrade(programs: Path | None = None) -> None:
         print(f"copying {real} from PostgreSQL {old} to {new} ...", flush=True)
         run_as_owner(real, ["rm", "-rf", str(upgraded)])
         try:
-            create_cluster(real, upgraded)
+            create_cluster(real, upgraded, lock)
             with (
                 serving(real, cluster, old_programs, lock) as source,
                 serving(real, upgraded, newest(), lock) as target,
