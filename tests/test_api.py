@@ -882,6 +882,13 @@ def test_a_build_gives_up_on_a_reader_and_names_it(caller: Caller, built: Databa
     assert built.run(*build).returncode == 0
 
 
+def test_a_build_does_not_wait_for_a_reader_of_watermarks(built: Database) -> None:
+    with contextlib.closing(login(built, "granary_reader")) as reader, reader.cursor() as cursor:
+        cursor.execute("select count(*) from marts.table_log")
+        done = built.run("bin/dbt", "run", "--select", "build_log", timeout=50)  # before PostgreSQL ends the reader
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_reader_that_does_nothing_is_disconnected(built: Database) -> None:
     settings = "select array_to_string(setconfig, ' ') from pg_db_role_setting where setrole = %s::regrole"
     for role in ("granary_reader", "granary_api"):
