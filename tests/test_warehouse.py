@@ -214,6 +214,8 @@ def test_a_creation_that_was_killed_is_waited_for(home: Path) -> None:
     with start_command("bin/warehouse", "start", env={"GRANARY_PGDATA": str(home)}) as starter:
         wait_until(lambda: (home / "cluster.new").exists(), starter)
         starter.kill()
+        starter.wait()
+        assert embedded.is_held(home), "initdb goes on"
         done = command(home, "start")
     assert done.returncode == 0, done.stderr
 

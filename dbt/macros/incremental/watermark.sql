@@ -37,7 +37,7 @@
         model text primary key, batch_id bigint not null, loaded_batch_id bigint not null, loaded_at timestamptz,
         seeds text not null default '', build_id text
     );
-    -- Only in a warehouse of an earlier version: this waits for everyone who reads the table, marts.table_log included.
+    -- Only in a warehouse of an earlier version: this waits for all readers of the table, and of marts.table_log.
     do $$ begin
         if (
             select count(*) < 3 from pg_attribute

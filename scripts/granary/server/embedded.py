@@ -2,8 +2,8 @@
 
 One server at a time works on a home, in whatever container or PID namespace it runs. It holds the lock on the file
 `lock` in the home, which it inherits from the process that starts it, and which the kernel frees when the server's last
-process has ended. What the pid in postmaster.pid tells is less: it may belong to another program by now, or to a server
-in another namespace.
+process has ended. The pid in postmaster.pid tells less: by now it may belong to another program, or to a server in
+another namespace.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def stop() -> bool:
     with starts_in_turn():
         if stopped := stopped_process(real):
             raise GranaryError(stopped)
-        if noted_by_postmaster(real)[:1] not in [[str(process.pid)] for process in server_processes(real)]:
+        if not postmaster_runs(real):
             end_orphans(real)
             return True
         options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={PATIENCE}", "--mode", "fast"]
@@ -151,7 +151,7 @@ def launch(real: Path, lock: int) -> None:
     command = [program(real, "postgres"), "-D", str(real / "cluster"), "-p", "5432"]
     command += ["-c", "listen_addresses=", "-c", f'unix_socket_directories="{quoted}"']
     command = [*despite_stale_pid(real), *command]
-    run_as_owner(real, ["rm", "-f", str(directory / ".s.PGSQL.5432.lock")])  # has no such check
+    run_as_owner(real, ["rm", "-f", str(directory / ".s.PGSQL.5432.lock")])  # may name another pid than postmaster.pid
     background = 'umask 077; exec "$@" </dev/null >>"$0" 2>&1 &'
     run_as_owner(real, ["sh", "-c", background, str(real / "log"), *command], pass_fds=[lock], start_new_session=True)
 
@@ -214,7 +214,7 @@ def is_held(real: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there is no such file yet
+    except OSError:  # no server has been started yet
         pass
     return False
 
@@ -269,8 +269,8 @@ def silent(real: Path) -> str:
     pids = ", ".join(str(process.pid) for process in server_processes(real))
     return stopped_process(real) or (
         f"the embedded server ({f'pid {pids}' if pids else 'starting'}) is running, but doesn't answer: it is starting,"
-        f" recovering after a crash, or overloaded.\nTry again later, see its log, {real}/log, or stop it with"
-        " bin/warehouse stop."
+        f" recovering after a crash, overloaded, or has lost its socket.\nTry again later, see its log, {real}/log, or"
+        " restart it: bin/warehouse stop, then bin/warehouse start."
     )
 
 
@@ -283,7 +283,7 @@ def answering_socket(real: Path) -> Path | None:
     if not answers(found):
         # If the project was moved while its server runs, the socket is where PostgreSQL noted it. But a copied project
         # has a copy of its original's note, and another server may have been started in the old place.
-        if len(noted) < 5 or int(noted[0]) not in [process.pid for process in server_processes(real)]:
+        if len(noted) < 5 or not postmaster_runs(real):
             return None
         if noted[4] == str(found) or not answers(found := Path(noted[4]), noted):
             return None
@@ -296,6 +296,11 @@ def noted_by_postmaster(real: Path) -> list[str]:
     with contextlib.suppress(OSError):
         return (real / "cluster" / "postmaster.pid").read_text().splitlines()
     return []
+
+
+def postmaster_runs(real: Path) -> bool:
+    """Return whether the process that postmaster.pid names is one of this home's server."""
+    return noted_by_postmaster(real)[:1] in [[str(process.pid)] for process in server_processes(real)]
 
 
 def answers(directory: Path, noted: list[str] | None = None) -> bool:

@@ -36,7 +36,7 @@ grant granary_loader, granary_builder to current_user;
 -- These are settings for a session to begin with, so that a slow query ends; the rights are what can't be changed.
 alter role granary_reader set statement_timeout = '60s';
 alter role granary_reader set default_transaction_read_only = on;
--- Whoever reads and then does nothing keeps builds from replacing the table.
+-- A reader that is idle in a transaction keeps builds from replacing the tables that it has read.
 alter role granary_reader set idle_in_transaction_session_timeout = '60s';
 
 -- Rights that PostgreSQL gives to everybody. Builds need temporary tables; nobody needs large objects.
