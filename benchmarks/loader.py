@@ -100,7 +100,7 @@ def write_orders(database: Database, path: Path, rows: int) -> None:
 
 def empty(database: Database) -> None:
     """Forget what was loaded, and let no former load's dirty pages disturb the next one."""
-    database.execute(f"truncate {TABLE}, raw._batches, raw._rejected_lines")
+    database.execute(f"truncate {TABLE}, raw._batches, raw._rejected_lines cascade")
     database.execute("checkpoint")
 
 

@@ -18,10 +18,11 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import pytest
+import requests
 import yaml
 from psycopg2 import sql
 
-from conftest import NEUTRAL, ROOT, fetch, free_port, run_command, scratch_directory
+from conftest import NEUTRAL, ROOT, fetch, free_port, run_command, scratch_directory, wait_until
 from granary.server import home as server_home
 from granary.server import programs as server_programs
 
@@ -39,29 +40,32 @@ OWNER, API, READER = "0123", "it's $ecret: /@", "r ead"  # passwords, none of th
 
 
 @pytest.mark.skipif(not shutil.which("nginx") or not shutil.which("openssl"), reason="needs nginx and openssl")
-def test_nginx_accepts_its_file(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key", tmp_path / "certificate"
-    make = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=x",
-        "-keyout",
-        key,
-        "-out",
-        certificate,
-    ]
-    subprocess.run(make, check=True, capture_output=True)
+def test_nginx_refuses_with_problem_documents(tmp_path: Path) -> None:
+    key, certificate, port = tmp_path / "key", tmp_path / "certificate", free_port()
+    made = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", "req", *made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     site = (ROOT / "deploy" / "nginx.conf").read_text()
     site = site.replace("/etc/ssl/granary.pem", str(certificate)).replace("/etc/ssl/granary.key", str(key))
+    site = site.replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl").replace(":8000;", f":{free_port()};")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    folders = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)  # those by default are root's
     whole = tmp_path / "nginx.conf"
-    whole.write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {site} }}")
-    done = subprocess.run(["nginx", "-t", "-c", whole], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    whole.write_text(
+        f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {folders} {site} }}"
+    )
+    nginx = subprocess.Popen(["nginx", "-e", "stderr", "-c", whole], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), nginx)
+        address = f"https://127.0.0.1:{port}"
+        for status, query, headers in ((414, "q" * 70_000, {}), (431, "", {"X-Long": "x" * 70_000})):
+            answer = requests.get(f"{address}/?{query}", headers=headers, verify=certificate, timeout=30)
+            assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+            assert answer.json()["status"] == status
+        passed_on = requests.get(f"{address}/?{'q' * 60_000}", verify=certificate, timeout=30)
+        assert passed_on.status_code == 502, "the API, which isn't running, answers addresses that are too long for it"
+    finally:
+        nginx.terminate()
+        nginx.communicate(timeout=60)
 
 
 # -- Containers --------------------------------------------------------------------------------------------------------

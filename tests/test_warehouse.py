@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -140,7 +141,7 @@ def test_a_server_without_a_free_connection_is_no_reason_for_another_one(home: P
             for _ in range(200):
                 held = psycopg2.connect(host=str(home), user="granary", dbname="granary")
                 stack.callback(held.close)
-        for action in ("status", "start"):
+        for action in ("status", "start", "psql"):
             done = command(home, action)
             assert done.returncode == 1
             assert "error: all connections that 'granary' can have" in done.stderr
@@ -270,21 +271,73 @@ def test_a_moved_home_keeps_its_server_and_its_data(home: Path) -> None:
         command(moved, "stop")
 
 
-def test_a_moved_home_does_not_share_the_server_that_takes_its_place(home: Path) -> None:
-    """Its path is too long for a socket, so that PostgreSQL's note is the only way to it."""
-    deep = home.joinpath(*["a long name"] * 9)
-    deep.parent.mkdir(parents=True)
-    command(deep, "psql", "-qc", "create table kept as select 1 as number")
-    moved = deep.rename(home / "moved")
+@pytest.mark.parametrize("depth", [1, 10], ids=["the socket is in the home", "its path is too long for one"])
+def test_a_moved_home_does_not_share_the_server_that_takes_its_place(home: Path, depth: int) -> None:
+    """PostgreSQL writes pg_control by its absolute path: the server of the moved home would damage the other."""
+    place = home.joinpath(*["a long name"] * depth)
+    place.parent.mkdir(parents=True)
+    command(place, "psql", "-qc", "create table kept as select 1 as number")
+    moved = place.rename(home / "moved")
     try:
         assert command(moved, "psql", "-Atc", "select number from kept").stdout == "1\n"
-        command(deep, "start")
-        assert embedded.answering_socket(moved) is None, "this is the server of the new home"
-    finally:
-        command(deep, "stop")
+        refused = command(place, "start")
+        assert refused.returncode == 1
+        assert not (place / "cluster").exists()
+        assert f"its data were moved to {moved}" in refused.stderr
+        assert shlex.quote(str(moved)) in refused.stderr
         command(moved, "stop")
-    assert command(moved, "psql", "-Atc", "select number from kept").stdout == "1\n"
+        started = command(place, "psql", "-Atc", "select to_regclass('kept') is null")
+        assert started.stdout == "t\n", started.stderr
+        assert command(moved, "psql", "-Atc", "select number from kept").stdout == "1\n"
+        assert embedded.answering_socket(moved) != embedded.answering_socket(place)
+        command(moved, "stop")
+        assert command(place, "status").returncode == 0
+    finally:
+        command(place, "stop")
+        command(moved, "stop")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_home_is_the_same_by_another_path(home: Path) -> None:
+    """Such as by that of a bind mount."""
+    command(home, "start")
+    other = home.with_name("mounted")
+    other.mkdir()
+    script = 'mount --bind "$0" "$1" && GRANARY_PGDATA="$1" bin/warehouse stop'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, home, other], cwd=ROOT, capture_output=True, text=True
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.stdout == "stopped\n", done.stderr
+    assert command(home, "status").returncode == 3
+
+
+def test_the_end_of_a_moved_server_does_not_damage_what_took_its_place(home: Path) -> None:
+    command(home, "psql", "-qc", "create table kept as select 1 as number")
+    command(home, "stop")
+    backup = home.with_name("backup")
+    subprocess.run(["cp", "-a", home, backup], check=True)
+    command(home, "psql", "-qc", "create table later as select 1 as number")
+    moved = home.rename(home.with_name("moved"))
+    backup.rename(home)
+    control = (home / "cluster" / "global" / "pg_control").read_bytes()
+    assert command(moved, "stop").stdout == "stopped\n"
+    assert (home / "cluster" / "global" / "pg_control").read_bytes() == control
+    for place, found in ((home, "f"), (moved, "t")):
+        done = command(place, "psql", "-Atc", "select to_regclass('later') is not null from kept")
+        assert done.stdout == f"{found}\n", done.stderr
     command(moved, "stop")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a process's directory was removed")
+def test_a_removed_home_takes_its_server_along(home: Path) -> None:
+    command(home, "start")
+    removed = int((home / "cluster" / "postmaster.pid").read_text().splitlines()[0])
+    shutil.rmtree(home)
+    done = command(home, "psql", "-Atc", "select 'afresh'")
+    assert done.stdout == "afresh\n", done.stderr
+    assert not Path(f"/proc/{removed}").exists()
 
 
 def test_a_copied_home_has_a_server_of_its_own(home: Path) -> None:

@@ -60,6 +60,8 @@ def show_status() -> int:
 def run_client(name: str, arguments: list[str]) -> NoReturn:
     """Replace this process by a PostgreSQL client: the embedded server's, or the system's psql for another server."""
     values = environment()
+    if is_embedded():
+        connect().close()  # raises an error in plain words if there is no connection left
     found = shutil.which(name) if name == "psql" and not is_embedded() else None
     client = found or str(newest() / name)
     # The wheel's psql was built elsewhere, and doesn't find this system's terminal descriptions by itself.

@@ -14,8 +14,11 @@ import fcntl
 import json
 import os
 import re
+import shlex
+import signal
 import socket
 import stat
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -79,7 +82,10 @@ def stop() -> bool:
         if not postmaster_runs(real):
             end_orphans(real)
             return True
-        options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={PATIENCE}", "--mode", "fast"]
+        # A fast shutdown ends with a checkpoint, which would be noted where the server was started.
+        is_moved = noted_by_postmaster(real)[1:2] != [str(real / "cluster")]
+        mode = "immediate" if is_moved else "fast"
+        options = ["--pgdata", str(real / "cluster"), "--wait", f"--timeout={PATIENCE}", "--mode", mode]
         if run_as_owner(real, [program(real, "pg_ctl"), "stop", *options]).returncode != 0:
             raise GranaryError(f"the embedded server didn't stop. The end of its log, {real}/log:\n{end_of_log(real)}")
         if socket_directory(real) != real:
@@ -108,13 +114,23 @@ def starts_in_turn() -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             descriptor = os.open(home().parent, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_turn(descriptor)
             yield
     except (OSError, KeyError) as error:  # KeyError: a user id without a name
         raise GranaryError(
             f"can't use the embedded server: {error}\n"
             "Set GRANARY_PGDATA (default: .warehouse in the project) to a writable place with enough room."
         ) from None
+
+
+def wait_for_turn(descriptor: int) -> None:
+    """Lock an open file; say so if that takes long, as beside an upgrade."""
+    for _ in range(40):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.05)
+    print("waiting for a command that starts, stops or upgrades the server ...", file=sys.stderr, flush=True)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 # -- Create and launch -------------------------------------------------------------------------------------------------
@@ -146,14 +162,18 @@ def create_cluster(real: Path, cluster: Path, lock: int) -> None:
 
 def launch(real: Path, lock: int) -> None:
     """Start the server's process, which inherits the lock, and return at once."""
-    directory = make_socket_directory(real)
-    quoted = str(directory).replace('"', '""')
-    command = [program(real, "postgres"), "-D", str(real / "cluster"), "-p", "5432"]
-    command += ["-c", "listen_addresses=", "-c", f'unix_socket_directories="{quoted}"']
-    command = [*despite_stale_pid(real), *command]
-    run_as_owner(real, ["rm", "-f", str(directory / ".s.PGSQL.5432.lock")])  # may name another pid than postmaster.pid
+    command = [*despite_stale_pid(real), *server_command(real, real / "cluster", program(real, "postgres"))]
     background = 'umask 077; exec "$@" </dev/null >>"$0" 2>&1 &'
     run_as_owner(real, ["sh", "-c", background, str(real / "log"), *command], pass_fds=[lock], start_new_session=True)
+
+
+def server_command(directory: Path, cluster: Path, postgres: str) -> list[str]:
+    """Return the command that serves a data directory on the socket of a directory, and make way for that socket."""
+    sockets = make_socket_directory(directory)
+    quoted = str(sockets).replace('"', '""')
+    run_as_owner(cluster, ["rm", "-f", str(sockets / ".s.PGSQL.5432.lock")])  # may name another pid than postmaster.pid
+    options = ["-c", "listen_addresses=", "-c", f'unix_socket_directories="{quoted}"']
+    return [postgres, "-D", str(cluster), "-p", "5432", *options]
 
 
 def despite_stale_pid(real: Path) -> list[str]:
@@ -189,6 +209,7 @@ def free_lock(real: Path) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if server_processes(real):
             raise BlockingIOError
+        make_way(real)
         now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
         write_in_home(real, "lock", json.dumps({"host": socket.gethostname(), "place": place(), "since": now}))
     except BaseException as error:
@@ -197,6 +218,27 @@ def free_lock(real: Path) -> int | None:
             return None
         raise
     return descriptor
+
+
+def make_way(real: Path) -> None:
+    """Raise GranaryError if a server that was started in this home runs on with data that were moved; end one without.
+
+    PostgreSQL goes on writing its control file to, and in the end removes its socket from, where it was started.
+    """
+    for process in postgres_processes():
+        with contextlib.suppress(OSError, psutil.Error):
+            if str(real / "cluster") not in process.cmdline():
+                continue
+            data = Path(process.cwd())
+            if works_in(process, data):  # in a container, the path may be that of another directory
+                raise GranaryError(
+                    f"a server that was started in {real} is still running, and its data were moved to {data.parent}:"
+                    f" it would\ndamage those of another one here. Stop it first:\n"
+                    f"  GRANARY_PGDATA={shlex.quote(str(data.parent))} bin/warehouse stop"
+                )
+            if not Path(f"/proc/{process.pid}/cwd").stat().st_nlink:  # the data were removed
+                process.send_signal(signal.SIGQUIT)  # at once, without a checkpoint
+                process.wait(timeout=PATIENCE)
 
 
 def place() -> str:
@@ -233,12 +275,19 @@ def refuse_held_elsewhere(real: Path) -> None:
 
 def server_processes(real: Path) -> list[psutil.Process]:
     """Return the server's processes in this PID namespace: their working directory is the data directory."""
-    cluster = str(real / "cluster")
-    return [
-        process
-        for process in psutil.process_iter(["name", "cwd"])
-        if process.info["name"] == "postgres" and process.info["cwd"] == cluster
-    ]
+    return [process for process in postgres_processes() if works_in(process, real / "cluster")]
+
+
+def postgres_processes() -> list[psutil.Process]:
+    """Return the processes of all PostgreSQL servers in this PID namespace."""
+    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "postgres"]
+
+
+def works_in(process: psutil.Process, directory: Path) -> bool:
+    """Return whether this is the process's working directory, which may have other paths (such as a bind mount's)."""
+    with contextlib.suppress(OSError, psutil.Error):
+        return directory.samefile(f"/proc/{process.pid}/cwd" if psutil.LINUX else process.cwd())
+    return False
 
 
 def users_of(real: Path) -> str:
@@ -285,7 +334,8 @@ def answering_socket(real: Path) -> Path | None:
         # has a copy of its original's note, and another server may have been started in the old place.
         if len(noted) < 5 or not postmaster_runs(real):
             return None
-        if noted[4] == str(found) or not answers(found := Path(noted[4]), noted):
+        own = (str(found), str(socket_directory(real / "cluster")))  # the latter is an upgrade's, and for nobody else
+        if noted[4] in own or not answers(found := Path(noted[4]), noted):
             return None
     refuse_held_elsewhere(real)
     return found

@@ -22,14 +22,18 @@ from granary.process import tied
 from granary.project import GranaryError
 from granary.server.embedded import (
     PATIENCE,
+    answering_socket,
     answers,
     create_cluster,
     despite_stale_pid,
     free_lock,
     refuse_held_elsewhere,
+    server_command,
+    silent,
     starts_in_turn,
+    stopped_process,
 )
-from granary.server.home import real_home
+from granary.server.home import real_home, socket_directory
 from granary.server.programs import (
     as_owner,
     check_version,
@@ -43,7 +47,8 @@ from granary.server.programs import (
 from granary.text import counted
 
 PLACES = ("/usr/lib/postgresql/{0}/bin", "/usr/pgsql-{0}/bin", "/opt/homebrew/opt/postgresql@{0}/bin")
-DATABASES = "select datname from pg_database where not datistemplate order by datname"
+# Without one whose removal was interrupted (-2), which nobody can read any more
+DATABASES = "select datname from pg_database where not datistemplate and datconnlimit <> -2 order by datname"
 TABLES = """
     select table_schema, table_name from information_schema.tables
     where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')
@@ -72,8 +77,7 @@ def upgrade(programs: Path | None = None) -> None:
         if not (cluster.exists() or interrupted):
             raise GranaryError(f"there are no data in {real}")
         refuse_held_elsewhere(real)
-        if (lock := free_lock(real)) is None:
-            raise GranaryError("the embedded server is running: stop it first, with bin/warehouse stop")
+        lock = lock_of_stopped_server(real)
         stack.callback(os.close, lock)
         if not cluster.exists():
             rename(real, upgraded, cluster)
@@ -107,6 +111,21 @@ def upgrade(programs: Path | None = None) -> None:
     print("remove them when the new ones have proved themselves")
 
 
+def lock_of_stopped_server(real: Path) -> int:
+    """Return a file descriptor with the home's lock; raise GranaryError if its server runs.
+
+    The servers of an upgrade that was killed are waited for: they are about to end.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while (lock := free_lock(real)) is None:
+        if answering_socket(real):
+            raise GranaryError("the embedded server is running: stop it first, with bin/warehouse stop")
+        if stopped_process(real) or time.monotonic() > deadline:
+            raise GranaryError(silent(real))
+        time.sleep(0.05)
+    return lock
+
+
 def find_programs(major: int, given: Path | None) -> Path:
     """Return the folder with the programs of a major version; raise GranaryError if there is none."""
     for folder in [given] if given else [installed().get(major), *(Path(place.format(major)) for place in PLACES)]:
@@ -122,30 +141,30 @@ def find_programs(major: int, given: Path | None) -> Path:
 
 @contextlib.contextmanager
 def serving(real: Path, cluster: Path, programs: Path, lock: int) -> Iterator[str]:
-    """Run a server on a data directory and give the directory of its socket, which no other command knows.
+    """Run a server on a data directory and give the directory of its socket: not the home, so no other command uses it.
 
     It ends when this process does, and holds the home's lock until then.
     """
-    made = run_as_owner(real, ["mktemp", "-d", "/tmp/granary-upgrade.XXXXXX"])  # the home's path may be too long
-    directory = made.stdout.strip()
-    command = [*tied("INT"), *despite_stale_pid(real), program(real, "postgres", programs), "-D", str(cluster)]
-    command += ["-p", "5432", "-k", directory, "-c", "listen_addresses="]
+    directory = socket_directory(cluster)
+    command = server_command(cluster, cluster, program(real, "postgres", programs))
+    command = [*tied("INT"), *despite_stale_pid(real), *command]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock], **as_owner(real)
         )
         try:
             deadline = time.monotonic() + PATIENCE
-            while not answers(Path(directory)):
+            while not answers(directory):
                 if server.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise GranaryError(f"a server can't be started on {cluster}:\n{log.read().strip()}")
                 time.sleep(0.05)
-            yield directory
+            yield str(directory)
         finally:
             server.send_signal(signal.SIGINT)  # a fast shutdown
             server.wait()
-            run_as_owner(real, ["rm", "-rf", directory])
+            if directory != cluster:
+                run_as_owner(real, ["rm", "-rf", str(directory)])
 
 
 def copy(real: Path, source: str, target: str) -> tuple[int, int]:
@@ -158,17 +177,42 @@ def copy(real: Path, source: str, target: str) -> tuple[int, int]:
             with contextlib.closing(connect(target, "postgres")) as connection, connection.cursor() as cursor:
                 create = "create database {} template template0 encoding 'UTF8'"
                 cursor.execute(sql.SQL(create).format(sql.Identifier(name)))
-        run_script(real, COPY_DATABASE, source, target, "pg_dump", name)
-        before, after = counts(source, name), counts(target, name)
+        with opened(source, target, name):
+            run_script(real, COPY_DATABASE, source, target, "pg_dump", name)
+            before, after = counts(source, name), counts(target, name)
+            with contextlib.closing(connect(target, name)) as connection, connection.cursor() as cursor:
+                cursor.execute("analyze")  # what the planner knows of the tables isn't copied
         if before != after:
             different = sorted(".".join(table) for table, count in before.items() if after.get(table) != count)
             raise GranaryError(f"not all rows were copied ({', '.join(different)}); the old data are as they were")
         if after:
             print(f"  {name}: {counted(len(after), 'table')}, {counted(sum(after.values()), 'row')}", flush=True)
         tables, rows = tables + len(after), rows + sum(after.values())
-        with contextlib.closing(connect(target, name)) as connection, connection.cursor() as cursor:
-            cursor.execute("analyze")  # what the planner knows of the tables isn't copied
     return tables, rows
+
+
+@contextlib.contextmanager
+def opened(source: str, target: str, database: str) -> Iterator[None]:
+    """Let a database that refuses connections have some while it is copied; the copy refuses them, too."""
+    with contextlib.closing(connect(source, "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute("select datallowconn from pg_database where datname = %s", [database])
+        (is_open,) = cursor.fetchone()
+    if not is_open:
+        allow_connections(source, database, True)
+    try:
+        yield
+    finally:
+        if not is_open:
+            allow_connections(source, database, False)
+    if not is_open:
+        allow_connections(target, database, False)
+
+
+def allow_connections(socket: str, database: str, allowed: bool) -> None:
+    """Let a database accept connections, or refuse them."""
+    with contextlib.closing(connect(socket, "postgres")) as connection, connection.cursor() as cursor:
+        statement = sql.SQL("alter database {} allow_connections {}")
+        cursor.execute(statement.format(sql.Identifier(database), sql.Literal(allowed)))
 
 
 def run_script(real: Path, script: str, source: str, target: str, dump: str, database: str) -> None:
