@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import socket
 import stat
 import sys
@@ -237,8 +236,7 @@ def make_way(real: Path) -> None:
                     f"  GRANARY_PGDATA={shlex.quote(str(data.parent))} bin/warehouse stop"
                 )
             if not Path(f"/proc/{process.pid}/cwd").stat().st_nlink:  # the data were removed
-                process.send_signal(signal.SIGQUIT)  # at once, without a checkpoint
-                process.wait(timeout=PATIENCE)
+                process.kill()  # in order, it would write a checkpoint and remove the socket
 
 
 def place() -> str:
