@@ -13,11 +13,9 @@ FEEDS := $(shell cd '$(subst ','\'',$(ROOT))' && \
 .PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak chaos psql reset clean
 .PHONY: $(FEEDS)
 
-all: setup ## Set up, load what is new, build and test, write the docs and the quality report, show a summary (the default)
+all: setup ## Set up, load what is new, build and test what that affects, write docs and report, show a summary (the default; FORCE=1 builds all)
 	@"$$ROOT/bin/ingest"
-	@"$$ROOT/bin/dbt" --bar build || { code=$$?; "$$ROOT/scripts/in_venv.sh" granary.reports.quality; exit $$code; }
-	@"$$ROOT/bin/dbt" --bar docs generate --static
-	@"$$ROOT/scripts/in_venv.sh" granary.reports.quality
+	@"$$ROOT/bin/update" $(if $(FORCE),--force)
 	@"$$ROOT/scripts/summary.sh"
 
 help: ## List the targets

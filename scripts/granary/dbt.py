@@ -12,6 +12,7 @@ Works from any directory, starts the embedded server if necessary, and makes loa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ import requests
 import yaml
 from tqdm import tqdm
 
-from granary import rules
+from granary import last_build, rules
 from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
 from granary.server.lock import keep_lock, take_lock
@@ -54,15 +55,7 @@ SESSION = (
 
 def main() -> int:
     """Run dbt with the arguments of the command line and return its exit code."""
-    load_env()
-    asked_for = os.environ.get("DBT_PACKAGES_INSTALL_PATH")
-    os.environ |= {
-        "DBT_PROJECT_DIR": str(PROJECT),
-        "DBT_PROFILES_DIR": str(PROJECT),
-        "DBT_PACKAGES_INSTALL_PATH": asked_for or (OFFLINE if uses_stand_ins() else DOWNLOADED).name,
-    }
-    if not sys.stdout.isatty():
-        os.environ.setdefault("DBT_USE_COLORS", "false")
+    asked_for = prepare()
     if sys.argv[1:2] == ["--exec"]:
         connection = connect_dbt()
         leave_out_broken_tables(connection)
@@ -80,12 +73,10 @@ def main() -> int:
         connection = connect_dbt()
         broken = leave_out_broken_tables(connection)
         if command in WRITES:
-            take_lock(connection, f"dbt {command}")
-            keep_lock(connection, stop_without_lock)
+            take_turn(connection, f"dbt {command}")
         else:
             connection.close()
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves
-    signal.signal(signal.SIGINT, stop_at_once)
+    be_interruptible()
     started = time.time()
     code = run_with_bar(command, arguments) if command and "--bar" in sys.argv else run(arguments)
     results = results_written(since=started)
@@ -95,6 +86,28 @@ def main() -> int:
     if code and command in WRITES and (seeds := missing_seeds(results)):
         print(f"not loaded yet: {', '.join(seeds)}; run bin/dbt seed first, or bin/dbt build, which does both")
     return code or int(broken and command in WRITES)
+
+
+def prepare() -> str | None:
+    """Set the variables that dbt needs before it connects; return DBT_PACKAGES_INSTALL_PATH as the user has set it."""
+    load_env()
+    asked_for = os.environ.get("DBT_PACKAGES_INSTALL_PATH")
+    os.environ |= {
+        "DBT_PROJECT_DIR": str(PROJECT),
+        "DBT_PROFILES_DIR": str(PROJECT),
+        "DBT_PACKAGES_INSTALL_PATH": asked_for or (OFFLINE if uses_stand_ins() else DOWNLOADED).name,
+    }
+    if not sys.stdout.isatty():
+        os.environ.setdefault("DBT_USE_COLORS", "false")
+    return asked_for
+
+
+def take_turn(connection: psycopg2.extensions.connection, what: str) -> None:
+    """Wait for other loads and builds; keep the lock, on this connection, until the process ends."""
+    take_lock(connection, what)
+    with contextlib.closing(connect()) as own:
+        last_build.note_other_code(own)
+    keep_lock(connection, stop_without_lock)
 
 
 def command_of(arguments: list[str]) -> str:
@@ -136,6 +149,12 @@ def leave_out_broken_tables(connection: psycopg2.extensions.connection) -> bool:
     else:  # dbt parses less if a variable is unset as before
         os.environ.pop(BROKEN_TABLES, None)
     return bool(found)
+
+
+def be_interruptible() -> None:
+    """Let Ctrl-C end dbt at once."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # its process reports what stop_at_once leaves
+    signal.signal(signal.SIGINT, stop_at_once)
 
 
 def stop_at_once(*_: Any) -> NoReturn:
@@ -245,8 +264,11 @@ def hub_answers() -> bool:
 # -- The progress bar --------------------------------------------------------------------------------------------------
 
 
-def run_with_bar(command: str, arguments: list[str]) -> int:
-    """Run dbt with a progress bar, and print only its warnings and errors; return its exit code."""
+def run_with_bar(command: str, arguments: list[str], manifest: Any = None) -> int:
+    """Run dbt with a progress bar, and print only its warnings and errors; return its exit code.
+
+    With a manifest, as dbt's command `parse` returns it, dbt doesn't parse the project again.
+    """
     from dbt.cli.exceptions import DbtUsageException
     from dbt.cli.main import dbtRunner
 
@@ -260,7 +282,7 @@ def run_with_bar(command: str, arguments: list[str]) -> int:
             bar.set_description(f"dbt {event.data.node_info.node_name[:40]:40}", refresh=False)
             bar.update()
 
-    done = dbtRunner(callbacks=[follow]).invoke(["--log-level", "warn", *arguments])
+    done = dbtRunner(manifest=manifest, callbacks=[follow]).invoke(["--log-level", "warn", *arguments])
     bar.close()
     if isinstance(done.exception, DbtUsageException):  # dbt prints all others
         print(f"{done.exception} See bin/dbt --help.", file=sys.stderr)

@@ -66,6 +66,15 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
+def in_units(period: datetime.timedelta) -> str:
+    """Return a period in its largest unit of which there are two: 36 hours, 7 days."""
+    seconds = period.total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit}s"
+    return f"{int(seconds)} seconds"
+
+
 def printable(text: object) -> str:
     """Return text that came from a file or the database as it is safe to show on a terminal, in one line.
 

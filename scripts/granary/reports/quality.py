@@ -43,6 +43,7 @@ from granary.project import (
 )
 from granary.reports import query
 from granary.server.connection import connect
+from granary.text import in_units
 
 PAGE = ROOT / "output" / "quality_report.html"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -72,8 +73,12 @@ def main() -> int:
     program, as_written = "scripts/in_venv.sh granary.reports.quality", argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(program, argparse.SUPPRESS, __doc__, formatter_class=as_written)
     parser.add_argument("--output", metavar="FILE", type=Path, default=PAGE, help="where to write the page")
-    path = parser.parse_args().output
     load_env()
+    return write(parser.parse_args().output)
+
+
+def write(path: Path = PAGE) -> int:
+    """Write the page and say where it is; return an exit code."""
     target = target_directory()
     try:
         manifest, results = read(target / "manifest.json"), read_test_results(target)
@@ -106,7 +111,9 @@ def read_test_results(target: Path) -> dict[str, Any]:
     """
     path = target / "run_results.json"
     latest = read(path) if path.exists() else None
-    results = latest if latest and latest["args"].get("which") in TESTED_BY else read(target / TEST_RESULTS)
+    kept = read(target / TEST_RESULTS) if (target / TEST_RESULTS).exists() or not latest else latest
+    is_newer = latest and latest["metadata"]["generated_at"] > kept["metadata"]["generated_at"]
+    results = latest if is_newer and latest["args"].get("which") in TESTED_BY else kept
     left = models_of(results, "error", "skipped")
     if latest and latest["args"].get("which") == "run":  # it may have rebuilt them
         left -= models_of(latest, "success")
@@ -265,15 +272,6 @@ def state_of(
     if warn_after and age > warn_after:
         return "late"
     return "fresh" if warn_after or error_after else "no promise"
-
-
-def in_units(period: datetime.timedelta) -> str:
-    """Return a period in its largest unit of which there are two: 36 hours, 7 days."""
-    seconds = period.total_seconds()
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit}s"
-    return f"{int(seconds)} seconds"
 
 
 def expectations(cursor: Any, directory: Path, sources: list[dict[str, Any]]) -> dict[str, Any] | None:
