@@ -23,6 +23,14 @@ def by_batch(project: dict[str, Any], feed: str, entity: str) -> list[str]:
     return selectors
 
 
+def without_descendants(project: dict[str, Any], selectors: list[str]) -> list[str]:
+    """Return the selectors of nodes and sources without those of nodes that depend on the others, sorted."""
+    uids = {node["name"]: uid for uid, node in project["nodes"].items() if node["resource_type"] != "test"}
+    uids |= {f"source:{source['source_name']}.{source['name']}": uid for uid, source in project["sources"].items()}
+    below = descendants(project, [uids[selector] for selector in selectors])
+    return sorted({selector for selector in selectors if uids[selector] not in below})
+
+
 def descendants(project: dict[str, Any], found: list[str]) -> set[str]:
     """Return the nodes that depend on others."""
     seen: set[str] = set()

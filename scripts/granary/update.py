@@ -22,6 +22,7 @@ import io
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg2
@@ -187,7 +188,7 @@ class Update:
         seeds = self.changed("state:modified", kind="seed")
         from_scratch = [f"{root}+" for root in self.roots(seeds)]
         selection = [f"{seed}+" for seed in seeds]
-        selection += ["state:modified"] if self.changed("state:modified") else []
+        selection += ["state:modified"] if self.changed("state:modified", besides=from_scratch) else []
         for feed, entity, _ in changes.batches:
             selection += affected.by_batch(self.project, feed, entity)
         if changes.everything:
@@ -228,14 +229,15 @@ class Update:
         """Return dbt's option that names the last build's manifest."""
         return ["--state", str(self.kept)] if self.last else []
 
-    def changed(self, *selection: str, kind: str = "") -> list[str]:
+    def changed(self, *selection: str, kind: str = "", besides: Sequence[str] = ()) -> list[str]:
         """Return the names of nodes that dbt's comparison with the last build selects, of a kind or of all."""
         from dbt.cli.main import dbtRunner
 
-        if not self.changes.code or not self.last:
+        if not self.is_code_changed or not self.last:
             return []
         kinds = ["--resource-type", kind] if kind else []
         options = ["--log-level", "none", "ls", "--output", "name", *self.state, *kinds, "--select", *selection]
+        options += ["--indirect-selection", "eager", *(["--exclude", *besides] if besides else [])]
         with contextlib.redirect_stdout(io.StringIO()):
             done = dbtRunner(manifest=self.manifest).invoke(options)
         if not done.success:
@@ -243,11 +245,11 @@ class Update:
         return done.result
 
     def roots(self, seeds: list[str]) -> list[str]:
-        """Return the models, sources and seeds from which on everything is built from scratch."""
+        """Return the models, sources and seeds from which on all is built from scratch: none that depends on another."""
         if not self.last:
             return []
         found = [seed for seed in seeds if self.has_other_columns(seed)]
-        if self.changes.code:
+        if self.is_code_changed:
             found += self.changed(*CHANGED, kind="model")
             found += affected.by_macros(self.project, self.before) + affected.by_rules(self.project, self.before)
         if last_build.is_uncertain(self.connection):
@@ -257,7 +259,7 @@ class Update:
                 if node["config"]["materialized"] == "incremental"
                 and f"{node['schema']}.{node['alias']}" in self.changes.tables
             ]
-        return sorted(set(found))
+        return affected.without_descendants(self.project, found)
 
     def has_other_columns(self, seed: str) -> bool:
         """Return whether a seed's file has other columns than its table, so that dbt can't load it into that."""
