@@ -18,7 +18,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from granary import declared, project
-from granary.loader import landing, lines, raw_tables
+from granary.loader import landing, raw_tables, streams
 from granary.loader.landing import LandingFile
 from granary.loader.load import load
 from granary.loader.raw_tables import Batch, Session
@@ -86,7 +86,7 @@ def attempt(session: Session, file: LandingFile, former: Batch | None, options: 
     try:
         if not file.entity:
             raise GranaryError(f"{file.relative}: {file.problem}")
-        if former and former.bytes == file.size and former.sha256 == lines.sha256(file):
+        if former and former.bytes == file.size and former.sha256 == streams.sha256(file):
             result = Result("known", former)
         else:
             with session.transaction(file.relative, keep=not options.dry_run) as cursor:
