@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -284,6 +285,75 @@ def test_a_file_is_read_once_and_hashed_only_where_the_ledger_has_a_candidate(
     assert reads("b5.csv", b"id,note\n5,e\n6\n") == 1, "whatever is wrong with its lines"
     assert reads("b6.csv", b"id,note\n7,f\n\n\r\n\n") == 1, "blank lines at the end mean nothing"
     assert project.rows()[-1] == (2, "7", "f")
+
+
+def test_a_known_file_is_not_read_again_until_something_about_it_changes(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch
+):
+    """What may change unseen is what changes within the grain of the clock, so that only settled files are trusted."""
+    read = []
+    init = streams.Source.__init__
+
+    def counted_init(source, file):
+        read.append(file.label)
+        init(source, file)
+
+    def reads(*arguments: str, code: int = 0) -> int:
+        read.clear()
+        assert load(*arguments)[0] == code
+        return len(read)
+
+    monkeypatch.setattr(streams.Source, "__init__", counted_init)
+    file = project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    assert [reads(), reads(), project.query("select * from raw._files")] == [1, 1, []], "it isn't settled"
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    assert [reads("--dry-run"), reads(), reads(), reads("--verify")] == [1, 1, 0, 1]
+    (copy := project.write(f"{ORDERS}/b2.csv", b"id,note\n1,a\n")).touch()
+    assert [reads(), reads()] == [1, 0], "the same bytes under another path are known as well"
+    assert "known    shop/orders/b2                       batch 1 has these bytes already" in load()[1]
+    times = file.stat()
+    file.write_bytes(b"id,note\n1,b\n")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # nobody can set the third time
+    assert reads(code=1), "a changed file is refused"
+    assert reads(code=1), "each time"
+    assert reads("--replace") > 2, "and the other file is loaded, as its batch is no longer in use"
+    assert project.rows() == [(2, "1", "b"), (2, "1", "a")]
+    assert reads() == 0
+    copy.unlink()
+    os.link(project.write("b3", b"id,note\n2,c\n"), copy)
+    assert reads(code=1), "another file in its place"
+    with contextlib.closing(connect(cursor_factory=NamedTupleCursor)) as connection, connection:
+        feed_data.drop(connection.cursor(), ["shop"], [])
+    assert reads(), "what was dropped is loaded again"
+    assert len(project.rows()) == 2
+
+
+def test_a_killed_load_leaves_no_file_known(project: Project, load, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    record_files = raw_tables.record_files
+
+    def record_and_die(cursor, files):
+        record_files(cursor, files)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(raw_tables, "record_files", record_and_die)
+        load()
+    assert project.query("select * from raw._files") == project.ledger() == []
+    assert "1 loaded" in load()[1]
+    assert len(project.query("select * from raw._files")) == 1
+
+
+def test_a_ledger_from_before_files_were_known_by_their_times_is_upgraded(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    load()
+    project.query("drop table raw._files")
+    assert "1 known" in load()[1]
+    assert project.query("select path, batch_id from raw._files") == [(f"{ORDERS}/b1.csv", 1)]
 
 
 def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(project: Project, load):

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg2.errors import ProgramLimitExceeded
 
 from granary import declared
-from granary.loader import csv_records, names, raw_tables, streams
+from granary.loader import csv_records, landing, names, raw_tables, streams
 from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Batch
 from granary.loader.records import Problem
@@ -22,12 +22,14 @@ def load(
     cursor: Any, file: LandingFile, *, replace: bool = False, strict: bool = False, dry_run: bool = False
 ) -> Result:
     """Load one file in the cursor's transaction, which the caller commits or undoes; return what became of the file."""
-    changed_at = file.path.stat().st_ctime_ns
+    changed_at, signature = file.path.stat().st_ctime_ns, landing.signature(file)
     if dry_run:
         raw_tables.prepare(cursor, [file.entity])
     batch = raw_tables.open_batch(cursor, file.entity, file.relative, file.size)
     known, replaced = look_up(cursor, file, batch)
     if known:
+        if signature:
+            raw_tables.record_files(cursor, [(file.relative, known.batch_id, signature)])
         return Result("known", known)
     if replaced and not replace:
         raise GranaryError(
@@ -50,6 +52,8 @@ def load(
             f"{file.relative}, {first} (rejected lines: {result.batch.rows_rejected:,}; --strict allows none)"
         )
     raw_tables.close_batch(cursor, result.batch, replaced)
+    if signature:
+        raw_tables.record_files(cursor, [(file.relative, batch.batch_id, signature)])
     return dataclasses.replace(result, replaced=replaced, fail_above=declared.reject_limits(file.entity)["fail_above"])
 
 

@@ -93,6 +93,17 @@ comment on column raw._accepted_batches.batch_id is 'The batch.';
 comment on column raw._accepted_batches.why is 'Why its rejections are acceptable, in the words of the person who accepted them.';
 comment on column raw._accepted_batches.accepted_at is 'When the batch was accepted.';
 
+create table if not exists raw._files (
+    path text primary key,
+    batch_id bigint not null references raw._batches (batch_id) on delete cascade deferrable initially deferred,
+    signature text not null
+);
+
+comment on table raw._files is 'One row per file that is known by its times: as long as its signature is the same, bin/ingest does not read it again.';
+comment on column raw._files.path is 'Path of the file below the data root.';
+comment on column raw._files.batch_id is 'The batch that has the bytes of the file; another file may have been loaded as it.';
+comment on column raw._files.signature is 'Device, inode, size, and the times of the last change of content and of anything, in nanoseconds.';
+
 create table if not exists raw._replayed_values (
     rejection_id text primary key,
     feed text not null,

@@ -12,7 +12,7 @@ import datetime
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 import psycopg2.errors
@@ -49,6 +49,13 @@ class Batch:
     rows_rejected: int = 0
     status: str = "loaded"
     error: str | None = None
+
+
+class Known(NamedTuple):
+    """The batch in use that had the bytes of a file when it had this signature, if that is known."""
+
+    batch: Batch
+    signature: str | None = None
 
 
 # -- Transactions ------------------------------------------------------------------------------------------------------
@@ -129,6 +136,29 @@ def open_batch(cursor: Any, entity: Entity, path: str, size: int | None) -> Batc
 def loaded_batches(cursor: Any) -> dict[str, Batch]:
     """Return the batches in use by the path of their file."""
     return {batch.path: batch for batch in select_batches(cursor, "true", [])}
+
+
+def known_files(cursor: Any) -> dict[str, Known]:
+    """Return what the ledger knows of each file by its path."""
+    batches = {batch.batch_id: batch for batch in select_batches(cursor, "true", [])}
+    known = {batch.path: Known(batch) for batch in batches.values()}
+    cursor.execute("select path, batch_id, signature from raw._files")
+    for path, batch_id, signature in cursor:
+        if batch_id in batches:  # else it was replaced
+            known[path] = Known(batches[batch_id], signature)
+    return known
+
+
+def record_files(cursor: Any, files: Iterable[tuple[str, int, str]]) -> None:
+    """Write the signatures of known files: path, batch and signature of each. The batch may be gone by now."""
+    insert = """
+        insert into raw._files (path, batch_id, signature)
+        select path, batch_id, signature
+        from (values %s) as files (path, batch_id, signature)
+        where exists (select from raw._batches where _batches.batch_id = files.batch_id and status = 'loaded')
+        on conflict (path) do update set batch_id = excluded.batch_id, signature = excluded.signature
+    """
+    psycopg2.extras.execute_values(cursor, insert, list(files))
 
 
 def candidates(cursor: Any, batch: Batch) -> list[Batch]:

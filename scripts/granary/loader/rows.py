@@ -143,13 +143,13 @@ class JsonRows(Rows):
             if not isinstance(row, dict):
                 self.unusual.append((number, text, row))
                 self.aside += len(text)
+                if self.is_enough_aside():
+                    return
             elif len(self.columns) > len(columns):
                 self.waiting.append((number, text, row))
                 return
             else:
                 yield number, text, written(row_id, map(row.get, columns))
-            if self.is_enough_aside():
-                return
         self.is_over = not self.unusual
 
     def row(self, values: list[tuple[str, str | None]]) -> dict[str, str | None] | Problem:
@@ -205,5 +205,5 @@ def numbered(text: bytes, row_id: int) -> bytes:
 
 def written(row_id: int, values: Iterable[str | None]) -> bytes:
     """Return a row as a line of CSV in which null, unlike '', has no quotes."""
-    quoted = ["" if value is None else '"{}"'.format(value.replace('"', '""')) for value in values]
+    quoted = ["" if value is None else '"' + value.replace('"', '""') + '"' for value in values]
     return (",".join([str(row_id), *quoted]) + "\n").encode()
