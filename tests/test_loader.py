@@ -319,13 +319,18 @@ def test_a_known_file_is_not_read_again_until_something_about_it_changes(
     assert reads("--replace") > 2, "and the other file is loaded, as its batch is no longer in use"
     assert project.rows() == [(2, "1", "b"), (2, "1", "a")]
     assert reads() == 0
+    project.write(f"{ORDERS}/b3.csv", b"id,note\n1,b\n")
+    load()
+    file.write_bytes(b"id,note\n1,d\n")
+    load("--replace", "shop/orders/b1")
+    assert "1 loaded" in load()[1], "what was known as a batch that another run has replaced"
     copy.unlink()
-    os.link(project.write("b3", b"id,note\n2,c\n"), copy)
+    os.link(project.write("b9", b"id,note\n2,c\n"), copy)
     assert reads(code=1), "another file in its place"
     with contextlib.closing(connect(cursor_factory=NamedTupleCursor)) as connection, connection:
         feed_data.drop(connection.cursor(), ["shop"], [])
     assert reads(), "what was dropped is loaded again"
-    assert len(project.rows()) == 2
+    assert len(project.rows()) == 3
 
 
 def test_a_killed_load_leaves_no_file_known(project: Project, load, monkeypatch: pytest.MonkeyPatch):
