@@ -856,8 +856,9 @@ def trial(project: Project, load) -> Iterator[Callable[..., tuple[Trial, Trial]]
             calls, record = [], csv_records.CsvReader.record
 
             def counted_record(reader):
-                calls.append(reader)
-                return record(reader)
+                if found := record(reader):
+                    calls.append(reader)
+                return found
 
             cursor.execute("savepoint trial")
             with pytest.MonkeyPatch.context() as patch:

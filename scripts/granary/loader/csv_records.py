@@ -23,6 +23,7 @@ from granary.text import MOST_COLUMNS, counted
 
 QUOTED_FIELD = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*"(?![^,\r\n])')  # looking back last is faster
 FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
+NEITHER_COMMA_NOR_LINE_END = bytes(set(range(256)) - set(b",\n"))
 ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')
 
 BLANK = Problem("blank", "the line is blank")
@@ -91,29 +92,33 @@ class CsvReader:
         self.header = header_pattern(names)
         self.held: collections.deque[bytes] = collections.deque()  # lines that have been read, but belong to no record
         self.problem: Problem | None = None  # of the last record
-        self.tried = 1 << 20  # lines that may be plain, all together
+        self.tried = 1  # lines that may be plain, all together
 
     def parts(self) -> Iterator[PlainLines | Record]:
         """Yield everything: as many plain lines as possible at once, and each other record by itself."""
-        while self.fill():
+        while True:
             if text := self.plain_lines():
                 lines = PlainLines(self.number, text)
                 self.number += text.count(b"\n") + (not text.endswith(b"\n"))
                 self.problem = None
                 yield lines
+            elif record := self.record():
+                yield record
             else:
-                yield self.record()
-
-    def fill(self) -> bool:
-        """Hold the lines of the next block, unless some are still held; return False at the end."""
-        if not self.held:
-            self.held.extend(io.BytesIO(self.stream.read(records.BLOCK)))
-            if self.held and not self.held[-1].endswith(b"\n"):
-                self.held[-1] += records.physical_line(self.stream)
-        return bool(self.held)
+                return
 
     def plain_lines(self) -> bytes:
-        """Take plain lines from the front of what is held: all of them where they have been plain so far."""
+        """Take plain lines: a whole block, or some from the front of what is held. Return none if the next isn't plain.
+
+        Where one isn't, the lines after it are tried one by one, then two, four and so on at once.
+        """
+        if not self.held:
+            block = self.stream.read(records.BLOCK)
+            if not block.endswith(b"\n"):
+                block += records.physical_line(self.stream)
+            if self.are_plain(block):
+                return block
+            self.held.extend(io.BytesIO(block))
         size = min(self.tried, len(self.held))
         while size and not self.are_plain(text := b"".join(itertools.islice(self.held, size))):
             size //= 2
@@ -133,10 +138,11 @@ class CsvReader:
         unquoted = bare(text)
         if unquoted is None or unquoted.count(b"\n") != text.count(b"\n") or self.header.search(b"\n" + text):
             return False
-        lines = unquoted.removesuffix(b"\n").split(b"\n")
-        if len(self.names) == 1 and not all(line.strip(b"\r") for line in lines):
+        if len(self.names) == 1 and not all(map(bytes.strip, unquoted.removesuffix(b"\n").split(b"\n"))):
             return False  # a blank line isn't the value ''
-        return all(line.count(b",") == len(self.names) - 1 for line in lines)
+        end = b"" if text.endswith(b"\n") else b"\n"
+        commas = unquoted.translate(None, delete=NEITHER_COMMA_NOR_LINE_END) + end
+        return commas == (b"," * (len(self.names) - 1) + b"\n") * commas.count(b"\n")
 
     def record(self) -> Record | None:
         """Take the next record; return None at the end."""

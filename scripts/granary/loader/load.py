@@ -83,6 +83,8 @@ def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by
         if dry_run:
             return Result("to load", batch, new_columns=new_columns)
         rows = CsvRows(file, batch, columns, header, stream)
+        rows.are_numbered |= one_by_one
+        raw_tables.set_next_row_id(cursor, batch, header.lines + 1)
         batch = copy_rows(cursor, rows, one_by_one, not_null=columns)
         batch = dataclasses.replace(batch, sha256=source.digest())
     return Result("loaded", batch, new_columns=new_columns, blank_lines=rows.blank_lines)
@@ -107,7 +109,8 @@ def copy_rows(cursor: Any, rows: Rows, one_by_one: bool, not_null: Sequence[str]
     """
     table, loaded = rows.file.entity.table, 0
     while not rows.is_over:
-        columns, pieces = ["_row_id", *rows.columns], rows.pieces(one_by_one=one_by_one)
+        columns = [*(["_row_id"] if rows.are_numbered else []), *rows.columns]
+        pieces = rows.pieces(one_by_one=one_by_one)
         if not one_by_one:
             loaded += raw_tables.copy(cursor, table, columns, (piece for *_, piece in pieces), not_null)
         for number, text, piece in pieces:

@@ -41,6 +41,7 @@ class Rows:
         self.rows_rejected = self.bytes_rejected = self.aside = 0
         self.line = 0  # of the last record
         self.blank_lines = self.blank = 0  # between records, and since the last one
+        self.are_numbered = True  # else PostgreSQL gives them their row ids
         self.is_over = False
 
     def row_id(self, number: int) -> int:
@@ -88,26 +89,41 @@ class CsvRows(Rows):
         super().__init__(file, batch, columns)
         skip = file.entity.skip_initial_space
         self.reader = csv_records.CsvReader(stream, header.names, header.lines + 1, skip_initial_space=skip)
+        self.parts = self.reader.parts()
+        self.are_numbered = len(columns) == 1  # COPY alone would take \\. for the end of the file
 
     def pieces(self, *, one_by_one: bool) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield the number of a row, or of the first of several, its text, and what COPY reads."""
-        for number, text, *rest in iter(self.reader.record, None) if one_by_one else self.reader.parts():
-            if not rest:
-                yield number, text, numbered(text, self.row_id(number))
+        """Yield the number of a row, or of the first of several, its text, and what COPY reads.
+
+        The rows have row ids from the first line on that isn't plain. Until there, PostgreSQL counts as well.
+        """
+        for part in iter(self.reader.record, None) if one_by_one else self.parts:
+            if isinstance(part, csv_records.PlainLines):
+                row_id = self.row_id(part.number)
+                text = part.text.replace(b"\r\n", b"\n") if b"\r" in part.text else part.text  # COPY wants them alike
+                yield part.number, part.text, numbered(text, row_id) if self.are_numbered else text
                 self.line = self.reader.number - 1
-                continue
-            fields, problem = rest
-            if problem is csv_records.BLANK:
-                self.blank += 1
-                continue
-            row_id = self.row_id(number)
-            if problem := problem or records.problem_of(text.rstrip(b"\r\n")):
-                self.reject(number, text, problem)
-            else:
-                yield number, text, written(row_id, fields)
-            if self.is_enough_aside():
+            elif not self.are_numbered:
+                self.are_numbered, self.parts = True, itertools.chain([part], self.parts)
                 return
+            else:
+                yield from self.single(*part)
+                if self.is_enough_aside():
+                    return
         self.is_over = True
+
+    def single(
+        self, number: int, text: bytes, fields: list[str], problem: Problem | None
+    ) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield a record that was read by itself, unless it is blank or rejected."""
+        if problem is csv_records.BLANK:
+            self.blank += 1
+            return
+        row_id = self.row_id(number)
+        if problem := problem or records.problem_of(text.rstrip(b"\r\n")):
+            self.reject(number, text, problem)
+        else:
+            yield number, text, written(row_id, fields)
 
 
 class JsonRows(Rows):
@@ -199,7 +215,7 @@ class JsonRows(Rows):
 
 def numbered(text: bytes, row_id: int) -> bytes:
     """Return lines of CSV, each with a row id before it."""
-    lines = text.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")  # COPY wants all line ends alike
+    lines = text.removesuffix(b"\n").split(b"\n")
     return b"".join(map(b"%d,%b\n".__mod__, zip(itertools.count(row_id), lines)))
 
 
