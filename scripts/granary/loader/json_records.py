@@ -65,19 +65,22 @@ def are_lines(start: bytes) -> bool:
         return False
 
 
-def plain_values(text: str) -> list[tuple[str, str | None]] | None:
-    """Return the keys of a JSON object with their values as PostgreSQL's `->>` returns them.
+def plain_values(line: bytes) -> tuple[tuple[str, ...], list[str | None]] | None:
+    """Return the keys of a JSON object, and their values as PostgreSQL's `->>` returns them.
 
     Return None if this is no object, or one about which Python and PostgreSQL might disagree.
     """
-    if len(text) > LONGEST_PLAIN or UNUSUAL_ESCAPE.search(text):
-        return None
-    text = text.strip(" \t\r\n")
     try:
-        pairs, end = PLAIN.raw_decode(text)
-        if type(pairs) is not tuple or end < len(text) or len(dict(pairs)) < len(pairs) or len(pairs) > MOST_KEYS:
+        text = line.decode().strip(" \t\r\n")
+        if len(text) > LONGEST_PLAIN or UNUSUAL_ESCAPE.search(text):
             return None
-        return [(key, value if type(value) is str else CONSTANTS[value]) for key, value in pairs]
+        pairs, end = PLAIN.raw_decode(text)
+        if type(pairs) is not tuple or end < len(text):
+            return None
+        keys, values = zip(*pairs, strict=True) if pairs else ((), ())
+        if len(set(keys)) < len(keys) or len(keys) > MOST_KEYS:
+            return None
+        return keys, [value if type(value) is str else CONSTANTS[value] for value in values]
     except (ValueError, RecursionError, KeyError, TypeError):  # the last two: a nested value
         return None
 

@@ -304,8 +304,8 @@ def write_rejected(cursor: Any, batch: Batch, rejected: Iterable[tuple[int, str,
     psycopg2.extras.execute_values(cursor, f"insert into raw._rejected_lines ({columns}) values %s", rows)
 
 
-def judged(cursor: Any, lines: list[str]) -> Iterator[list[tuple[str, str | None]] | Problem]:
-    """Yield of each line of JSON the keys of its object with their values as text, or why it can't be a row."""
+def judged(cursor: Any, lines: list[str]) -> Iterator[tuple[list[str], list[str | None]] | Problem]:
+    """Yield of each line of JSON the keys of its object and their values as text, or why it can't be a row."""
     cursor.execute(
         """
         select line_reason, raw._explanation(line, line_reason), key_count, keys, contents
@@ -326,7 +326,7 @@ def judged(cursor: Any, lines: list[str]) -> Iterator[list[tuple[str, str | None
         elif count > MOST_KEYS:
             yield Problem("too_many_keys", f"the object has {count} keys, and can have {MOST_KEYS:,}")
         else:
-            yield [*zip(keys or [], contents or [], strict=True)]
+            yield keys or [], contents or []
 
 
 def first_rejected(cursor: Any, batch: Batch) -> str:

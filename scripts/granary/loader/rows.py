@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from granary import declared
@@ -134,6 +134,7 @@ class JsonRows(Rows):
         is_json = file.format == ".json"  # which may be JSON lines all the same
         self.records = json_records.json_records(file, stream) if is_json else json_records.json_lines(stream)
         self.column_of: dict[str, str] = {}  # by key, in the order of their first appearance
+        self.keys: tuple[str, ...] | None = None  # of objects whose values are those of the columns in their order
         self.waiting: list[tuple[int, bytes, dict[str, str | None]]] = []  # for the next COPY
 
     def pieces(self, *, one_by_one: bool) -> Iterator[tuple[int, bytes, bytes]]:
@@ -141,9 +142,9 @@ class JsonRows(Rows):
 
         Elements of an array that share a line are numbered consecutively from there.
         """
-        columns, waiting, self.waiting = list(self.columns), self.waiting, []
+        columns, waiting, self.waiting, self.keys = list(self.columns), self.waiting, [], None
         for number, text, row in waiting:
-            yield number, text, written(self.batch.first_row_id + number - 1, map(row.get, columns))
+            yield number, text, written(self.batch.first_row_id + number - 1, [*map(row.get, columns)])
         for line, delivered, _, _ in self.records:
             text = delivered.rstrip(b"\r\n")
             if not text.strip():
@@ -151,11 +152,15 @@ class JsonRows(Rows):
                 continue
             number = max(line, self.line + 1)
             row_id = self.row_id(number)
-            problem = records.problem_of(text) or json_records.problem_of_json(text)
-            values = None if problem else json_records.plain_values(text.decode())
-            if values and self.unusual and any(key not in self.column_of for key, _ in values):
-                values = None  # the keys of the lines before come first
-            row = problem if values is None else self.row(values)
+            problem, found = None, json_records.plain_values(text)
+            if found is None:
+                problem = records.problem_of(text) or json_records.problem_of_json(text)
+            elif found[0] == self.keys:
+                yield number, text, written(row_id, found[1])
+                continue
+            elif self.unusual and not self.column_of.keys() >= {*found[0]}:
+                found = None  # the keys of the lines before come first
+            row = self.row(*found) if found else problem
             if not isinstance(row, dict):
                 self.unusual.append((number, text, row))
                 self.aside += len(text)
@@ -165,21 +170,20 @@ class JsonRows(Rows):
                 self.waiting.append((number, text, row))
                 return
             else:
-                yield number, text, written(row_id, map(row.get, columns))
+                self.keys = found[0] if list(row) == columns else None
+                yield number, text, written(row_id, [*map(row.get, columns)])
         self.is_over = not self.unusual
 
-    def row(self, values: list[tuple[str, str | None]]) -> dict[str, str | None] | Problem:
+    def row(self, keys: Sequence[str], values: Sequence[str | None]) -> dict[str, str | None] | Problem:
         """Return the values by column, or the problem that two are of one column that is declared.
 
         If the column isn't declared, the second value gets a column of its own.
         """
-        try:
-            row = {self.column_of[key]: value for key, value in values}
-        except KeyError:
-            for key, _ in values:
+        for key in keys:
+            if key not in self.column_of:
                 self.columns.setdefault(self.column_of.setdefault(key, column_name(key)))
-            row = {self.column_of[key]: value for key, value in values}
-        return row if len(row) == len(values) else self.told_apart(dict(values))
+        row = dict(zip(map(self.column_of.get, keys), values, strict=True))
+        return row if len(row) == len(keys) else self.told_apart(dict(zip(keys, values, strict=True)))
 
     def told_apart(self, values: dict[str, str | None]) -> dict[str, str | None] | Problem:
         """Return what `row` does, for values of which several are of one column."""
@@ -203,8 +207,8 @@ class JsonRows(Rows):
         unusual, self.unusual = self.unusual, []
         judged = raw_tables.judged(cursor, [text.decode() for _, text, problem in unusual if not problem])
         for number, text, problem in unusual:
-            values = problem or next(judged)
-            row = values if isinstance(values, Problem) else self.row(values)
+            found = problem or next(judged)
+            row = found if isinstance(found, Problem) else self.row(*found)
             if isinstance(row, Problem):
                 self.reject(number, text, row)
             else:
@@ -219,7 +223,9 @@ def numbered(text: bytes, row_id: int) -> bytes:
     return b"".join(map(b"%d,%b\n".__mod__, zip(itertools.count(row_id), lines)))
 
 
-def written(row_id: int, values: Iterable[str | None]) -> bytes:
+def written(row_id: int, values: list[str | None]) -> bytes:
     """Return a row as a line of CSV in which null, unlike '', has no quotes."""
+    if None not in values and (joined := '","'.join(values)).count('"') == 2 * len(values) - 2:
+        return f'{row_id},"{joined}"\n'.encode()
     quoted = ["" if value is None else '"' + value.replace('"', '""') + '"' for value in values]
     return (",".join([str(row_id), *quoted]) + "\n").encode()
