@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from conftest import Database, wait_until
 from granary import declared, feed_data
 from granary import project as project_module
 from granary.loader import csv_records, ingest, json_records, landing, raw_tables, records, streams
+from granary.loader import rows as rows_module
 from granary.loader.load import load as load_file
 from granary.loader.load import load_rows
 from granary.server.connection import connect
@@ -725,6 +727,72 @@ def test_json_that_can_not_be_a_row_is_rejected(project: Project, load, name: st
     assert [(number, problem) for number, _, *problem in project.rejected()] == list(
         enumerate(map(list, bad.values()), start=1)
     )
+
+
+@pytest.mark.parametrize("name", ["b1.csv", "b1.jsonl"])
+def test_a_row_that_is_too_big_for_a_page_is_rejected_and_the_others_load(project: Project, load, name: str):
+    names = ["id", "note", *(f"c{number}" for number in range(900))]
+    rows = [[str(number), *([value] * 901)] for number, value in enumerate(["", "x" * 20, "y", "z" * 20])]
+    if name == "b1.csv":
+        lines = [",".join(each) for each in [names, *rows]]
+    else:
+        lines = ["", *(json.dumps(dict(zip(names, row, strict=True))) for row in rows)]
+    project.write(f"{ORDERS}/{name}", "\n".join([*lines, "{"]).encode())
+    assert load()[0] == 0
+    assert project.rows("id, c899") == [(2, "0", ""), (4, "2", "y")]
+    found = [(number, line, reason) for number, line, reason, _ in project.rejected()]
+    assert found[:2] == [(3, lines[2], "too_big"), (5, lines[4], "too_big")]
+    assert project.rejected()[0][3].startswith("row is too big: size ")
+    assert project.ledger("rows_read, rows_loaded, rows_rejected") == [(5, 2, 3)]
+
+
+def test_an_object_with_too_many_keys_is_rejected(project: Project, load):
+    def written(count: int, padding: str) -> str:
+        return json.dumps({"id": padding, "note": 2, **dict.fromkeys(map(str, range(count - 2)))})
+
+    lines = [written(3, ""), written(1001, ""), written(1001, "x" * 10_000), written(2, "")]
+    project.write(f"{ORDERS}/b1.jsonl", "\n".join(lines).encode())
+    assert load()[0] == 0
+    assert [line for line, *_ in project.rows()] == [1, 4]
+    problem = ["too_many_keys", "the object has 1001 keys, and can have 1,000"]
+    assert [problem for _, _, *problem in project.rejected()] == [problem] * 2
+
+
+def test_blank_lines_between_records_are_counted(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n\n1,a\n\n\n2\n\n")
+    project.write(f"{ORDERS}/b2.jsonl", b'\n{"id": 1}\n \n7\n\n')
+    first, second, _ = load()[1].splitlines()
+    assert (first[-13:], second[-13:]) == ("3 blank lines", "2 blank lines")
+
+
+def test_what_is_set_aside_is_written_now_and_then(project: Project, load, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows_module, "ENOUGH_LINES", 2)
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n" + b"1,a\n2\n\n" * 9)
+    project.write(f"{ORDERS}/b2.jsonl", b'{"id": [1.0]}\n7\n{"id": 2}\n' * 9)
+    assert load()[0] == 0
+    assert [number for number, *_ in project.rows()] == [
+        *range(2, 29, 3),
+        *sorted([*range(1, 28, 3), *range(3, 28, 3)]),
+    ]
+    assert [number for number, *_ in project.rejected()] == [*range(3, 29, 3), *range(2, 28, 3)]
+
+
+@pytest.mark.parametrize("name", ["b1.csv", "b1.jsonl"])
+@pytest.mark.parametrize(("limit", "what"), [("max_lines", "5 lines are"), ("max_bytes", "5 bytes of lines are")])
+def test_a_file_of_which_too_much_is_rejected_is_refused_with_the_first_lines(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch, name: str, limit: str, what: str
+):
+    limits = {"max_lines": 100, "max_bytes": 100, "fail_above": 1, limit: 5}
+    monkeypatch.setattr(declared, "reject_limits", lambda _: limits)
+    project.write(f"{ORDERS}/{name}", b"id,note\n" * name.endswith("csv") + b"7\n" * 5)
+    assert load()[0] == 0
+    project.write(f"{ORDERS}/b2{name[2:]}", b"id,note\n" * name.endswith("csv") + b"7\n" * 6)
+    code, _, err = load("shop/orders/b2")
+    first = 2 if name == "b1.csv" else 1
+    why = "the line has 1 field, the header has 2" if name == "b1.csv" else "the JSON is not an object"
+    assert code == 1
+    assert f"more than {what} rejected" in err
+    assert f"({'; '.join(f'line {number}: {why}' for number in range(first, first + 3))})" in err
 
 
 def test_json_that_is_nested_too_deeply_for_the_server_is_rejected(project: Project, load):
