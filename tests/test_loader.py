@@ -398,7 +398,7 @@ def test_a_server_that_restarts_between_batches_costs_nothing(project: Project, 
     assert len(project.rows()) == 3
 
 
-@pytest.mark.parametrize(("step", "header"), [("open_batch", b"id,note\n"), ("candidates", b"no columns of it\n")])
+@pytest.mark.parametrize(("step", "header"), [("open_batch", b"id,note\n"), ("has_candidates", b"no columns of it\n")])
 def test_a_server_that_goes_away_during_a_batch_fails_that_batch_only(
     project: Project, load, monkeypatch: pytest.MonkeyPatch, step: str, header: bytes
 ):

@@ -59,8 +59,10 @@ def load(
 
 def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None, Batch | None]:
     """Return (the loaded batch that has the file's bytes, the one of its path that has others); either may be None."""
-    candidates = raw_tables.candidates(cursor, batch)
-    digest = streams.sha256(file) if candidates else None  # files of another size have other bytes
+    if not raw_tables.has_candidates(cursor, batch):  # files of another size have other bytes
+        return None, None
+    digest = streams.sha256(file)
+    candidates = raw_tables.candidates(cursor, batch, digest)
     changed = next((each for each in candidates if each.path == batch.path and each.sha256 != digest), None)
     same = next((each for each in candidates if each.sha256 == digest), None)
     return (None, changed) if changed else (same, None)

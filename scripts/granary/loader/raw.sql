@@ -29,6 +29,10 @@ create table if not exists raw._batches (
 -- The ledger's promise, held by the database as well: one batch in use per file.
 create unique index if not exists _batches_one_per_file on raw._batches (feed, entity, path) where status = 'loaded';
 
+-- For files of a known size, and for known bytes.
+create index if not exists _batches_bytes on raw._batches (feed, entity, bytes) where status = 'loaded';
+create index if not exists _batches_sha256 on raw._batches (feed, entity, sha256) where status = 'loaded';
+
 comment on table raw._batches is 'One row per attempt to load a landing file.';
 comment on column raw._batches.batch_id is 'Number of the batch. Batches commit in the order of their numbers.';
 comment on column raw._batches.feed is 'Folder of the feed, which is the name of its dbt source.';

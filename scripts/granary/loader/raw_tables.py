@@ -161,10 +161,21 @@ def record_files(cursor: Any, files: Iterable[tuple[str, int, str]]) -> None:
     psycopg2.extras.execute_values(cursor, insert, list(files))
 
 
-def candidates(cursor: Any, batch: Batch) -> list[Batch]:
-    """Return the batches of its entity that a batch may repeat or replace: of its path first, then of its size."""
-    condition = "feed = %s and entity = %s and (path = %s or bytes = %s) order by path = %s desc, batch_id"
-    return select_batches(cursor, condition, [batch.feed, batch.entity, batch.path, batch.bytes, batch.path])
+def has_candidates(cursor: Any, batch: Batch) -> bool:
+    """Return whether a batch may repeat or replace one in use of its entity: one of its path, or of its size."""
+    of_entity = "select from raw._batches where status = 'loaded' and feed = %s and entity = %s"
+    values = [batch.feed, batch.entity]
+    cursor.execute(
+        f"select exists ({of_entity} and path = %s) or exists ({of_entity} and bytes = %s)",
+        [*values, batch.path, *values, batch.bytes],
+    )
+    return cursor.fetchone()[0]
+
+
+def candidates(cursor: Any, batch: Batch, sha256: str) -> list[Batch]:
+    """Return the batches of its entity that a batch with these bytes repeats or replaces: that of its path first."""
+    condition = "feed = %s and entity = %s and (path = %s or sha256 = %s) order by path = %s desc, batch_id"
+    return select_batches(cursor, condition, [batch.feed, batch.entity, batch.path, sha256, batch.path])
 
 
 def select_batches(cursor: Any, condition: str, values: list[Any]) -> list[Batch]:
