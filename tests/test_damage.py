@@ -104,10 +104,10 @@ def accepted(text: str, damage: Damage) -> list[tuple[list[str], int, str]]:
     except GranaryError:
         return []
     skip = file.entity.skip_initial_space
-    rows = csv_records.csv_records(stream, header.names, header.lines + 1, skip_initial_space=skip)
+    reader = csv_records.CsvReader(stream, header.names, header.lines + 1, skip_initial_space=skip)
     return [
         ([row.fields[found.index(column)] for column in columns], row.number, row.text.decode())
-        for row in rows
+        for row in iter(reader.record, None)
         if not row.problem and not records.problem_of(row.text)
     ]
 

@@ -1,4 +1,4 @@
-"""Which files there are, and which rows they hold: granary.loader.landing, names and lines."""
+"""Which files there are, and which rows they hold: granary.loader.landing, names and streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from granary import declared
-from granary.loader import csv_records, json_records, landing, lines, records
+from granary.loader import csv_records, json_records, landing, records, streams
 from granary.project import ROOT, GranaryError
 from granary.text import snake_case
 
@@ -33,8 +33,14 @@ sources:
 
 def parsed(body: bytes) -> list[tuple]:
     """Return (line, fields or reason) of CSV bytes after a header of two columns."""
-    found = csv_records.csv_records(io.BufferedReader(io.BytesIO(body)), ["1st", "2nd"], 2)
+    found = read(body, ["1st", "2nd"], 2)
     return [(record.number, record.problem.reason if record.problem else record.fields) for record in found]
+
+
+def read(body: bytes, *arguments: object) -> list[records.Record]:
+    """Return the records of CSV bytes, each read by itself."""
+    reader = csv_records.CsvReader(io.BufferedReader(io.BytesIO(body)), *arguments)
+    return list(iter(reader.record, None))
 
 
 def landing_file(path: Path) -> landing.LandingFile:
@@ -208,13 +214,13 @@ def test_copy_gets_no_line_that_is_over_the_limit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(records, "LIMIT", 20)
     monkeypatch.setattr(records, "BLOCK", 8)
 
-    def blocks(text: bytes) -> list[bytes]:
-        file = landing_file(Path("x.csv"))
-        return list(csv_records.plain_blocks(file, io.BufferedReader(io.BytesIO(text)), ["1st", "2nd"]))
+    def parts(text: bytes) -> list[bytes]:
+        reader = csv_records.CsvReader(io.BufferedReader(io.BytesIO(text)), ["1st", "2nd"], 2)
+        return [(type(part).__name__, part.text) for part in reader.parts()]
 
-    assert blocks(b"a,b\nc,d\ne,xxxxxxxxxxx\n") == [b"a,b\nc,d\n", b"e,xxxxxxxxxxx"]
-    with pytest.raises(csv.Error, match="too long"):
-        blocks(b"a,b\nc," + b"x" * 20 + b"\n")
+    plain = [("PlainLines", b"a,b\nc,d\n"), ("PlainLines", b"e,xxxxxxxxxxx\n")]
+    assert parts(b"a,b\nc,d\ne,xxxxxxxxxxx\n") == plain
+    assert parts(b"a,b\nc," + b"x" * 20 + b"\n") == [("PlainLines", b"a,b\n"), ("Record", b"c," + b"x" * 20 + b"\n")]
 
 
 def test_lines_that_all_open_a_quote_take_linear_time():
@@ -226,8 +232,7 @@ def test_lines_that_all_open_a_quote_take_linear_time():
 def test_what_the_csv_module_writes_is_read_as_it_was(rows: list[list[str]]):
     file = io.StringIO()
     csv.writer(file).writerows(rows)
-    found = csv_records.csv_records(io.BufferedReader(io.BytesIO(file.getvalue().encode())))
-    assert [record.fields for record in found] == rows
+    assert [record.fields for record in read(file.getvalue().encode())] == rows
 
 
 PIECES = [b"a" * 20, b"a", b",", b'"', b"\n", b"\r", b'""', b"a,b\n", b'"a\nb",c\n', b"\xe9\0"]
@@ -241,8 +246,7 @@ PIECES = [b"a" * 20, b"a", b",", b'"', b"\n", b"\r", b'""', b"a,b\n", b'"a\nb",c
 def test_csv_records_are_the_whole_file_each_line_once_and_in_order(content: bytes, width: int, limit: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "LIMIT", limit)
-        stream = io.BufferedReader(io.BytesIO(content))
-        found = list(csv_records.csv_records(stream, list("abc")[:width]))
+        found = read(content, list("abc")[:width])
     if max(map(len, content.split(b"\n"))) < limit:  # of a longer line, only the beginning is kept
         assert b"".join(record.text for record in found) == content
     number = 1
@@ -261,7 +265,7 @@ def test_csv_records_are_the_whole_file_each_line_once_and_in_order(content: byt
     ],
 )
 def test_blocks_with_odd_quotes_are_not_plain(block: bytes, plain: bool):
-    assert csv_records.is_plain(block) is plain
+    assert (csv_records.bare(block) is not None) is plain
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -271,7 +275,7 @@ def elements(tmp_path: Path, text: bytes, block: int = records.BLOCK) -> list[tu
     """Return the elements of an array that is read in blocks of so many bytes."""
     path = tmp_path / "x.json"
     path.write_bytes(text)
-    with lines.opened(landing_file(path)) as (_, stream), pytest.MonkeyPatch.context() as patch:
+    with streams.opened(landing_file(path)) as (_, stream), pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BLOCK", block)
         return [(record.number, record.text) for record in json_records.json_records(landing_file(path), stream)]
 

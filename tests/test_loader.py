@@ -6,23 +6,27 @@ import contextlib
 import gzip
 import hashlib
 import itertools
+import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg2.extras import NamedTupleCursor
 
 from conftest import Database, wait_until
 from granary import declared, feed_data
 from granary import project as project_module
-from granary.loader import csv_records, ingest, landing, lines, raw_tables, records
+from granary.loader import csv_records, ingest, json_records, landing, raw_tables, records, streams
+from granary.loader import rows as rows_module
 from granary.loader.load import load as load_file
-from granary.loader.load import load_csv
+from granary.loader.load import load_rows
 from granary.server.connection import connect
 
 SOURCES = """
@@ -258,12 +262,12 @@ def test_a_file_that_another_loader_loads_meanwhile_is_known(project: Project, l
     assert len(project.rows()) == len(project.ledger()) == 1
 
 
-def test_a_clean_file_is_read_once_and_hashed_only_where_the_ledger_has_a_candidate(
+def test_a_file_is_read_once_and_hashed_only_where_the_ledger_has_a_candidate(
     project: Project, load, monkeypatch: pytest.MonkeyPatch
 ):
     read = []
 
-    class Source(lines.Source):
+    class Source(streams.Source):
         def __init__(self, file: landing.LandingFile) -> None:
             super().__init__(file)
             read.append(file.label)
@@ -274,15 +278,89 @@ def test_a_clean_file_is_read_once_and_hashed_only_where_the_ledger_has_a_candid
         assert load()[0] == 0
         return len([label for label in read if label == f"shop/orders/{name.partition('.')[0]}"])
 
-    monkeypatch.setattr(lines, "Source", Source)
+    monkeypatch.setattr(streams, "Source", Source)
     assert reads("b1.csv", b"id,note\n1,a\n") == 1
     assert reads("b1.csv", b"id,note\n1,a\n") == 1, "for its hash, as its path is known"
     assert reads("b2.csv", b"id,note\n2,b\n") == 2, "for its hash, as another batch has its size, and for its rows"
     assert reads("b3.csv.gz", b"id,note\n1,a\n3,c\n") == 1
     assert reads("b4.jsonl", b'{"id": 4, "note": "d"}') == 1
-    assert reads("b5.csv", b"id,note\n5,e\n6\n") == 2, "COPY refuses it, so that it is read again line by line"
+    assert reads("b5.csv", b"id,note\n5,e\n6\n") == 1, "whatever is wrong with its lines"
     assert reads("b6.csv", b"id,note\n7,f\n\n\r\n\n") == 1, "blank lines at the end mean nothing"
     assert project.rows()[-1] == (2, "7", "f")
+
+
+def test_a_known_file_is_not_read_again_until_something_about_it_changes(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch
+):
+    """What may change unseen is what changes within the grain of the clock, so that only settled files are trusted."""
+    read = []
+    init = streams.Source.__init__
+
+    def counted_init(source, file):
+        read.append(file.label)
+        init(source, file)
+
+    def reads(*arguments: str, code: int = 0) -> int:
+        read.clear()
+        assert load(*arguments)[0] == code
+        return len(read)
+
+    monkeypatch.setattr(streams.Source, "__init__", counted_init)
+    file = project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    assert [reads(), reads(), project.query("select * from raw._files")] == [1, 1, []], "it isn't settled"
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    assert [reads("--dry-run"), reads(), reads(), reads("--verify")] == [1, 1, 0, 1]
+    (copy := project.write(f"{ORDERS}/b2.csv", b"id,note\n1,a\n")).touch()
+    assert [reads(), reads()] == [1, 0], "the same bytes under another path are known as well"
+    assert "known    shop/orders/b2                       batch 1 has these bytes already" in load()[1]
+    times = file.stat()
+    file.write_bytes(b"id,note\n1,b\n")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # nobody can set the third time
+    assert reads(code=1), "a changed file is refused"
+    assert reads(code=1), "each time"
+    assert reads("--replace") > 2, "and the other file is loaded, as its batch is no longer in use"
+    assert project.rows() == [(2, "1", "b"), (2, "1", "a")]
+    assert reads() == 0
+    project.write(f"{ORDERS}/b3.csv", b"id,note\n1,b\n")
+    load()
+    file.write_bytes(b"id,note\n1,d\n")
+    load("--replace", "shop/orders/b1")
+    assert "1 loaded" in load()[1], "what was known as a batch that another run has replaced"
+    copy.unlink()
+    os.link(project.write("b9", b"id,note\n2,c\n"), copy)
+    assert reads(code=1), "another file in its place"
+    with contextlib.closing(connect(cursor_factory=NamedTupleCursor)) as connection, connection:
+        feed_data.drop(connection.cursor(), ["shop"], [])
+    assert reads(), "what was dropped is loaded again"
+    assert len(project.rows()) == 3
+
+
+def test_a_killed_load_leaves_no_file_known(project: Project, load, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    record_files = raw_tables.record_files
+
+    def record_and_die(cursor, files):
+        record_files(cursor, files)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(raw_tables, "record_files", record_and_die)
+        load()
+    assert project.query("select * from raw._files") == project.ledger() == []
+    assert "1 loaded" in load()[1]
+    assert len(project.query("select * from raw._files")) == 1
+
+
+def test_a_ledger_from_before_files_were_known_by_their_times_is_upgraded(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n1,a\n")
+    load()
+    project.query("drop table raw._files")
+    assert "1 known" in load()[1]
+    assert project.query("select path, batch_id from raw._files") == [(f"{ORDERS}/b1.csv", 1)]
 
 
 def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(project: Project, load):
@@ -320,7 +398,7 @@ def test_a_server_that_restarts_between_batches_costs_nothing(project: Project, 
     assert len(project.rows()) == 3
 
 
-@pytest.mark.parametrize(("step", "header"), [("open_batch", b"id,note\n"), ("candidates", b"no columns of it\n")])
+@pytest.mark.parametrize(("step", "header"), [("open_batch", b"id,note\n"), ("has_candidates", b"no columns of it\n")])
 def test_a_server_that_goes_away_during_a_batch_fails_that_batch_only(
     project: Project, load, monkeypatch: pytest.MonkeyPatch, step: str, header: bytes
 ):
@@ -435,7 +513,6 @@ def test_a_warehouse_from_before_the_codes_is_upgraded(project: Project, load):
     project.query("""
         alter table raw._rejected_lines drop column explanation;
         update raw._rejected_lines set reason = 'it has 1 fields, and the header has 2';
-        drop table raw._lines;
         drop function raw._explanation, raw._reason;
         create function raw._why_no_row(line text) returns text immutable
         return case when line is not json object then 'it is not a JSON object' end;
@@ -454,7 +531,7 @@ def test_a_warehouse_from_before_the_codes_is_upgraded(project: Project, load):
     ]
     nullable = "select count(*) from pg_attribute where attrelid = 'raw._rejected_lines'::regclass and attnum > 0"
     assert project.query(f"{nullable} and not attisdropped and not attnotnull") == [(0,)]
-    assert project.query("select count(*) from pg_proc where proname = '_why_no_row'") == [(0,)]
+    assert project.query("select to_regclass('raw._lines'), to_regproc('raw._why_no_row')") == [(None, None)]
 
 
 # -- Columns by name ---------------------------------------------------------------------------------------------------
@@ -652,6 +729,72 @@ def test_json_that_can_not_be_a_row_is_rejected(project: Project, load, name: st
     )
 
 
+@pytest.mark.parametrize("name", ["b1.csv", "b1.jsonl"])
+def test_a_row_that_is_too_big_for_a_page_is_rejected_and_the_others_load(project: Project, load, name: str):
+    names = ["id", "note", *(f"c{number}" for number in range(900))]
+    rows = [[str(number), *([value] * 901)] for number, value in enumerate(["", "x" * 20, "y", "z" * 20])]
+    if name == "b1.csv":
+        lines = [",".join(each) for each in [names, *rows]]
+    else:
+        lines = ["", *(json.dumps(dict(zip(names, row, strict=True))) for row in rows)]
+    project.write(f"{ORDERS}/{name}", "\n".join([*lines, "{"]).encode())
+    assert load()[0] == 0
+    assert project.rows("id, c899") == [(2, "0", ""), (4, "2", "y")]
+    found = [(number, line, reason) for number, line, reason, _ in project.rejected()]
+    assert found[:2] == [(3, lines[2], "too_big"), (5, lines[4], "too_big")]
+    assert project.rejected()[0][3].startswith("row is too big: size ")
+    assert project.ledger("rows_read, rows_loaded, rows_rejected") == [(5, 2, 3)]
+
+
+def test_an_object_with_too_many_keys_is_rejected(project: Project, load):
+    def written(count: int, padding: str) -> str:
+        return json.dumps({"id": padding, "note": 2, **dict.fromkeys(map(str, range(count - 2)))})
+
+    lines = [written(3, ""), written(1001, ""), written(1001, "x" * 10_000), written(2, "")]
+    project.write(f"{ORDERS}/b1.jsonl", "\n".join(lines).encode())
+    assert load()[0] == 0
+    assert [line for line, *_ in project.rows()] == [1, 4]
+    problem = ["too_many_keys", "the object has 1001 keys, and can have 1,000"]
+    assert [problem for _, _, *problem in project.rejected()] == [problem] * 2
+
+
+def test_blank_lines_between_records_are_counted(project: Project, load):
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n\n1,a\n\n\n2\n\n")
+    project.write(f"{ORDERS}/b2.jsonl", b'\n{"id": 1}\n \n7\n\n')
+    first, second, _ = load()[1].splitlines()
+    assert (first[-13:], second[-13:]) == ("3 blank lines", "2 blank lines")
+
+
+def test_what_is_set_aside_is_written_now_and_then(project: Project, load, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows_module, "ENOUGH_LINES", 2)
+    project.write(f"{ORDERS}/b1.csv", b"id,note\n" + b"1,a\n2\n\n" * 9)
+    project.write(f"{ORDERS}/b2.jsonl", b'{"id": [1.0]}\n7\n{"id": 2}\n' * 9)
+    assert load()[0] == 0
+    assert [number for number, *_ in project.rows()] == [
+        *range(2, 29, 3),
+        *sorted([*range(1, 28, 3), *range(3, 28, 3)]),
+    ]
+    assert [number for number, *_ in project.rejected()] == [*range(3, 29, 3), *range(2, 28, 3)]
+
+
+@pytest.mark.parametrize("name", ["b1.csv", "b1.jsonl"])
+@pytest.mark.parametrize(("limit", "what"), [("max_lines", "5 lines are"), ("max_bytes", "5 bytes of lines are")])
+def test_a_file_of_which_too_much_is_rejected_is_refused_with_the_first_lines(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch, name: str, limit: str, what: str
+):
+    limits = {"max_lines": 100, "max_bytes": 100, "fail_above": 1, limit: 5}
+    monkeypatch.setattr(declared, "reject_limits", lambda _: limits)
+    project.write(f"{ORDERS}/{name}", b"id,note\n" * name.endswith("csv") + b"7\n" * 5)
+    assert load()[0] == 0
+    project.write(f"{ORDERS}/b2{name[2:]}", b"id,note\n" * name.endswith("csv") + b"7\n" * 6)
+    code, _, err = load("shop/orders/b2")
+    first = 2 if name == "b1.csv" else 1
+    why = "the line has 1 field, the header has 2" if name == "b1.csv" else "the JSON is not an object"
+    assert code == 1
+    assert f"more than {what} rejected" in err
+    assert f"({'; '.join(f'line {number}: {why}' for number in range(first, first + 3))})" in err
+
+
 def test_json_that_is_nested_too_deeply_for_the_server_is_rejected(project: Project, load):
     brackets_in_a_text = b'{"id": "' + b"[{" * 5_000 + b'\\"", "note": [' + b",".join([b"{}"] * 5_000) + b"]}"
     bottomless = b'{"id": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b', "note": 1}'
@@ -761,38 +904,51 @@ def test_a_file_that_changes_while_it_is_read_is_refused(project: Project, load,
 # -- Any file at all ---------------------------------------------------------------------------------------------------
 
 
-class NotPlainError(Exception):
-    """COPY can't read a file as it is."""
+class Trial(NamedTuple):
+    """What became of a file: its rows, its rejected lines, its batch, and how many records were read one by one."""
+
+    rows: list[tuple]
+    rejected: list[tuple]
+    batch: raw_tables.Batch
+    single_records: int
 
 
 @pytest.fixture
-def trial(project: Project, load) -> Iterator[Callable[[bytes], tuple]]:
-    """Give a function that copies CSV bytes both ways, and returns the rows (or None: not fit for COPY) of each."""
+def trial(project: Project, load) -> Iterator[Callable[..., tuple[Trial, Trial]]]:
+    """Give a function that loads bytes as usual, and again with care for each record: no line is said to be plain."""
     load()
     entity = declared.entities(project.root / "dbt/models")["shop", "orders"]
     with raw_tables.transaction("trial", keep=False) as cursor:
 
-        def rows(batch: raw_tables.Batch) -> list[tuple]:
-            select = "select _row_id - %s + 1, id, note from raw.shop__orders order by _row_id"
+        def found(file: landing.LandingFile, batch: raw_tables.Batch) -> Trial:
+            calls, record = [], csv_records.CsvReader.record
+
+            def counted_record(reader):
+                if found := record(reader):
+                    calls.append(reader)
+                return found
+
+            cursor.execute("savepoint trial")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(csv_records.CsvReader, "record", counted_record)
+                loaded = load_rows(cursor, file, batch, dry_run=False).batch
+            select = "select _row_id - %s + 1, to_jsonb(shop__orders) from raw.shop__orders order by _row_id"
             cursor.execute(select, [batch.first_row_id])
-            return cursor.fetchall()
+            rows = cursor.fetchall()
+            cursor.execute("select * from raw._rejected_lines order by line_number")
+            rejected = cursor.fetchall()
+            cursor.execute("rollback to savepoint trial")
+            return Trial(rows, rejected, loaded, len(calls) - 1)  # but for the header
 
-        def not_plain(*_: object) -> None:
-            raise NotPlainError
-
-        def run(content: bytes) -> tuple:
-            path = project.write(f"{ORDERS}/b1.csv", content)
-            file = landing.LandingFile(path, path.name, "b1", ".csv", entity)
+        def run(content: bytes, name: str = "b1.csv") -> tuple[Trial, Trial]:
+            path = project.write(f"{ORDERS}/{name}", content)
+            file = landing.LandingFile(path, path.name, "b1", path.suffix, entity)
             batch = raw_tables.open_batch(cursor, entity, file.relative, file.size)
-            found = []
-            for name, instead in (("stage", not_plain), ("copy_blocks", lambda *_: None)):
-                cursor.execute("savepoint trial")
-                with pytest.MonkeyPatch.context() as patch, contextlib.suppress(NotPlainError):
-                    patch.setattr(raw_tables, name, instead)
-                    loaded = load_csv(cursor, file, batch, dry_run=False).batch
-                    found.append((rows(batch), loaded))
-                cursor.execute("rollback to savepoint trial")
-            return found[0] if len(found) > 1 else None, found[-1]
+            usual = found(file, batch)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(csv_records.CsvReader, "are_plain", lambda *_: False)
+                patch.setattr(json_records, "plain_values", lambda _: None)
+                return usual, found(file, batch)
 
         yield run
 
@@ -815,17 +971,16 @@ def test_both_ways_give_the_same_rows_for_any_well_formed_csv(trial, rows: list,
 
     records = [written(a, q) + b"," + written(b, r) for a, q, b, r in rows]
     content = b"id,note" + line_end + line_end.join(records) + (line_end if ends and records else b"")
-    fast, careful = trial(content)
+    usual, careful = trial(content)
     expected, line = [], 2
     for record, (a, _, b, _) in zip(records, rows, strict=True):
         expected.append((line, a, b))
         line += record.count(b"\n") + 1
-    assert careful[0] == expected
-    assert careful[1].rows_rejected == 0
+    assert [(number, row["id"], row["note"]) for number, row in careful.rows] == expected
+    assert usual[:3] == careful[:3]
+    assert not usual.rejected
     if not any(set(a + b) & set("\n\r") for a, _, b, _ in rows):
-        assert fast, "a file of plain lines takes the fast path"
-    if fast:
-        assert fast[0] == expected
+        assert usual.single_records == 0, "plain lines are copied as they are"
 
 
 SALT = [
@@ -855,13 +1010,51 @@ SALTED = st.lists(st.sampled_from(SALT))
 @SETTINGS
 @given(body=SALTED_ROWS | SALTED.map(b"".join) | st.binary(max_size=60))
 def test_whatever_follows_the_header_every_row_is_loaded_or_rejected(trial, body: bytes):
-    fast, (rows, careful) = trial(b"id,note\n" + body)
-    assert careful.rows_read == careful.rows_loaded + careful.rows_rejected
-    assert careful.rows_loaded == len(rows)
-    if fast:
-        assert fast[0] == rows
-        assert (fast[1].rows_read, fast[1].rows_rejected) == (careful.rows_read, 0)
-        assert fast[1].sha256 == careful.sha256
+    usual, careful = trial(b"id,note\n" + body)
+    assert usual[:3] == careful[:3]
+    assert (usual.batch.rows_loaded, usual.batch.rows_rejected) == (len(usual.rows), len(usual.rejected))
+    assert usual.batch.rows_read == len(usual.rows) + len(usual.rejected)
+
+
+BODIES = [b"a,b\n", b'"a","b"\n', b"a,b,c\n", b'a"b,c\n', b'"a\nb",c\n', b"\n", b"a,\xe9\n", b"ID,Note\n"]
+
+
+@SETTINGS
+@given(
+    bodies=st.lists(
+        st.sampled_from([b"a,b\n", b'"a","b"\n', b"a,b,c\n", b'a"b,c\n', b'"a\nb",c\n', b"\n", b"a,\xe9\n"])
+    ),
+    repeats=st.lists(st.integers(1, 40), min_size=1),
+    block=st.sampled_from([1, 50, 1 << 16]),
+)
+def test_where_some_lines_are_plain_both_ways_give_the_same_rows(trial, bodies: list, repeats: list, block: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "BLOCK", block)
+        content = b"".join(body * count for body, count in zip(bodies, itertools.cycle(repeats), strict=False))
+        usual, careful = trial(b"id,note\n" + content)
+    assert usual[:3] == careful[:3]
+
+
+CHARACTERS = ['\\"', "\\u00e9", "\\u0000", "\\ud83d\\ude00", "\\ud83d", "\\x", "é", "\t", "\x7f", "a"]
+JSON_TEXT = st.lists(st.sampled_from(CHARACTERS), max_size=2).map("".join)
+NUMBERS = ["1", "-0", "01", "1.50", "1.", ".5", "1e3", "1E-2", "1e999999", "9" * 40, "+1", "NaN", "Infinity"]
+OTHERS = ["null", "true", "false", "nul", "True", "", "-", "[]", "{}", '{"a": 1.0,"a":2}', '[1, {"b": [2.0]}]']
+JSON_SCALAR = JSON_TEXT.map('"{}"'.format) | st.sampled_from(NUMBERS) | st.sampled_from(OTHERS)
+JSON_KEY = st.sampled_from(["id", "Id", " id", "ID", "note", "x", "X", "", "a b", "A b"]) | JSON_TEXT
+JSON_PAIRS = st.lists(st.tuples(JSON_KEY.map('"{}"'.format), JSON_SCALAR).map(": ".join), max_size=4)
+JSON_LINE = JSON_PAIRS.map(lambda pairs: f"{{{', '.join(pairs)}}}") | st.sampled_from(
+    ["", " ", "7", "[]", '"a"', "{", "{} x", " {}\t", "\u00a0", "null", '{"id": 1}, {"id": 2}', '{"id":1,}']
+)
+
+
+@SETTINGS
+@example(
+    lines=['{"X": [1]}', '{"x": 1, "X": 2}']
+)  # the first line is judged later, and its key comes first all the same
+@given(lines=st.lists(JSON_LINE, max_size=8))
+def test_python_reads_json_lines_as_postgresql_does(trial, lines: list[str]):
+    usual, careful = trial("\n".join(['{"id": 0, "note": 1}', *lines]).encode(), "b1.jsonl")
+    assert usual[:3] == careful[:3]
 
 
 JSON_SALT = [b'{"id":1,"note":2}', b"1.0", b"null", b"\xff", *(bytes([byte]) for byte in b'[]{},\n"\\\0 :')]

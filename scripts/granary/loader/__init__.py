@@ -1,1 +1,1 @@
-"""Files to raw tables. Data flows one way: ingest -> landing -> lines -> raw_tables."""
+"""Files to raw tables. Data flows one way: ingest -> landing -> streams -> rows -> raw_tables."""

@@ -1,4 +1,4 @@
-"""CSV: the header, blocks of lines that PostgreSQL can be trusted to read, and records one by one.
+"""CSV: the header, lines that PostgreSQL can be trusted to read, and all other records one by one.
 
 Where the fields of a line end is never a guess. A quote inside an unquoted field is part of its value, unless the line
 can be read in another way as well: then the line is rejected.
@@ -10,6 +10,7 @@ import codecs
 import collections
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from granary.text import MOST_COLUMNS, counted
 
 QUOTED_FIELD = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*"(?![^,\r\n])')  # looking back last is faster
 FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
+NEITHER_COMMA_NOR_LINE_END = bytes(set(range(256)) - set(b",\n"))
 ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')
 
 BLANK = Problem("blank", "the line is blank")
@@ -55,73 +57,119 @@ class Header(NamedTuple):
 def read_header(file: LandingFile, stream: io.BufferedReader) -> Header:
     """Return the header; leave the stream at the next line."""
     empty = Record(1, b"", [], Problem("blank", "the file is empty"))
-    _, text, names, problem = next(csv_records(stream, skip_initial_space=file.entity.skip_initial_space), empty)
+    _, text, names, problem = CsvReader(stream, skip_initial_space=file.entity.skip_initial_space).record() or empty
     if problem := records.problem_of(text) or problem:
         hint = ": if it is UTF-16, save it as UTF-8" if problem is records.NUL_CHARACTER else " (it names the columns)"
         raise GranaryError(f"{file.relative}, line 1: not a valid header: {problem.explanation}{hint}")
     return Header(names, text.rstrip(b"\r\n").count(b"\n") + 1)
 
 
-def plain_blocks(file: LandingFile, stream: io.BufferedReader, names: Sequence[str]) -> Iterator[bytes]:
-    """Yield CSV in blocks of whole lines.
+class PlainLines(NamedTuple):
+    """Lines each of which is a row that PostgreSQL reads as CsvReader does."""
 
-    Raises csv.Error where PostgreSQL might not read them as csv_records would, and where a line may be rejected.
-    """
-    header = header_pattern(names)
-    if file.entity.skip_initial_space:
-        raise csv.Error("COPY skips no spaces")
-    while block := stream.read(records.BLOCK):
-        if not block.endswith(b"\n"):
-            block += stream.readline(records.LIMIT)
-        is_odd = len(block) > records.LIMIT or codecs.BOM_UTF8 in block or not is_plain(block)
-        if is_odd or header.search(b"\n" + block):
-            raise csv.Error("a line is too long, the header again, or has unusual marks, quotes or carriage returns")
-        if not stream.peek(1):  # the last block: COPY would refuse its blank lines
-            block = block.rstrip(b"\r\n")
-        if block:
-            yield block
+    number: int  # of the first line
+    text: bytes
 
 
-def is_plain(block: bytes) -> bool:
-    """Return whether every quote belongs to a well-formed quoted field, and every carriage return to a line's end.
-
-    PostgreSQL drops a stray quote in silence: 12" by 13" becomes 12 by 13.
-    """
-    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
-        return False
-    return b'"' not in QUOTED_FIELD.sub(b"", block)
-
-
-def header_pattern(names: Sequence[str]) -> re.Pattern[bytes]:
-    """Return a pattern for a line, after a line end, that is the header: quoted or not, in any case and spacing."""
-    quoted = ['"{}"'.format(name.replace('"', '""')) for name in names]
-    either = (" *(?:{}|{}) *".format(*map(re.escape, names)) for names in zip(names, quoted, strict=True))
-    return re.compile(f"\n{','.join(either)}(?![^\r\n])".encode(), re.IGNORECASE)
-
-
-def csv_records(
-    stream: io.BufferedReader, names: Sequence[str] = (), number: int = 1, *, skip_initial_space: bool = False
-) -> Iterator[Record]:
-    """Yield the records of CSV; each should have a field for each of the names (none: any number).
+class CsvReader:
+    """The records of CSV; each should have a field for each of the names (none: any number).
 
     The first line has this number. A malformed record costs its first physical line only, so that one stray quote
     doesn't swallow the file.
 
-    Invariant: whenever the loop begins, `taken` is empty, and the records yielded so far, then `held`, then the rest of
-    the stream are the whole input, each line once and in order. `take` only moves a line from the front of `held`, or
-    where that is empty from the stream, to the end of `taken`. A malformed record returns all it took but the first
-    line to the front of `held`, in their order. What remains in `taken`, at least one line, is yielded. So no line is
-    lost or doubled, the line number is exact, and the loop ends: only where `held` and the stream are both empty.
+    Invariant: before and after each method, the records returned so far, then `held`, then the rest of the stream are
+    the whole input, each line once and in order, and `number` is that of the next line. `lines_of_record` only moves a
+    line from the front of `held`, or where that is empty from the stream, to the end of `taken`. A malformed record
+    returns all it took but the first line to the front of `held`, in their order. What remains in `taken`, at least one
+    line, is returned. So no line is lost or doubled, the line number is exact, and reading ends: only where `held` and
+    the stream are both empty.
     """
-    held: collections.deque[bytes] = collections.deque()  # lines to be read again
-    taken: list[bytes] = []  # lines of the current record
-    problem = None
 
-    def take() -> Iterator[str]:
+    def __init__(
+        self, stream: io.BufferedReader, names: Sequence[str] = (), number: int = 1, *, skip_initial_space: bool = False
+    ) -> None:
+        self.stream, self.names, self.number, self.skip_initial_space = stream, names, number, skip_initial_space
+        self.header = header_pattern(names)
+        self.held: collections.deque[bytes] = collections.deque()  # lines that have been read, but belong to no record
+        self.problem: Problem | None = None  # of the last record
+        self.tried = 1  # lines that may be plain, all together
+
+    def parts(self) -> Iterator[PlainLines | Record]:
+        """Yield everything: as many plain lines as possible at once, and each other record by itself."""
+        while True:
+            if text := self.plain_lines():
+                lines = PlainLines(self.number, text)
+                self.number += text.count(b"\n") + (not text.endswith(b"\n"))
+                self.problem = None
+                yield lines
+            elif record := self.record():
+                yield record
+            else:
+                return
+
+    def plain_lines(self) -> bytes:
+        """Take plain lines: a whole block, or some from the front of what is held. Return none if the next isn't plain.
+
+        Where one isn't, the lines after it are tried one by one, then two, four and so on at once.
+        """
+        if not self.held:
+            block = self.stream.read(records.BLOCK)
+            if not block.endswith(b"\n"):
+                block += records.physical_line(self.stream)
+            if self.are_plain(block):
+                return block
+            self.held.extend(io.BytesIO(block))
+        size = min(self.tried, len(self.held))
+        while size and not self.are_plain(text := b"".join(itertools.islice(self.held, size))):
+            size //= 2
+        for _ in range(size):
+            self.held.popleft()
+        self.tried = max(1, 2 * size)
+        return text if size else b""
+
+    def are_plain(self, text: bytes) -> bool:
+        """Return whether each of these lines is a row that PostgreSQL reads as `record` does.
+
+        PostgreSQL drops a stray quote in silence: 12" by 13" becomes 12 by 13. It also knows no repeated header, and
+        skips no initial spaces.
+        """
+        if self.skip_initial_space or records.problem_of(text) or codecs.BOM_UTF8 in text:
+            return False
+        unquoted = bare(text)
+        if unquoted is None or unquoted.count(b"\n") != text.count(b"\n") or self.header.search(b"\n" + text):
+            return False
+        if len(self.names) == 1 and not all(map(bytes.strip, unquoted.removesuffix(b"\n").split(b"\n"))):
+            return False  # a blank line isn't the value ''
+        end = b"" if text.endswith(b"\n") else b"\n"
+        commas = unquoted.translate(None, delete=NEITHER_COMMA_NOR_LINE_END) + end
+        return commas == (b"," * (len(self.names) - 1) + b"\n") * commas.count(b"\n")
+
+    def record(self) -> Record | None:
+        """Take the next record; return None at the end."""
+        taken: list[bytes] = []
+        skip, may_continue = self.skip_initial_space, self.problem not in SURE
+        try:
+            fields = next(csv.reader(self.lines_of_record(taken), strict=True, skipinitialspace=skip), None)
+            if fields is None:
+                return None
+            text = b"".join(taken).removeprefix(codecs.BOM_UTF8)
+            problem = problem_of_fields(fields, self.names)
+            if b'"' in text and problem is not REPEATED_HEADER and bare(text) is None:
+                problem = problem_of_quotes(text, problem, skip, may_continue)
+        except csv.Error as error:
+            self.held.extendleft(taken[:0:-1])
+            del taken[1:]
+            quote = MISPLACED_QUOTE if "expected after" in str(error) else CARRIAGE_RETURN  # csv's only other errors
+            fields, problem = [], error.args[0] if isinstance(error, ProblemError) else quote
+        number, self.number, self.problem = self.number, self.number + len(taken), problem
+        return Record(number, b"".join(taken), fields, problem)
+
+    def lines_of_record(self, taken: list[bytes]) -> Iterator[str]:
+        """Take line after line, as long as the record may go on; yield each as csv.reader needs it."""
         size = commas = 0
         # A record that has too many fields already need not be read further: its quote is a stray one.
-        while commas < (len(names) or MOST_COLUMNS) and (
-            line := held.popleft() if held else records.physical_line(stream)
+        while commas < (len(self.names) or MOST_COLUMNS) and (
+            line := self.held.popleft() if self.held else records.physical_line(self.stream)
         ):
             commas += b"".join(line.split(b'"')[1::2]).count(b",") if taken else 0
             size += len(line)
@@ -133,23 +181,20 @@ def csv_records(
         if taken:
             raise ProblemError(UNCLOSED_QUOTE)
 
-    while True:
-        may_continue = problem not in SURE
-        try:
-            fields = next(csv.reader(take(), strict=True, skipinitialspace=skip_initial_space), None)
-            if fields is None:
-                return
-            problem, text = problem_of_fields(fields, names), b"".join(taken).removeprefix(codecs.BOM_UTF8)
-            if b'"' in text and problem is not REPEATED_HEADER and not is_plain(text):
-                problem = problem_of_quotes(text, problem, skip_initial_space, may_continue)
-        except csv.Error as error:
-            held.extendleft(taken[:0:-1])
-            del taken[1:]
-            quote = MISPLACED_QUOTE if "expected after" in str(error) else CARRIAGE_RETURN  # csv's only other errors
-            fields, problem = [], error.args[0] if isinstance(error, ProblemError) else quote
-        yield Record(number, b"".join(taken), fields, problem)
-        number += len(taken)
-        taken.clear()
+
+def bare(text: bytes) -> bytes | None:
+    """Return text without its quoted fields; None if it has other quotes, or carriage returns but at a line's end."""
+    if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
+        return None
+    unquoted = QUOTED_FIELD.sub(b"", text) if b'"' in text else text
+    return None if b'"' in unquoted else unquoted
+
+
+def header_pattern(names: Sequence[str]) -> re.Pattern[bytes]:
+    """Return a pattern for a line, after a line end, that is the header: quoted or not, in any case and spacing."""
+    quoted = ['"{}"'.format(name.replace('"', '""')) for name in names]
+    either = (" *(?:{}|{}) *".format(*map(re.escape, names)) for names in zip(names, quoted, strict=True))
+    return re.compile(f"\n{','.join(either)}(?![^\r\n])".encode(), re.IGNORECASE)
 
 
 def folded(name: str) -> str:

@@ -18,10 +18,10 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from granary import declared, project
-from granary.loader import landing, lines, raw_tables
+from granary.loader import landing, raw_tables, streams
 from granary.loader.landing import LandingFile
 from granary.loader.load import load
-from granary.loader.raw_tables import Batch, Session
+from granary.loader.raw_tables import Known, Session
 from granary.loader.results import Result, summary
 from granary.project import GranaryError
 from granary.text import printable
@@ -46,10 +46,17 @@ def main() -> int:
     with contextlib.closing(Session()) as session:
         with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
-            ledger = raw_tables.loaded_batches(cursor)
-        results = [
-            attempt(session, file, ledger.get(file.relative), options) for file in files if file.feed not in problems
+            ledger = raw_tables.known_files(cursor)
+        files = [file for file in files if file.feed not in problems]
+        results = [attempt(session, file, ledger, options) for file in files]
+        proven = [
+            (file.relative, result.batch.batch_id, result.signature)
+            for file, result in zip(files, results, strict=True)
+            if result and result.signature
         ]
+        if proven and not options.dry_run:
+            with session.transaction("recording known files") as cursor:
+                raw_tables.record_files(cursor, proven)
     results += [None for _ in problems]
     print(summary(results, options.dry_run))
     return 1 if None in results else 0
@@ -61,6 +68,9 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--data-dir", metavar="D", help="the data root (default: GRANARY_DATA, or data)")
     parser.add_argument("--strict", action="store_true", help="refuse a file if any of its lines is rejected")
     parser.add_argument("--replace", action="store_true", help="load a changed file in place of its former batch")
+    parser.add_argument(
+        "--verify", action="store_true", help="read known files again, even if their times are the same"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--initial", action="store_true", help="load the initial files only")
     parser.add_argument("--accept", metavar="BATCH", type=int, help="load nothing; accept what was rejected of a batch")
@@ -81,16 +91,23 @@ def accept(batch_id: int, why: str) -> int:
     return 0
 
 
-def attempt(session: Session, file: LandingFile, former: Batch | None, options: Namespace) -> Result | None:
-    """Load a file, unless its former batch has its bytes, and report it; on failure, record why and return None."""
+def attempt(session: Session, file: LandingFile, ledger: dict[str, Known], options: Namespace) -> Result | None:
+    """Load a file, unless its bytes are known, and report it; on failure, record why and return None."""
     try:
         if not file.entity:
             raise GranaryError(f"{file.relative}: {file.problem}")
-        if former and former.bytes == file.size and former.sha256 == lines.sha256(file):
-            result = Result("known", former)
+        known = ledger.get(file.relative)
+        signature = landing.signature(file)  # before the file is read: a change meanwhile shows the next time
+        if known and signature and known.signature == signature and not options.verify:
+            result = Result("known", known.batch)
+        elif known and known.batch.bytes == file.size and known.batch.sha256 == streams.sha256(file):
+            result = Result("known", known.batch, signature=signature)
         else:
             with session.transaction(file.relative, keep=not options.dry_run) as cursor:
                 result = load(cursor, file, replace=options.replace, strict=options.strict, dry_run=options.dry_run)
+            if result.replaced:  # other files may have been known as its
+                for path in [path for path, each in ledger.items() if each.batch == result.replaced]:
+                    del ledger[path]
     except (GranaryError, OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
         message = printable(error if isinstance(error, GranaryError) else f"{file.relative}: {error}")
         print(f"error: {message}", file=sys.stderr, flush=True)

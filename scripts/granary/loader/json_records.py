@@ -26,6 +26,10 @@ ONE_OBJECT = (
 )
 SEVERAL_OBJECTS = "these are several JSON objects, not an array of rows: put each on one line, and name the file .jsonl"
 WHITE_SPACE = re.compile(r"[ \t\r\n]*")
+CONSTANTS = {None: None, True: "true", False: "false"}
+LONGEST_PLAIN = 10_000  # characters: a longer number may be too big for PostgreSQL
+MOST_KEYS = 1_000  # of one JSON object
+UNUSUAL_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # a NUL character, or half of a surrogate pair
 STRUCTURE = re.compile(r'\\.|["\][{}]', re.DOTALL)
 
 
@@ -61,6 +65,33 @@ def are_lines(start: bytes) -> bool:
         return False
 
 
+def plain_values(line: bytes) -> tuple[tuple[str, ...], list[str | None]] | None:
+    """Return the keys of a JSON object, and their values as PostgreSQL's `->>` returns them.
+
+    Return None if this is no object, or one about which Python and PostgreSQL might disagree.
+    """
+    try:
+        text = line.decode().strip(" \t\r\n")
+        if len(text) > LONGEST_PLAIN or UNUSUAL_ESCAPE.search(text):
+            return None
+        pairs, end = PLAIN.raw_decode(text)
+        if type(pairs) is not tuple or end < len(text):
+            return None
+        keys, values = zip(*pairs, strict=True) if pairs else ((), ())
+        if len(set(keys)) < len(keys) or len(keys) > MOST_KEYS:
+            return None
+        return keys, [value if type(value) is str else CONSTANTS[value] for value in values]
+    except (ValueError, RecursionError, KeyError, TypeError):  # the last two: a nested value
+        return None
+
+
+def plain_number(text: str) -> str:
+    """Return a number as delivered; raise ValueError if it may be too big for PostgreSQL, or is none."""
+    if not text[-1].isdigit() or "e" in text or "E" in text:
+        raise ValueError(text)
+    return text
+
+
 def problem_of_json(text: bytes) -> Problem | None:
     """Return whether JSON is nested too deeply. PostgreSQL finds everything else that may be wrong with it."""
     if text.count(b"[") + text.count(b"{") > DEEPEST:
@@ -69,6 +100,9 @@ def problem_of_json(text: bytes) -> Problem | None:
         if max(depths, default=0) > DEEPEST:
             return TOO_DEEP
     return None
+
+
+PLAIN = json.JSONDecoder(object_pairs_hook=tuple, parse_int=str, parse_float=plain_number, parse_constant=plain_number)
 
 
 class JsonText:

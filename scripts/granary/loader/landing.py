@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from granary.project import GranaryError
 FILE = r"{}/(?P<feed>[^/]+)/(?P<entity>[^/]+?){}(?P<format>\.csv|\.json|\.jsonl)(?:\.gz)?"
 INITIAL = re.compile(FILE.format("initial", ""), re.IGNORECASE)
 INCREMENTAL = re.compile(FILE.format("incremental", "/(?P<batch>[^/]+?)"), re.IGNORECASE)
+
+GRAIN = 2 * 10**9  # nanoseconds: no file system's clock is coarser
 
 UNDECLARED_FILE = (
     "not a file of a declared entity: landing files are initial/<feed>/<entity>.csv (or .json, .jsonl, also with .gz)"
@@ -45,6 +48,17 @@ class LandingFile(NamedTuple):
     def size(self) -> int | None:
         """Return the size in bytes, or None if the file is gone."""
         return self.path.stat().st_size if self.path.exists() else None
+
+
+def signature(file: LandingFile) -> str | None:
+    """Return what changes whenever the file does; None if it was changed so lately that another change might not show.
+
+    Nobody can set the time of the last change of anything (ctime), but a clock has a grain.
+    """
+    found = file.path.stat()
+    if time.time_ns() - found.st_ctime_ns < GRAIN:
+        return None
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
 def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[LandingFile]:

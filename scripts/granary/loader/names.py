@@ -33,14 +33,11 @@ def columns_of(names: Sequence[str], entity: Entity, file: str) -> list[str]:
     return columns
 
 
-def keys_by_column(keys: Sequence[str], entity: Entity, file: str) -> dict[str, list[str]]:
-    """Return the keys of JSON objects by their column; raise GranaryError if a required column has none."""
-    columns: dict[str, list[str]] = {}
-    for key in keys:
-        columns.setdefault(column_name(key), []).append(key)
-    if columns and (missing := [column for column in entity.required if column not in columns]):
-        raise missing_error(file, missing, columns, entity)
-    return columns
+def check_keys(columns: Mapping[str, str], entity: Entity, file: str) -> None:
+    """Raise GranaryError if a required column has no key in JSON objects, given the columns of their keys."""
+    found = dict.fromkeys(columns.values())
+    if found and (missing := [column for column in entity.required if column not in found]):
+        raise missing_error(file, missing, found, entity)
 
 
 def missing_error(where: str, missing: Sequence[str], found: Collection[str], entity: Entity) -> GranaryError:

@@ -29,6 +29,10 @@ create table if not exists raw._batches (
 -- The ledger's promise, held by the database as well: one batch in use per file.
 create unique index if not exists _batches_one_per_file on raw._batches (feed, entity, path) where status = 'loaded';
 
+-- For files of a known size, and for known bytes.
+create index if not exists _batches_bytes on raw._batches (feed, entity, bytes) where status = 'loaded';
+create index if not exists _batches_sha256 on raw._batches (feed, entity, sha256) where status = 'loaded';
+
 comment on table raw._batches is 'One row per attempt to load a landing file.';
 comment on column raw._batches.batch_id is 'Number of the batch. Batches commit in the order of their numbers.';
 comment on column raw._batches.feed is 'Folder of the feed, which is the name of its dbt source.';
@@ -59,7 +63,11 @@ create table if not exists raw._rejected_lines (
     primary key (batch_id, line_number)
 );
 
--- Upgrade a warehouse in which reason still is the sentence, and raw._lines depends on raw._why_no_row.
+-- Upgrade a warehouse from before rows and rejected lines were copied as they are read.
+drop table if exists raw._lines;
+drop function if exists raw._insert_one_by_one(text), raw._why_no_row(text);
+
+-- Upgrade a warehouse in which reason still is the sentence.
 do $$
 begin
     if not exists (
@@ -68,8 +76,6 @@ begin
         alter table raw._rejected_lines add column explanation text;
         update raw._rejected_lines set explanation = reason, reason = 'damaged';
         alter table raw._rejected_lines alter column explanation set not null;
-        drop table if exists raw._lines;
-        drop function if exists raw._why_no_row;
     end if;
 end $$;
 
@@ -90,6 +96,17 @@ comment on table raw._accepted_batches is 'One row per batch whose rejected rows
 comment on column raw._accepted_batches.batch_id is 'The batch.';
 comment on column raw._accepted_batches.why is 'Why its rejections are acceptable, in the words of the person who accepted them.';
 comment on column raw._accepted_batches.accepted_at is 'When the batch was accepted.';
+
+create table if not exists raw._files (
+    path text primary key,
+    batch_id bigint not null references raw._batches (batch_id) on delete cascade deferrable initially deferred,
+    signature text not null
+);
+
+comment on table raw._files is 'One row per file that is known by its times: as long as its signature is the same, bin/ingest does not read it again.';
+comment on column raw._files.path is 'Path of the file below the data root.';
+comment on column raw._files.batch_id is 'The batch that has the bytes of the file; another file may have been loaded as it.';
+comment on column raw._files.signature is 'Device, inode, size, and the times of the last change of content and of anything, in nanoseconds.';
 
 create table if not exists raw._replayed_values (
     rejection_id text primary key,
@@ -168,7 +185,6 @@ comment on column raw._provenance._row_id is 'Number of the row. Its line is _ro
 -- jsonb is stricter than json: like text, it has no NUL characters and no halves of surrogate pairs.
 create or replace function raw._reason(line text) returns text immutable strict parallel safe
 return case
-    when line ~ '^\s*$' then 'blank'
     when not pg_input_is_valid(line, 'jsonb') then 'not_json'
     when line is not json object then 'not_an_object'
     when line is not json object with unique keys then 'duplicate_key'
@@ -182,35 +198,3 @@ return case reason
     when 'duplicate_key' then 'the JSON has the same key twice'
 end;
 comment on function raw._explanation is 'The sentence for a reason that raw._reason returned for a line.';
-
-create unlogged table if not exists raw._lines (
-    number bigint not null,
-    text text not null,
-    problem text,
-    explanation text,
-    reason text generated always as (coalesce(problem, raw._reason(text))) stored
-);
-comment on table raw._lines is 'The lines of the file that is being loaded, if COPY can not read it as it is. Empty between loads.';
-comment on column raw._lines.number is 'Line of the file, counted from 1.';
-comment on column raw._lines.text is 'The values of the line as a JSON object, or the text of a rejected line.';
-comment on column raw._lines.problem is 'Code of the reason for which bin/ingest rejects the line; null if it found none.';
-comment on column raw._lines.explanation is 'The sentence for the problem.';
-comment on column raw._lines.reason is 'Code of the reason for which the line is rejected; blank if nothing is on it; null if it is a row.';
-
-create or replace function raw._insert_one_by_one(insert_staged text) returns bigint language plpgsql
-as $$
-declare
-    line tid;
-    inserted bigint := 0;
-begin
-    for line in select ctid from raw._lines where reason is null loop
-        begin
-            execute insert_staged || ' and _lines.ctid = $1' using line;
-            inserted := inserted + 1;
-        exception when program_limit_exceeded then
-            update raw._lines set problem = 'too_big', explanation = sqlerrm where ctid = line;
-        end;
-    end loop;
-    return inserted;
-end $$;
-comment on function raw._insert_one_by_one is 'Run an insert from raw._lines for each line by itself, and reject the lines whose row is too big for a page. Returns the number of rows.';

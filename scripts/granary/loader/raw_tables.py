@@ -7,35 +7,29 @@ through psycopg2.sql.
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import datetime
-import itertools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
+import psycopg2.extras
 from psycopg2 import sql
 
-from granary import declared
-from granary.declared import LONGEST_NAME, Entity
-from granary.loader.names import repeated
+from granary.declared import Entity
+from granary.loader.json_records import MOST_KEYS
+from granary.loader.records import BLOCK, Problem
 from granary.project import GranaryError
 from granary.server.connection import connect
 from granary.server.lock import take_lock
 from granary.text import MOST_COLUMNS
 
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
-KEPT_TEXT = 1_000_000  # characters of a rejected line that are kept
-SHOWN = 3  # rejected lines in the error for a file of which too many are
-FIRST_LOOK = 10_000  # lines that are staged before the rejected ones are counted; each further look is at twice as many
 SESSION_NAME = "granary: load"
-MOST_KEYS = 1_000  # of one JSON object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +49,13 @@ class Batch:
     rows_rejected: int = 0
     status: str = "loaded"
     error: str | None = None
+
+
+class Known(NamedTuple):
+    """The batch in use that had the bytes of a file when it had this signature, if that is known."""
+
+    batch: Batch
+    signature: str | None = None
 
 
 # -- Transactions ------------------------------------------------------------------------------------------------------
@@ -137,10 +138,44 @@ def loaded_batches(cursor: Any) -> dict[str, Batch]:
     return {batch.path: batch for batch in select_batches(cursor, "true", [])}
 
 
-def candidates(cursor: Any, batch: Batch) -> list[Batch]:
-    """Return the batches of its entity that a batch may repeat or replace: of its path first, then of its size."""
-    condition = "feed = %s and entity = %s and (path = %s or bytes = %s) order by path = %s desc, batch_id"
-    return select_batches(cursor, condition, [batch.feed, batch.entity, batch.path, batch.bytes, batch.path])
+def known_files(cursor: Any) -> dict[str, Known]:
+    """Return what the ledger knows of each file by its path."""
+    batches = {batch.batch_id: batch for batch in select_batches(cursor, "true", [])}
+    known = {batch.path: Known(batch) for batch in batches.values()}
+    cursor.execute("select path, batch_id, signature from raw._files")
+    for path, batch_id, signature in cursor:
+        if batch_id in batches:  # else it was replaced
+            known[path] = Known(batches[batch_id], signature)
+    return known
+
+
+def record_files(cursor: Any, files: Iterable[tuple[str, int, str]]) -> None:
+    """Write the signatures of known files: path, batch and signature of each. The batch may be gone by now."""
+    insert = """
+        insert into raw._files (path, batch_id, signature)
+        select path, batch_id, signature
+        from (values %s) as files (path, batch_id, signature)
+        where exists (select from raw._batches where _batches.batch_id = files.batch_id and status = 'loaded')
+        on conflict (path) do update set batch_id = excluded.batch_id, signature = excluded.signature
+    """
+    psycopg2.extras.execute_values(cursor, insert, list(files))
+
+
+def has_candidates(cursor: Any, batch: Batch) -> bool:
+    """Return whether a batch may repeat or replace one in use of its entity: one of its path, or of its size."""
+    of_entity = "select from raw._batches where status = 'loaded' and feed = %s and entity = %s"
+    values = [batch.feed, batch.entity]
+    cursor.execute(
+        f"select exists ({of_entity} and path = %s) or exists ({of_entity} and bytes = %s)",
+        [*values, batch.path, *values, batch.bytes],
+    )
+    return cursor.fetchone()[0]
+
+
+def candidates(cursor: Any, batch: Batch, sha256: str) -> list[Batch]:
+    """Return the batches of its entity that a batch with these bytes repeats or replaces: that of its path first."""
+    condition = "feed = %s and entity = %s and (path = %s or sha256 = %s) order by path = %s desc, batch_id"
+    return select_batches(cursor, condition, [batch.feed, batch.entity, batch.path, sha256, batch.path])
 
 
 def select_batches(cursor: Any, condition: str, values: list[Any]) -> list[Batch]:
@@ -241,49 +276,29 @@ def identifiers(names: Iterable[str], suffix: str = "") -> sql.Composed:
 # -- Rows --------------------------------------------------------------------------------------------------------------
 
 
-def copy_blocks(
-    cursor: Any, entity: Entity, batch: Batch, columns: list[str], blocks: Iterable[bytes], first_line: int
-) -> Batch | None:
-    """COPY blocks of whole CSV lines; return the batch with its counts, or None, undone, unless each line is a row.
-
-    The iterator of the blocks raises csv.Error where PostgreSQL might misread them.
-    """
-    if len(columns) == 1:
-        return None  # COPY would take a blank line for a row
-    lines = 0
-
-    def counted_blocks() -> Iterator[bytes]:
-        nonlocal lines
-        for block in blocks:
-            lines += block.count(b"\n") + (not block.endswith(b"\n"))
-            yield block
-
-    cursor.execute("savepoint untouched")
-    set_next_row_id(cursor, batch, first_line)
-    with contextlib.suppress(psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded, csv.Error):
-        rows = copy(cursor, entity.table, columns, counted_blocks(), not_null=columns)
-        if rows == lines:
-            set_next_row_id(cursor, batch, first_line + rows)
-            return dataclasses.replace(batch, rows_read=rows, rows_loaded=rows)
-    cursor.execute("rollback to savepoint untouched")
-    return None
-
-
-def copy(cursor: Any, table: str, columns: list[str], blocks: Iterator[bytes], not_null: list[str]) -> int:
-    """COPY blocks of CSV into a raw table; return the number of rows. An error of the iterator is raised as it is.
+def copy(cursor: Any, table: str, columns: list[str], pieces: Iterator[bytes], not_null: Iterable[str] = ()) -> int:
+    """COPY pieces of CSV into a raw table; return the number of rows. An error of the iterator is raised as it is.
 
     Empty fields are null, but '' in the columns that are `not_null`.
     """
-    statement = sql.SQL("copy {} ({}) from stdin (format csv, encoding 'UTF8', force_not_null ({}))")
-    statement = statement.format(raw(table), identifiers(columns), identifiers(not_null))
+    statement = sql.SQL("copy {} ({}) from stdin (format csv, encoding 'UTF8'{})").format(
+        raw(table),
+        identifiers(columns),
+        sql.SQL(", force_not_null ({})").format(identifiers(not_null)) if not_null else sql.SQL(""),
+    )
     errors = []
 
     def read(_size: int) -> bytes:
+        block, size = [], 0
         try:
-            return next(blocks, b"")
+            for piece in pieces:
+                block.append(piece)
+                if (size := size + len(piece)) >= BLOCK:
+                    break
         except BaseException as error:  # psycopg2 would report it as the server's; Ctrl-C arrives here too
             errors.append(error)
             return b""
+        return b"".join(block)
 
     try:
         cursor.copy_expert(statement, SimpleNamespace(read=read))
@@ -293,144 +308,36 @@ def copy(cursor: Any, table: str, columns: list[str], blocks: Iterator[bytes], n
     return cursor.rowcount
 
 
-def stage(cursor: Any, entity: Entity, batch: Batch, lines: Iterable[tuple[int, str, str | None, str | None]]) -> None:
-    """Copy lines (number, text, problem, explanation) into raw._lines; stop early if too many are rejected."""
-    cursor.execute("truncate raw._lines")  # if this load fails, its lines take no space
-    rows = map(csv.writer(SimpleNamespace(write=str.encode)).writerow, lines)
-    columns, size, staged = ["number", "text", "problem", "explanation"], FIRST_LOOK, 0
-    while copied := copy(cursor, "_lines", columns, itertools.islice(rows, size), not_null=["text"]):
-        staged += copied
-        refuse_too_many_rejected(cursor, entity, batch)
-        size = staged
+def write_rejected(cursor: Any, batch: Batch, rejected: Iterable[tuple[int, str, Problem]]) -> None:
+    """Write rejected lines: number, text and problem of each."""
+    rows = [(batch.batch_id, number, text, *problem) for number, text, problem in rejected]
+    columns = "batch_id, line_number, line, reason, explanation"
+    psycopg2.extras.execute_values(cursor, f"insert into raw._rejected_lines ({columns}) values %s", rows)
 
 
-def refuse_too_many_rejected(cursor: Any, entity: Entity, batch: Batch) -> None:
-    """Raise GranaryError, with the first of them, if more of the staged lines are rejected than the source allows."""
-    limits = declared.reject_limits(entity)
+def judged(cursor: Any, lines: list[str]) -> Iterator[tuple[list[str], list[str | None]] | Problem]:
+    """Yield of each line of JSON the keys of its object and their values as text, or why it can't be a row."""
     cursor.execute(
-        "select count(*), coalesce(sum(least(octet_length(text), %s)), 0) from raw._lines where reason <> 'blank'",
-        [KEPT_TEXT],
+        """
+        select line_reason, raw._explanation(line, line_reason), key_count, keys, contents
+        from unnest(cast(%s as text[])) with ordinality as lines (line, number)
+        cross join lateral (select raw._reason(line)) as judged (line_reason)
+        cross join lateral (select case when line_reason is null then cast(line as json) end) as parsed (object)
+        cross join lateral (select count(*) from json_object_keys(object)) as counted (key_count)
+        cross join lateral (
+            select array_agg(key), array_agg(value) from json_each_text(case when key_count <= %s then object end)
+        ) as fields (keys, contents)
+        order by number
+        """,
+        [lines, MOST_KEYS],
     )
-    rejected = dict(zip(("max_lines", "max_bytes"), cursor.fetchone(), strict=True))
-    if not (over := next((name for name in rejected if rejected[name] > limits[name]), None)):
-        return
-    cursor.execute(
-        "select number, coalesce(explanation, raw._explanation(text, reason)) from raw._lines"
-        " where reason <> 'blank' order by number limit %s",
-        [SHOWN],
-    )
-    what = "lines are" if over == "max_lines" else "bytes of lines are"
-    raise GranaryError(
-        f"{batch.path}: more than {limits[over]:,} {what} rejected, so that nothing of the file is loaded"
-        f" ({'; '.join(f'line {number}: {why}' for number, why in cursor)}): correct it, or raise `{over}` of"
-        f" `reject_limits` in the meta of {entity.feed}.{entity.name}"
-    )
-
-
-def staged_keys(cursor: Any) -> list[str]:
-    """Return the keys of the staged JSON objects in the order of their first appearance."""
-    query = """
-        select key from raw._lines, json_object_keys(text::json) with ordinality as keys (key, position)
-        where reason is null group by key order by min(number), min(position)
-    """
-    cursor.execute(query)
-    if cursor.rowcount > MOST_KEYS:
-        count = "(select count(*) from json_object_keys(text::json))"
-        cursor.execute(
-            "update raw._lines set problem = 'too_many_keys',"
-            f" explanation = format('the object has %%s keys, and can have {MOST_KEYS:,}', {count})"
-            f" where reason is null and {count} > %s",
-            [MOST_KEYS],
-        )
-        cursor.execute(query)
-    return [key for (key,) in cursor.fetchall()]
-
-
-def insert_staged(
-    cursor: Any, entity: Entity, batch: Batch, keys: dict[str, list[str]]
-) -> tuple[Batch, int, tuple[str, ...]]:
-    """Move the staged lines into the entity's table or the rejected lines, given the keys that mean each column.
-
-    Returns the batch with its counts, the number of blank lines between others, and the columns that were added.
-    """
-    values = told_apart(cursor, entity, keys)
-    new_columns = add_columns(cursor, entity, values, batch.path)
-    insert = sql.SQL("insert into {} ({}) select {} from {} where reason is null").format(
-        raw(entity.table),
-        identifiers(["_row_id", *values]),
-        sql.SQL(", ").join([sql.SQL("{} + number - 1").format(sql.Literal(batch.first_row_id)), *values.values()]),
-        staged_rows(itertools.chain(*keys.values())),
-    )
-    cursor.execute("savepoint staged")
-    try:
-        cursor.execute(insert)
-        rows_loaded = cursor.rowcount
-    except psycopg2.errors.ProgramLimitExceeded:  # a row is too big for a page
-        cursor.execute("rollback to savepoint staged")
-        cursor.execute("select raw._insert_one_by_one(%s)", [insert.as_string(cursor)])
-        [rows_loaded] = cursor.fetchone()
-    refuse_too_many_rejected(cursor, entity, batch)  # again: the insert may have rejected further ones
-    cursor.execute(
-        "insert into raw._rejected_lines (batch_id, line_number, line, reason, explanation)"
-        " select %s, number, left(text, %s), reason, coalesce(explanation, raw._explanation(text, reason))"
-        " from raw._lines where reason <> 'blank'",
-        [batch.batch_id, KEPT_TEXT],
-    )
-    rows_rejected = cursor.rowcount
-    last = "(select max(number) from raw._lines where reason is distinct from 'blank')"
-    blank = f"sum(coalesce(explanation::bigint, 1)) filter (where reason = 'blank' and number < {last})"
-    cursor.execute(f"select max(number), coalesce({blank}, 0)::bigint from raw._lines")
-    last_line, blank_lines = cursor.fetchone()
-    set_next_row_id(cursor, batch, (last_line or 1) + 1)
-    cursor.execute("truncate raw._lines")
-    counts = {"rows_read": rows_loaded + rows_rejected, "rows_loaded": rows_loaded, "rows_rejected": rows_rejected}
-    return dataclasses.replace(batch, **counts), blank_lines, new_columns
-
-
-def told_apart(cursor: Any, entity: Entity, keys: dict[str, list[str]]) -> dict[str, sql.Composable]:
-    """Return the expression of each column over staged_rows.
-
-    A line with values for two keys of one column is rejected if the column is declared; else the second value gets a
-    column of its own.
-    """
-    found: dict[str, sql.Composable] = {}
-    for column, same in keys.items():
-        if len(same) == 1:
-            found[column] = staged_value(same[0])
-            continue
-        values = sql.SQL("array_remove(array[{}], null)").format(sql.SQL(", ").join(map(staged_value, same)))
-        execute(cursor, "select max(cardinality({})) from {} where reason is null", values, staged_rows(same))
-        most = cursor.fetchone()[0] or 1
-        if most > 1 and column in entity.columns:
-            ambiguous = "select _lines.ctid from {} where reason is null and cardinality({}) > 1"
-            ambiguous = sql.SQL(ambiguous).format(staged_rows(same), values)
-            why = sql.Literal(f"{' and '.join(map(json.dumps, same))} both become {column}")
-            update = "update raw._lines set problem = 'ambiguous_key', explanation = {} where ctid in ({})"
-            execute(cursor, update, why, ambiguous)
-            most = 1
-        for number in range(1, most + 1):
-            found[repeated(column, number)] = sql.SQL("({})[{}]").format(values, sql.Literal(number))
-    return found
-
-
-def staged_rows(keys: Iterable[str]) -> sql.Composable:
-    """Return a from clause over the staged lines that has the values of these keys in `fields`."""
-    if names := list(filter(is_identifier, keys)):
-        rows = "raw._lines cross join lateral json_to_record(text::json) as fields ({})"
-        return sql.SQL(rows).format(identifiers(names, " text"))
-    return sql.SQL("raw._lines")
-
-
-def staged_value(key: str) -> sql.Composable:
-    """Return the expression of a key's value over staged_rows."""
-    if is_identifier(key):
-        return sql.Identifier("fields", key)
-    return sql.SQL("text::json ->> {}").format(sql.Literal(key))
-
-
-def is_identifier(key: str) -> bool:
-    """Return whether a key can be a name in SQL."""
-    return 0 < len(key.encode()) <= LONGEST_NAME
+    for reason, explanation, count, keys, contents in cursor.fetchall():
+        if reason:
+            yield Problem(reason, explanation)
+        elif count > MOST_KEYS:
+            yield Problem("too_many_keys", f"the object has {count} keys, and can have {MOST_KEYS:,}")
+        else:
+            yield keys or [], contents or []
 
 
 def first_rejected(cursor: Any, batch: Batch) -> str:

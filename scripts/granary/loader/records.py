@@ -17,7 +17,7 @@ class Problem(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record of CSV, a line, or an element of a JSON array. Only CSV has fields."""
+    """A record of CSV, a line, or an element of a JSON array. Only CSV has fields, and only if it can be read."""
 
     number: int  # of its first line
     text: bytes

@@ -18,6 +18,7 @@ class Result:
     replaced: Batch | None = None
     new_columns: tuple[str, ...] = ()
     blank_lines: int = 0
+    signature: str | None = None  # of a known file that was read
     fail_above: float = 1.0  # share of rejected rows above which a build fails
 
     def __str__(self) -> str:

@@ -1,8 +1,4 @@
-"""Which rows a landing file holds: opened and hashed, read block by block where it is plain CSV, else line by line.
-
-A file that can't be loaded at all raises GranaryError, which names the file, the line and the way out. A line that
-can't be a row is passed on with the reason, and reading continues.
-"""
+"""Landing files as streams of UTF-8: unpacked, and hashed as they were delivered while they are read."""
 
 from __future__ import annotations
 
@@ -11,14 +7,13 @@ import contextlib
 import gzip
 import hashlib
 import io
-import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import tqdm
 
-from granary.loader import csv_records, json_records, records
+from granary.loader import records
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError
 
@@ -32,18 +27,6 @@ WIDE_ENCODINGS = (  # by their byte order marks; the first two begin alike
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-
-
-class Line(NamedTuple):
-    """What is staged of a record: its values as a JSON object or, with a reason, its text."""
-
-    number: int
-    text: str
-    reason: str | None = None
-    explanation: str | None = None
-
-
-# -- Opening files -----------------------------------------------------------------------------------------------------
 
 
 class Source(io.FileIO):
@@ -140,35 +123,3 @@ def sha256(file: LandingFile) -> str:
     """Return the SHA-256 of a file as it was delivered."""
     with Source(file) as source, source.bar:
         return source.digest()
-
-
-# -- Line by line ------------------------------------------------------------------------------------------------------
-
-
-def read_lines(file: LandingFile, stream: io.BufferedReader, columns: Sequence[str] = ()) -> Iterator[Line]:
-    """Yield the lines to stage. Records of CSV become JSON objects by column; JSON is passed on as delivered.
-
-    Elements of a JSON array that share a line are numbered consecutively from there. Blank lines are only counted: one
-    line, with their number as its explanation, stands for those before a line that isn't blank.
-    """
-    number = blank = 0
-    if file.format == ".csv":
-        header = csv_records.read_header(file, stream)
-        skip = file.entity.skip_initial_space
-        found = csv_records.csv_records(stream, header.names, header.lines + 1, skip_initial_space=skip)
-    elif file.format == ".json":
-        found = json_records.json_records(file, stream)
-    else:
-        found = json_records.json_lines(stream)
-    for line, delivered, fields, problem in found:
-        number, text = max(line, number + 1), delivered.rstrip(b"\r\n")
-        if problem is csv_records.BLANK or not (columns or text.strip()):
-            blank += 1
-            continue
-        if blank:
-            yield Line(number - 1, "", "blank", str(blank))
-            blank = 0
-        if problem := problem or records.problem_of(text) or (None if columns else json_records.problem_of_json(text)):
-            yield Line(number, text.decode("utf-8", "backslashreplace").replace("\0", "\\x00"), *problem)
-        else:
-            yield Line(number, json.dumps(dict(zip(columns, fields, strict=True))) if columns else text.decode())
