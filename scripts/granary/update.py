@@ -245,7 +245,7 @@ class Update:
         return done.result
 
     def roots(self, seeds: list[str]) -> list[str]:
-        """Return the models, sources and seeds from which on all is built from scratch: none that depends on another."""
+        """Return the models, sources and seeds from which on all is built from scratch; none depends on another."""
         if not self.last:
             return []
         found = [seed for seed in seeds if self.has_other_columns(seed)]
