@@ -11,16 +11,19 @@ with
 
 delivered as (
 
-    select * from {{ ref('int_quality__delivered_amounts') }}
+    select * from {{ ref('int_quality__batch_amounts') }}
 
 ),
 
 rejected as (
 
-    select distinct _row_id from {{ ref('int_quality__rejections') }}
-    where
-        severity = 'row'
-        and _row_id is not null
+    select * from {{ ref('int_quality__rejected_amounts') }}
+
+),
+
+staged as (
+
+    select * from {{ ref('int_quality__staged_amounts') }}
 
 ),
 
@@ -30,108 +33,137 @@ overwritten as (
 
 ),
 
+-- Up to the current versions. What files brought was added up when it was new; what is current is added up each time.
+counted as (
+
+    select
+        feed,
+        measure,
+        'delivered' as step_name,
+        sum(amount_usd) as amount_usd,
+        sum(row_count) as row_count,
+        sum(rows_without_amount_count) as rows_without_amount_count
+    from delivered
+    group by feed, measure
+
+    union all
+
+    select
+        feed,
+        measure,
+        'rejected' as step_name,
+        sum(amount_usd) as amount_usd,
+        count(*) as row_count,
+        count(*) - count(amount_usd) as rows_without_amount_count
+    from rejected
+    group by feed, measure
+
+    union all
+
+    select
+        feed,
+        measure,
+        'staged' as step_name,
+        sum(amount_usd) as amount_usd,
+        sum(row_count) as row_count,
+        0 as rows_without_amount_count
+    from staged
+    group by feed, measure
+
+    {%- for amount in declared_amounts() %}
+    {%- set staged_amount = declared_sql(amount.staged, 'versions') %}
+
+    union all
+
+    select
+        '{{ amount.feed }}' as feed,
+        '{{ amount.measure }}' as measure,
+        versions.step_name,
+        sum(versions.amount_usd) as amount_usd,
+        count(*) as row_count,
+        0 as rows_without_amount_count
+    from (
+        {%- if holds_all_versions(amount.versions) %}
+        select
+            {{ staged_amount }} as amount_usd,
+            case
+                when versions.is_current then 'current'
+                when overwritten._row_id is null then 'superseded'
+                else 'overwritten'
+            end as step_name
+        from {{ ref(amount.versions) }} as versions
+        left join overwritten
+            on versions._row_id = overwritten._row_id
+        {%- else %}
+        select
+            {{ staged_amount }} as amount_usd,
+            'current' as step_name
+        from {{ ref(amount.versions) }} as versions
+        union all
+        select
+            {{ staged_amount }} as amount_usd,
+            case when overwritten._row_id is null then 'superseded' else 'overwritten' end as step_name
+        from {{ ref(amount.staging) }} as versions
+        left join {{ ref(amount.versions) }} as current_versions
+            on versions._row_id = current_versions._row_id
+        left join overwritten
+            on versions._row_id = overwritten._row_id
+        where current_versions._row_id is null
+        {%- endif %}
+    ) as versions
+    group by versions.step_name
+    {%- endfor %}
+
+),
+
+{%- set first_steps = [
+    {'name': 'delivered', 'title': 'in all rows of the raw table', 'is_total': true},
+    {'name': 'rejected', 'title': 'in rejected rows', 'is_total': false},
+    {'name': 'staged', 'title': 'in all versions that staging holds', 'is_total': true},
+    {'name': 'superseded', 'title': 'in versions that a later one replaced', 'is_total': false},
+    {
+        'name': 'overwritten',
+        'title': 'in rows that a later row of their own file replaced with other values',
+        'is_total': false,
+    },
+    {'name': 'current', 'title': 'in the current versions', 'is_total': true},
+] %}
+
 -- Deductions change sign, so that each section adds up to the next total.
 steps as (
 
     {%- for amount in declared_amounts() %}
-    {%- set staged_amount = declared_sql(amount.staged, 'versions') %}
     select
         '{{ amount.feed }}' as feed,
         '{{ amount.measure }}' as measure,
         {{ dbt.string_literal(dbt.escape_single_quotes(amount.title)) }} as measure_title,
         measured.*
     from (
+        {%- for step in first_steps %}
         select
-            1 as step_number,
-            'delivered' as step_name,
-            'in all rows of the raw table' as step_title,
-            true as is_total,
-            sum(amount_usd) as amount_usd,
-            count(*) as row_count,
-            count(*) - count(amount_usd) as rows_without_amount_count
-        from delivered
+            {{ loop.index }} as step_number,
+            '{{ step.name }}' as step_name,
+            '{{ step.title }}' as step_title,
+            {{ step.is_total }} as is_total,
+            {{ 'sum' if step.is_total else '-sum' }}(amount_usd) as amount_usd,
+            coalesce(sum(row_count), 0) as row_count,
+            coalesce(sum(rows_without_amount_count), 0) as rows_without_amount_count
+        from counted
         where
             feed = '{{ amount.feed }}'
             and measure = '{{ amount.measure }}'
+            and step_name = '{{ step.name }}'
+        {%- if not loop.last %}
         union all
-        select
-            2 as step_number,
-            'rejected' as step_name,
-            'in rejected rows' as step_title,
-            false as is_total,
-            -sum(delivered.amount_usd) as amount_usd,
-            count(*) as row_count,
-            count(*) - count(delivered.amount_usd) as rows_without_amount_count
-        from delivered
-        inner join rejected
-            on delivered._row_id = rejected._row_id
-        where
-            delivered.feed = '{{ amount.feed }}'
-            and delivered.measure = '{{ amount.measure }}'
-        union all
-        select
-            3 as step_number,
-            'staged' as step_name,
-            'in all versions that staging holds' as step_title,
-            true as is_total,
-            sum({{ staged_amount }}) as amount_usd,
-            count(*) as row_count,
-            0 as rows_without_amount_count
-        from {{ ref(amount.staging) }} as versions
-        {%- for is_overwritten in [false, true] %}
-        union all
-        select
-            {%- if is_overwritten %}
-            5 as step_number,
-            'overwritten' as step_name,
-            'in rows that a later row of their own file replaced with other values' as step_title,
-            {%- else %}
-            4 as step_number,
-            'superseded' as step_name,
-            'in versions that a later one replaced' as step_title,
-            {%- endif %}
-            false as is_total,
-            -sum({{ staged_amount }}) as amount_usd,
-            count(*) as row_count,
-            0 as rows_without_amount_count
-        {%- if holds_all_versions(amount.versions) %}
-        from {{ ref(amount.versions) }} as versions
-        left join overwritten
-            on versions._row_id = overwritten._row_id
-        where
-            not versions.is_current
-            and overwritten._row_id is {{ 'not null' if is_overwritten else 'null' }}
-        {%- else %}
-        from {{ ref(amount.staging) }} as versions
-        left join {{ ref(amount.versions) }} as current_versions
-            on versions._row_id = current_versions._row_id
-        left join overwritten
-            on versions._row_id = overwritten._row_id
-        where
-            current_versions._row_id is null
-            and overwritten._row_id is {{ 'not null' if is_overwritten else 'null' }}
         {%- endif %}
         {%- endfor %}
-        union all
-        select
-            6 as step_number,
-            'current' as step_name,
-            'in the current versions' as step_title,
-            true as is_total,
-            sum({{ staged_amount }}) as amount_usd,
-            count(*) as row_count,
-            0 as rows_without_amount_count
-        from {{ ref(amount.versions) }} as versions
-        {%- if holds_all_versions(amount.versions) %}
-        where versions.is_current
-        {%- endif %}
         {%- set last_total = namespace(step=none) %}
         {%- for step in amount.marts %}
         union all
         {%- if step.without %}
         {%- set before = last_total.step %}
         select
-            {{ 6 + loop.index }} as step_number,
+            {{ first_steps | length + loop.index }} as step_number,
             '{{ step.step }}' as step_name,
             {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
             false as is_total,
@@ -146,7 +178,7 @@ steps as (
             )
         {%- elif step.step %}
         select
-            {{ 6 + loop.index }} as step_number,
+            {{ first_steps | length + loop.index }} as step_number,
             '{{ step.step }}' as step_name,
             {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
             false as is_total,
@@ -158,7 +190,7 @@ steps as (
         {%- else %}
         {%- set last_total.step = step %}
         select
-            {{ 6 + loop.index }} as step_number,
+            {{ first_steps | length + loop.index }} as step_number,
             '{{ step.mart }}' as step_name,
             'in the mart' as step_title,
             true as is_total,
