@@ -1,6 +1,8 @@
 -- Part of money_reconciliation, and in its folder: it reads the feeds' marts, so it can't be built or tested before them.
 {{ config(materialized='ephemeral', schema='intermediate', access='protected', contract={'enforced': false}) }}
 
+-- depends_on: {{ ref('int_quality__overwritten_rows') }}
+
 {%- for table in reconciled_tables() -%}
 {%- for model in [table.staging] + table.models -%}
 {%- do ref(model) -%}
@@ -27,13 +29,66 @@ staged as (
 
 ),
 
-overwritten as (
+-- Read as they are now, each table once. A CTE in the joins would keep PostgreSQL from reading them in parallel.
+versions as (
 
-    select * from {{ ref('int_quality__overwritten_rows') }}
+    {%- for amount in declared_amounts() %}
+    {%- set staged_amount = declared_sql(amount.staged, 'versions') %}
+    {%- if holds_all_versions(amount.versions) %}
+    select
+        '{{ amount.feed }}' as feed,
+        '{{ amount.measure }}' as measure,
+        versions.is_current,
+        overwritten._row_id is not null as is_overwritten,
+        sum({{ staged_amount }}) as amount_usd,
+        count(*) as row_count
+    from {{ ref(amount.versions) }} as versions
+    left join {{ ref('int_quality__overwritten_rows') }} as overwritten
+        on versions._row_id = overwritten._row_id
+    group by
+        versions.is_current,
+        overwritten._row_id is not null
+    {%- else %}
+    select
+        '{{ amount.feed }}' as feed,
+        '{{ amount.measure }}' as measure,
+        true as is_current,
+        false as is_overwritten,
+        sum({{ staged_amount }}) as amount_usd,
+        count(*) as row_count
+    from {{ ref(amount.versions) }} as versions
+    union all
+    -- Only staging has the other versions, and parses all of them.
+    select
+        '{{ amount.feed }}' as feed,
+        '{{ amount.measure }}' as measure,
+        false as is_current,
+        overwritten._row_id is not null as is_overwritten,
+        sum({{ staged_amount }}) as amount_usd,
+        count(*) as row_count
+    from {{ ref(amount.staging) }} as versions
+    left join {{ ref(amount.versions) }} as current_versions
+        on versions._row_id = current_versions._row_id
+    left join {{ ref('int_quality__overwritten_rows') }} as overwritten
+        on versions._row_id = overwritten._row_id
+    where current_versions._row_id is null
+    group by overwritten._row_id is not null
+    {%- endif %}
+    union all
+    {%- endfor %}
+    -- Keeps the query valid if no source declares amounts.
+    select
+        cast(null as {{ dbt.type_string() }}) as feed,
+        cast(null as {{ dbt.type_string() }}) as measure,
+        cast(null as boolean) as is_current,
+        cast(null as boolean) as is_overwritten,
+        cast(null as numeric(38, 4)) as amount_usd,
+        cast(null as bigint) as row_count
+    where false
 
 ),
 
--- Up to the current versions. What files brought was added up when it was new; what is current is added up each time.
+-- The steps up to the current versions. What a batch brought was added up when it was new.
 counted as (
 
     select
@@ -70,49 +125,20 @@ counted as (
     from staged
     group by feed, measure
 
-    {%- for amount in declared_amounts() %}
-    {%- set staged_amount = declared_sql(amount.staged, 'versions') %}
-
     union all
 
     select
-        '{{ amount.feed }}' as feed,
-        '{{ amount.measure }}' as measure,
-        versions.step_name,
-        sum(versions.amount_usd) as amount_usd,
-        count(*) as row_count,
+        feed,
+        measure,
+        case
+            when is_current then 'current'
+            when is_overwritten then 'overwritten'
+            else 'superseded'
+        end as step_name,
+        amount_usd,
+        row_count,
         0 as rows_without_amount_count
-    from (
-        {%- if holds_all_versions(amount.versions) %}
-        select
-            {{ staged_amount }} as amount_usd,
-            case
-                when versions.is_current then 'current'
-                when overwritten._row_id is null then 'superseded'
-                else 'overwritten'
-            end as step_name
-        from {{ ref(amount.versions) }} as versions
-        left join overwritten
-            on versions._row_id = overwritten._row_id
-        {%- else %}
-        select
-            {{ staged_amount }} as amount_usd,
-            'current' as step_name
-        from {{ ref(amount.versions) }} as versions
-        union all
-        select
-            {{ staged_amount }} as amount_usd,
-            case when overwritten._row_id is null then 'superseded' else 'overwritten' end as step_name
-        from {{ ref(amount.staging) }} as versions
-        left join {{ ref(amount.versions) }} as current_versions
-            on versions._row_id = current_versions._row_id
-        left join overwritten
-            on versions._row_id = overwritten._row_id
-        where current_versions._row_id is null
-        {%- endif %}
-    ) as versions
-    group by versions.step_name
-    {%- endfor %}
+    from versions
 
 ),
 
