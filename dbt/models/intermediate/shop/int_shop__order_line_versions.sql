@@ -5,6 +5,7 @@
         {'columns': ['_row_id'], 'unique': true},
         {'columns': ['order_id', 'line_key']},
         {'columns': ['order_date']},
+        {'columns': ['is_current']},
         {'columns': ['_batch_id']},
     ],
 ) }}

@@ -5,6 +5,7 @@
         {'columns': ['_row_id'], 'unique': true},
         {'columns': ['transaction_id']},
         {'columns': ['order_id']},
+        {'columns': ['is_current']},
         {'columns': ['_batch_id']},
     ],
 ) }}

@@ -29,26 +29,11 @@ staged as (
 
 ),
 
--- Read as they are now, each table once. A CTE in the joins would keep PostgreSQL from reading them in parallel.
+-- Read as they are now. A CTE in the joins would keep PostgreSQL from reading them in parallel.
 versions as (
 
     {%- for amount in declared_amounts() %}
     {%- set staged_amount = declared_sql(amount.staged, 'versions') %}
-    {%- if holds_all_versions(amount.versions) %}
-    select
-        '{{ amount.feed }}' as feed,
-        '{{ amount.measure }}' as measure,
-        versions.is_current,
-        overwritten._row_id is not null as is_overwritten,
-        sum({{ staged_amount }}) as amount_usd,
-        count(*) as row_count
-    from {{ ref(amount.versions) }} as versions
-    left join {{ ref('int_quality__overwritten_rows') }} as overwritten
-        on versions._row_id = overwritten._row_id
-    group by
-        versions.is_current,
-        overwritten._row_id is not null
-    {%- else %}
     select
         '{{ amount.feed }}' as feed,
         '{{ amount.measure }}' as measure,
@@ -57,8 +42,10 @@ versions as (
         sum({{ staged_amount }}) as amount_usd,
         count(*) as row_count
     from {{ ref(amount.versions) }} as versions
+    {%- if holds_all_versions(amount.versions) %}
+    where versions.is_current
+    {%- endif %}
     union all
-    -- Only staging has the other versions, and parses all of them.
     select
         '{{ amount.feed }}' as feed,
         '{{ amount.measure }}' as measure,
@@ -66,14 +53,21 @@ versions as (
         overwritten._row_id is not null as is_overwritten,
         sum({{ staged_amount }}) as amount_usd,
         count(*) as row_count
+    {%- if holds_all_versions(amount.versions) %}
+    from {{ ref(amount.versions) }} as versions
+    left join {{ ref('int_quality__overwritten_rows') }} as overwritten
+        on versions._row_id = overwritten._row_id
+    where not versions.is_current
+    {%- else %}
+    -- Only staging has the other versions, and parses all of them.
     from {{ ref(amount.staging) }} as versions
     left join {{ ref(amount.versions) }} as current_versions
         on versions._row_id = current_versions._row_id
     left join {{ ref('int_quality__overwritten_rows') }} as overwritten
         on versions._row_id = overwritten._row_id
     where current_versions._row_id is null
-    group by overwritten._row_id is not null
     {%- endif %}
+    group by overwritten._row_id is not null
     union all
     {%- endfor %}
     -- Keeps the query valid if no source declares amounts.
