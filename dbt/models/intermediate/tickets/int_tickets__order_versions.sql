@@ -7,6 +7,7 @@
         {'columns': ['showtime_id']},
         {'columns': ['is_current']},
         {'columns': ['_batch_id']},
+        {'columns': ['superseded_by_batch_id']},
     ],
 ) }}
 

@@ -25,47 +25,22 @@ tracked as (
 
 ),
 
--- Added up rather than joined: a planner that expects few batches would count all current rows again for each of them.
-counted as (
-
-    select
-        batch_id,
-        feed,
-        entity,
-        rows_staged_count,
-        0 as rows_current_count
-    from tracked
-
-    union all
-
-    select
-        _batch_id as batch_id,
-        feed,
-        entity,
-        0 as rows_staged_count,
-        rows_current_count
-    from current_rows
-
-),
-
 final as (
 
     select
         -- ids
-        batch_id,
-        feed,
-        entity,
+        tracked.batch_id,
+        tracked.feed,
+        tracked.entity,
 
         -- numerics
-        cast(sum(rows_staged_count) as bigint) as rows_staged_count,
-        cast(sum(rows_current_count) as bigint) as rows_current_count,
-        cast(sum(rows_staged_count) - sum(rows_current_count) as bigint) as rows_superseded_count
+        tracked.rows_staged_count,
+        coalesce(current_rows.rows_current_count, 0) as rows_current_count,
+        tracked.rows_staged_count - coalesce(current_rows.rows_current_count, 0) as rows_superseded_count
 
-    from counted
-    group by
-        batch_id,
-        feed,
-        entity
+    from tracked
+    left join current_rows
+        on tracked.batch_id = current_rows._batch_id
 
 )
 

@@ -33,13 +33,13 @@ changed_transactions as (
 
 current_transactions as (
 
-    select transactions.*
-    from {{ ref('int_tickets__transaction_versions') }} as transactions
+    select versions.*
+    from {{ ref('int_tickets__transaction_versions') }} as versions
     {% if is_incremental() %}
     inner join changed_transactions
-        on transactions.transaction_id = changed_transactions.transaction_id
+        on versions.transaction_id = changed_transactions.transaction_id
     {% endif %}
-    where transactions.is_current
+    where versions.is_current
 
 ),
 
