@@ -7,7 +7,14 @@
 
 with
 
-{#- A new batch takes rows from older ones. Where versions don't say so, all batches are counted again. #}
+new_batches as (
+
+    select * from {{ ref('stg_ledger__batches') }}
+    where batch_id > {{ watermark() }}
+
+),
+
+-- A new batch takes rows from older ones. Where versions don't say so, all batches are counted again.
 counted as (
 
     {%- for table in landing_tables() if table.models %}
@@ -19,8 +26,10 @@ counted as (
         changed._batch_id,
         count(versions._batch_id) as rows_current_count
     from (
-        select _batch_id from {{ ref(model) }}
-        where _batch_id > {{ watermark() }}
+        select batch_id as _batch_id from new_batches
+        where
+            feed = '{{ table.feed }}'
+            and entity = '{{ table.entity }}'
         union
         select _batch_id from {{ ref(model) }}
         where superseded_by_batch_id > {{ watermark() }}
