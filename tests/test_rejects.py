@@ -214,7 +214,7 @@ def test_changed_rules_ask_for_what_they_touch_and_replay_what_was_rejected(ware
 
 
 def test_an_amount_that_is_declared_otherwise_asks_for_new_sums(warehouse: Warehouse) -> None:
-    """The sums of a batch are kept, so those of the old batches would be of another amount than those of the new ones."""
+    """The sums of a batch are kept: those of the old batches would be of another amount than those of new ones."""
     sums = (
         "select step_name, cast(amount_usd as int), cast(difference_usd as int) from marts.money_reconciliation"
         " order by step_number"
@@ -232,9 +232,7 @@ def test_an_amount_that_is_declared_otherwise_asks_for_new_sums(warehouse: Wareh
     command = re.search("bin/dbt build (--full-refresh --select source:bar.sales[+])", printed)
     assert command
     warehouse.build(*command[1].split())
-    assert warehouse.database.query(sums) == [
-        (name, amount * 2, difference) for name, amount, difference in before
-    ]
+    assert warehouse.database.query(sums) == [(name, amount * 2, difference) for name, amount, difference in before]
 
 
 def test_a_view_that_was_not_rebuilt_does_not_pass_for_one_with_the_new_rules(warehouse: Warehouse) -> None:
