@@ -237,13 +237,13 @@ def print_results(
     print_measurement("dbt run with nothing new", [seconds for seconds, _ in idle])
     print_measurement("dbt run with nothing new: sum of the models", [sum(each.values()) for _, each in idle])
     print()
-    print_ratio("batch / full refresh, dbt run", middle(commands[short]) / middle(refresh_commands), "at most 0.10")
+    print_ratio("batch / full refresh, dbt run", middle(commands[short]) / middle(refresh_commands), "at most 0.05")
     print_ratio("batch / full refresh, sum of the models", middle(sums[short]) / middle(refresh_sums), "(the same)")
     if long > short:
         print_ratio(
             f"batch after {options.longer} times the history, dbt run",
             middle(commands[long]) / middle(commands[short]),
-            "at most 1.30",
+            "at most 1.20",
         )
         print_ratio(
             f"batch after {options.longer} times the history, sum of the models",

@@ -213,6 +213,28 @@ def test_changed_rules_ask_for_what_they_touch_and_replay_what_was_rejected(ware
     assert warehouse.database.query(REJECTED) == [(32, "note", "open", None), (33, "note", "open", None)]
 
 
+def test_an_amount_that_is_declared_otherwise_asks_for_new_sums(warehouse: Warehouse) -> None:
+    """The sums of a batch are kept: those of the old batches would be of another amount than those of new ones."""
+    sums = (
+        "select step_name, cast(amount_usd as int), cast(difference_usd as int) from marts.money_reconciliation"
+        " order by step_number"
+    )
+    warehouse.deliver("second", *sales(3))
+    warehouse.build()
+    before = warehouse.database.query(sums)
+    assert before[0][1] > 0
+    assert not any(difference for *_, difference in before)
+    warehouse.declare('delivered: "{price}"', 'delivered: "{price} * 2"')
+    warehouse.declare('staged: "{price}"', 'staged: "{price} * 2"')
+    warehouse.declare("amount: sum(price)", "amount: sum(price * 2)")
+    printed = warehouse.fails()
+    assert "The rules by which bar.sales is read changed after" in printed
+    command = re.search("bin/dbt build (--full-refresh --select source:bar.sales[+])", printed)
+    assert command
+    warehouse.build(*command[1].split())
+    assert warehouse.database.query(sums) == [(name, amount * 2, difference) for name, amount, difference in before]
+
+
 def test_a_view_that_was_not_rebuilt_does_not_pass_for_one_with_the_new_rules(warehouse: Warehouse) -> None:
     warehouse.build(*LEDGER)
     warehouse.declare("length({note}) < 9", "length({note}) < 15")

@@ -1,11 +1,11 @@
 {#-
-    The rules of a landing table are what its source declares and the macros that read it. A model is built from rows that were
-    read by the rules of that time; incremental models keep such rows. `intermediate._rules` remembers, for each model, a
-    fingerprint of the rules of each landing table by which its rows were read:
+    The rules of a landing table are what its source declares of its columns and amounts, and the macros that read them. A model is
+    built from rows that were read by the rules of that time; incremental models keep such rows. `intermediate._rules` remembers,
+    for each model, a fingerprint of the rules of each landing table by which its rows were read:
 
         model          name of the model
         landing_table  feed and entity: <feed>.<entity>
-        fingerprint    hash of the SQL that reads the landing table
+        fingerprint    hash of the SQL that reads the landing table and its amounts
 
     A view on a landing table has the fingerprint of the rules with which it was created, and every other model those of its inputs.
     Each model also has a row without a landing table, so a model without any was built before there were fingerprints.
@@ -34,8 +34,15 @@
     changes when a warehouse is copied or restored.
 -#}
 {% macro fingerprint(feed, entity) %}
-    {%- set query = safe_rows(feed, entity) | replace(adapter.quote(target.database) ~ '.', '') -%}
-    {{ return(local_md5(query.split() | join(' '))) }}
+    {%- set queries = [safe_rows(feed, entity)] -%}
+    {#- Sums of amounts are kept as well, each by its SQL of that time. -#}
+    {%- for amount in declared_table(feed, entity).config.meta.amounts or [] -%}
+        {%- do queries.extend(
+            [amount.measure, declared_sql(amount.delivered, 'delivered'), declared_sql(amount.staged, 'staged')]
+        ) -%}
+    {%- endfor -%}
+    {%- set sql = queries | join(' ') | replace(adapter.quote(target.database) ~ '.', '') -%}
+    {{ return(local_md5(sql.split() | join(' '))) }}
 {% endmacro %}
 
 

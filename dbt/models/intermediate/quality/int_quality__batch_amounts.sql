@@ -12,7 +12,6 @@ delivered_amounts as (
 
 ),
 
--- Without signs, because returns would hide the sales that were delivered with them.
 final as (
 
     select
@@ -22,7 +21,11 @@ final as (
         measure,
 
         -- numerics
-        cast(coalesce(sum(abs(amount_usd)), 0) as numeric(38, 2)) as delivered_usd,
+        cast(coalesce(sum(amount_usd), 0) as numeric(38, 4)) as amount_usd,
+        -- Without signs, returns don't hide the sales that were delivered with them.
+        cast(coalesce(sum(abs(amount_usd)), 0) as numeric(38, 2)) as absolute_amount_usd,
+        count(*) as row_count,
+        count(*) - count(amount_usd) as rows_without_amount_count,
 
         -- provenance
         _batch_id

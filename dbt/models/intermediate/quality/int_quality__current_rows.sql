@@ -1,22 +1,70 @@
--- Ephemeral: dbt drops a view together with a table that it replaces, and a build of a part doesn't make it again.
-{{ config(materialized='ephemeral') }}
+{{ config(
+    materialized='incremental',
+    unique_key='_batch_id',
+    indexes=[{'columns': ['_batch_id']}],
+    post_hook='delete from {{ this }} where rows_current_count = 0',
+) }}
 
 with
 
+new_batches as (
+
+    select * from {{ ref('stg_ledger__batches') }}
+    where batch_id > {{ watermark() }}
+
+),
+
+-- A new batch takes rows from older ones. Where versions don't say so, all batches are counted again.
 counted as (
 
     {%- for table in landing_tables() if table.models %}
+    {%- set model = table.models[0] %}
+    {%- if is_incremental() and says_when_superseded(model) %}
+    select
+        '{{ table.feed }}' as feed,
+        '{{ table.entity }}' as entity,
+        changed._batch_id,
+        count(versions._batch_id) as rows_current_count
+    from (
+        select batch_id as _batch_id from new_batches
+        where
+            feed = '{{ table.feed }}'
+            and entity = '{{ table.entity }}'
+        union
+        select _batch_id from {{ ref(model) }}
+        where superseded_by_batch_id > {{ watermark() }}
+    ) as changed
+    left join {{ ref(model) }} as versions
+        on
+            changed._batch_id = versions._batch_id
+            and versions.is_current
+    group by changed._batch_id
+    union all
+    {%- else %}
     select
         '{{ table.feed }}' as feed,
         '{{ table.entity }}' as entity,
         _batch_id,
         count(*) as rows_current_count
-    from {{ ref(table.models[0]) }}
-    {%- if holds_all_versions(table.models[0]) %}
+    from {{ ref(model) }}
+    {%- if holds_all_versions(model) %}
     where is_current
     {%- endif %}
     group by _batch_id
     union all
+    {%- if is_incremental() %}
+    select
+        feed,
+        entity,
+        _batch_id,
+        0 as rows_current_count
+    from {{ this }}
+    where
+        feed = '{{ table.feed }}'
+        and entity = '{{ table.entity }}'
+    union all
+    {%- endif %}
+    {%- endif %}
     {%- endfor %}
     -- Keeps the query valid if no table has current versions.
     select
@@ -28,6 +76,7 @@ counted as (
 
 ),
 
+-- A batch that lost its last current row gets a count of 0: this row replaces the old one, and the hook deletes it.
 final as (
 
     select
@@ -36,12 +85,16 @@ final as (
         entity,
 
         -- numerics
-        rows_current_count,
+        cast(sum(rows_current_count) as bigint) as rows_current_count,
 
         -- provenance
         _batch_id
 
     from counted
+    group by
+        feed,
+        entity,
+        _batch_id
 
 )
 

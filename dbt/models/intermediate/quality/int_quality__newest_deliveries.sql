@@ -1,4 +1,4 @@
--- Ephemeral, for the reason given in int_quality__current_rows.
+-- Ephemeral: dbt drops a view together with a table that it replaces, and a build of a part doesn't make it again.
 {{ config(materialized='ephemeral') }}
 
 with

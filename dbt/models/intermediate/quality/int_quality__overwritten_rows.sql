@@ -22,29 +22,33 @@ overwritten as (
     {%- for column in version.order if column.split(' ')[0] not in ties + ['_row_id'] %}
     {%- do ties.append(column.split(' ')[0]) %}
     {%- endfor %}
+    {%- set window = 'partition by ' ~ ties | join(', ')
+        ~ ' order by _row_id rows between unbounded preceding and unbounded following' %}
     select
         '{{ version.feed }}' as feed,
         '{{ version.entity }}' as entity,
-        earlier._batch_id,
-        earlier._row_id
+        _batch_id,
+        _row_id
     from (
+        -- Each row beside the last of its ties.
         select
-            *,
-            max(_row_id) over (partition by {{ ties | join(', ') }}) as last_row_id
+            {%- for column in version.columns %}
+            {{ column }},
+            last_value({{ column }}) over ({{ window }}) as last_{{ column }},
+            {%- endfor %}
+            _batch_id,
+            _row_id,
+            max(_row_id) over ({{ window }}) as last_row_id
         from {{ ref(version.staging) }}
         where
             _batch_id > {{ watermark() }}
             and {{ version.where }}
-    ) as earlier
-    inner join {{ ref(version.staging) }} as later
-        on
-            earlier.last_row_id = later._row_id
-            and later._batch_id > {{ watermark() }}
+    ) as compared
     where
-        earlier._row_id < earlier.last_row_id
+        _row_id < last_row_id
         and (
             {%- for column in version.columns %}
-            {% if not loop.first %}or {% endif %}earlier.{{ column }} is distinct from later.{{ column }}
+            {% if not loop.first %}or {% endif %}{{ column }} is distinct from last_{{ column }}
             {%- endfor %}
         )
     union all

@@ -21,15 +21,15 @@ rejected_rows as (
 
 ),
 
--- Without signs, because returns would hide the sales that were rejected with them.
 final as (
 
     select
         -- ids
+        delivered_amounts.feed,
         delivered_amounts.measure,
 
         -- numerics
-        abs(delivered_amounts.amount_usd) as amount_usd,
+        delivered_amounts.amount_usd,
 
         -- provenance
         delivered_amounts._batch_id,
@@ -38,7 +38,6 @@ final as (
     from delivered_amounts
     inner join rejected_rows
         on delivered_amounts._row_id = rejected_rows._row_id
-    where delivered_amounts.amount_usd is not null
 
 )
 

@@ -28,7 +28,7 @@ rejected_lines as (
 
 ),
 
-rejected as (
+rejected as {{ materialized() }} (
 
     select
         rejected_values._batch_id,

@@ -5,7 +5,9 @@
         {'columns': ['_row_id'], 'unique': true},
         {'columns': ['order_id']},
         {'columns': ['showtime_id']},
+        {'columns': ['is_current']},
         {'columns': ['_batch_id']},
+        {'columns': ['superseded_by_batch_id']},
     ],
 ) }}
 

@@ -5,6 +5,7 @@
         {'columns': ['_row_id'], 'unique': true},
         {'columns': ['showtime_id']},
         {'columns': ['_batch_id']},
+        {'columns': ['superseded_by_batch_id']},
     ],
 ) }}
 

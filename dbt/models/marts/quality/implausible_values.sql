@@ -13,7 +13,7 @@ new_batches as (
 
 ),
 
-implausible_values as (
+implausible_values as {{ materialized() }} (
 
     select * from {{ ref('stg_ledger__implausible_values') }}
     where _batch_id > {{ watermark() }}

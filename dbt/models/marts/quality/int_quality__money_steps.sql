@@ -1,6 +1,8 @@
 -- Part of money_reconciliation, and in its folder: it reads the feeds' marts, so it can't be built or tested before them.
 {{ config(materialized='ephemeral', schema='intermediate', access='protected', contract={'enforced': false}) }}
 
+-- depends_on: {{ ref('int_quality__overwritten_rows') }}
+
 {%- for table in reconciled_tables() -%}
 {%- for model in [table.staging] + table.models -%}
 {%- do ref(model) -%}
@@ -11,127 +13,177 @@ with
 
 delivered as (
 
-    select * from {{ ref('int_quality__delivered_amounts') }}
+    select * from {{ ref('int_quality__batch_amounts') }}
 
 ),
 
 rejected as (
 
-    select distinct _row_id from {{ ref('int_quality__rejections') }}
-    where
-        severity = 'row'
-        and _row_id is not null
+    select * from {{ ref('int_quality__rejected_amounts') }}
 
 ),
 
-overwritten as (
+staged as (
 
-    select * from {{ ref('int_quality__overwritten_rows') }}
+    select * from {{ ref('int_quality__staged_amounts') }}
 
 ),
 
--- Deductions change sign, so that each section adds up to the next total.
-steps as (
+-- Read as they are now. A CTE in the joins would keep PostgreSQL from reading them in parallel.
+versions as (
 
     {%- for amount in declared_amounts() %}
     {%- set staged_amount = declared_sql(amount.staged, 'versions') %}
     select
         '{{ amount.feed }}' as feed,
         '{{ amount.measure }}' as measure,
+        true as is_current,
+        false as is_overwritten,
+        sum({{ staged_amount }}) as amount_usd,
+        count(*) as row_count
+    from {{ ref(amount.versions) }} as versions
+    {%- if holds_all_versions(amount.versions) %}
+    where versions.is_current
+    {%- endif %}
+    union all
+    select
+        '{{ amount.feed }}' as feed,
+        '{{ amount.measure }}' as measure,
+        false as is_current,
+        overwritten._row_id is not null as is_overwritten,
+        sum({{ staged_amount }}) as amount_usd,
+        count(*) as row_count
+    {%- if holds_all_versions(amount.versions) %}
+    from {{ ref(amount.versions) }} as versions
+    left join {{ ref('int_quality__overwritten_rows') }} as overwritten
+        on versions._row_id = overwritten._row_id
+    where not versions.is_current
+    {%- else %}
+    -- Only staging has the other versions, and parses all of them.
+    from {{ ref(amount.staging) }} as versions
+    left join {{ ref(amount.versions) }} as current_versions
+        on versions._row_id = current_versions._row_id
+    left join {{ ref('int_quality__overwritten_rows') }} as overwritten
+        on versions._row_id = overwritten._row_id
+    where current_versions._row_id is null
+    {%- endif %}
+    group by overwritten._row_id is not null
+    union all
+    {%- endfor %}
+    -- Keeps the query valid if no source declares amounts.
+    select
+        cast(null as {{ dbt.type_string() }}) as feed,
+        cast(null as {{ dbt.type_string() }}) as measure,
+        cast(null as boolean) as is_current,
+        cast(null as boolean) as is_overwritten,
+        cast(null as numeric(38, 4)) as amount_usd,
+        cast(null as bigint) as row_count
+    where false
+
+),
+
+-- The steps up to the current versions. What a batch brought was added up when it was new.
+counted as (
+
+    select
+        feed,
+        measure,
+        'delivered' as step_name,
+        sum(amount_usd) as amount_usd,
+        sum(row_count) as row_count,
+        sum(rows_without_amount_count) as rows_without_amount_count
+    from delivered
+    group by feed, measure
+
+    union all
+
+    select
+        feed,
+        measure,
+        'rejected' as step_name,
+        sum(amount_usd) as amount_usd,
+        count(*) as row_count,
+        count(*) - count(amount_usd) as rows_without_amount_count
+    from rejected
+    group by feed, measure
+
+    union all
+
+    select
+        feed,
+        measure,
+        'staged' as step_name,
+        sum(amount_usd) as amount_usd,
+        sum(row_count) as row_count,
+        0 as rows_without_amount_count
+    from staged
+    group by feed, measure
+
+    union all
+
+    select
+        feed,
+        measure,
+        case
+            when is_current then 'current'
+            when is_overwritten then 'overwritten'
+            else 'superseded'
+        end as step_name,
+        amount_usd,
+        row_count,
+        0 as rows_without_amount_count
+    from versions
+
+),
+
+{%- set first_steps = [
+    {'name': 'delivered', 'title': 'in all rows of the raw table', 'is_total': true},
+    {'name': 'rejected', 'title': 'in rejected rows', 'is_total': false},
+    {'name': 'staged', 'title': 'in all versions that staging holds', 'is_total': true},
+    {'name': 'superseded', 'title': 'in versions that a later one replaced', 'is_total': false},
+    {
+        'name': 'overwritten',
+        'title': 'in rows that a later row of their own file replaced with other values',
+        'is_total': false,
+    },
+    {'name': 'current', 'title': 'in the current versions', 'is_total': true},
+] %}
+
+-- Deductions change sign, so that each section adds up to the next total.
+steps as (
+
+    {%- for amount in declared_amounts() %}
+    select
+        '{{ amount.feed }}' as feed,
+        '{{ amount.measure }}' as measure,
         {{ dbt.string_literal(dbt.escape_single_quotes(amount.title)) }} as measure_title,
         measured.*
     from (
+        {%- for step in first_steps %}
         select
-            1 as step_number,
-            'delivered' as step_name,
-            'in all rows of the raw table' as step_title,
-            true as is_total,
-            sum(amount_usd) as amount_usd,
-            count(*) as row_count,
-            count(*) - count(amount_usd) as rows_without_amount_count
-        from delivered
+            {{ loop.index }} as step_number,
+            '{{ step.name }}' as step_name,
+            '{{ step.title }}' as step_title,
+            {{ step.is_total }} as is_total,
+            {{ 'sum' if step.is_total else '-sum' }}(amount_usd) as amount_usd,
+            coalesce(sum(row_count), 0) as row_count,
+            coalesce(sum(rows_without_amount_count), 0) as rows_without_amount_count
+        from counted
         where
             feed = '{{ amount.feed }}'
             and measure = '{{ amount.measure }}'
+            and step_name = '{{ step.name }}'
+        {%- if not loop.last %}
         union all
-        select
-            2 as step_number,
-            'rejected' as step_name,
-            'in rejected rows' as step_title,
-            false as is_total,
-            -sum(delivered.amount_usd) as amount_usd,
-            count(*) as row_count,
-            count(*) - count(delivered.amount_usd) as rows_without_amount_count
-        from delivered
-        inner join rejected
-            on delivered._row_id = rejected._row_id
-        where
-            delivered.feed = '{{ amount.feed }}'
-            and delivered.measure = '{{ amount.measure }}'
-        union all
-        select
-            3 as step_number,
-            'staged' as step_name,
-            'in all versions that staging holds' as step_title,
-            true as is_total,
-            sum({{ staged_amount }}) as amount_usd,
-            count(*) as row_count,
-            0 as rows_without_amount_count
-        from {{ ref(amount.staging) }} as versions
-        {%- for is_overwritten in [false, true] %}
-        union all
-        select
-            {%- if is_overwritten %}
-            5 as step_number,
-            'overwritten' as step_name,
-            'in rows that a later row of their own file replaced with other values' as step_title,
-            {%- else %}
-            4 as step_number,
-            'superseded' as step_name,
-            'in versions that a later one replaced' as step_title,
-            {%- endif %}
-            false as is_total,
-            -sum({{ staged_amount }}) as amount_usd,
-            count(*) as row_count,
-            0 as rows_without_amount_count
-        {%- if holds_all_versions(amount.versions) %}
-        from {{ ref(amount.versions) }} as versions
-        left join overwritten
-            on versions._row_id = overwritten._row_id
-        where
-            not versions.is_current
-            and overwritten._row_id is {{ 'not null' if is_overwritten else 'null' }}
-        {%- else %}
-        from {{ ref(amount.staging) }} as versions
-        left join {{ ref(amount.versions) }} as current_versions
-            on versions._row_id = current_versions._row_id
-        left join overwritten
-            on versions._row_id = overwritten._row_id
-        where
-            current_versions._row_id is null
-            and overwritten._row_id is {{ 'not null' if is_overwritten else 'null' }}
         {%- endif %}
         {%- endfor %}
-        union all
-        select
-            6 as step_number,
-            'current' as step_name,
-            'in the current versions' as step_title,
-            true as is_total,
-            sum({{ staged_amount }}) as amount_usd,
-            count(*) as row_count,
-            0 as rows_without_amount_count
-        from {{ ref(amount.versions) }} as versions
-        {%- if holds_all_versions(amount.versions) %}
-        where versions.is_current
-        {%- endif %}
         {%- set last_total = namespace(step=none) %}
         {%- for step in amount.marts %}
         union all
         {%- if step.without %}
         {%- set before = last_total.step %}
         select
-            {{ 6 + loop.index }} as step_number,
+            {{ first_steps | length + loop.index }} as step_number,
             '{{ step.step }}' as step_name,
             {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
             false as is_total,
@@ -146,7 +198,7 @@ steps as (
             )
         {%- elif step.step %}
         select
-            {{ 6 + loop.index }} as step_number,
+            {{ first_steps | length + loop.index }} as step_number,
             '{{ step.step }}' as step_name,
             {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
             false as is_total,
@@ -158,7 +210,7 @@ steps as (
         {%- else %}
         {%- set last_total.step = step %}
         select
-            {{ 6 + loop.index }} as step_number,
+            {{ first_steps | length + loop.index }} as step_number,
             '{{ step.mart }}' as step_name,
             'in the mart' as step_title,
             true as is_total,

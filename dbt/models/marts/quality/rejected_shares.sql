@@ -175,7 +175,8 @@ missing_amounts as (
     select
         rejected_amounts._batch_id as batch_id,
         rejected_amounts.measure,
-        sum(rejected_amounts.amount_usd) as amount_usd
+        -- Without signs, because returns would hide the sales that were rejected with them.
+        sum(abs(rejected_amounts.amount_usd)) as amount_usd
     from rejected_amounts
     inner join missing_rows
         on rejected_amounts._row_id = missing_rows._row_id
@@ -219,7 +220,7 @@ measures as (
         'amount ' || missing_amounts.measure as measured,
         'rows' as explained_by,
         'USD' as unit,
-        batch_amounts.delivered_usd as delivered,
+        batch_amounts.absolute_amount_usd as delivered,
         cast(missing_amounts.amount_usd as numeric(38, 2)) as rejected
     from missing_amounts
     inner join batch_amounts

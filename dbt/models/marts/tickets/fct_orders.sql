@@ -8,41 +8,25 @@
     ],
 ) }}
 
+-- The versions are not imported as CTEs: a CTE that is used more than once is materialized without an index, and each batch would
+-- read all of history.
 with
-
-order_versions as (
-
-    select * from {{ ref('int_tickets__order_versions') }}
-
-),
-
-showtime_versions as (
-
-    select * from {{ ref('int_tickets__showtime_versions') }}
-
-),
-
-transaction_versions as (
-
-    select * from {{ ref('int_tickets__transaction_versions') }}
-
-),
 
 {% if is_incremental() %}
 
 -- Orders that a new batch delivered, whose showtime it delivered, or that gained or lost a transaction in it.
 changed_orders as (
 
-    select order_id
-    from order_versions
-    where _batch_id > {{ watermark() }}
+    select new_orders.order_id
+    from {{ ref('int_tickets__order_versions') }} as new_orders
+    where new_orders._batch_id > {{ watermark() }}
 
     union
 
     -- The current version is enough: an order that moves to another showtime is itself delivered again.
     select order_versions.order_id
-    from showtime_versions
-    inner join order_versions
+    from {{ ref('int_tickets__showtime_versions') }} as showtime_versions
+    inner join {{ ref('int_tickets__order_versions') }} as order_versions
         on showtime_versions.showtime_id = order_versions.showtime_id
     where
         showtime_versions._batch_id > {{ watermark() }}
@@ -52,8 +36,8 @@ changed_orders as (
 
     -- All versions of a transaction, because a correction may have moved it from one order to another.
     select transaction_versions.order_id
-    from transaction_versions as changed
-    inner join transaction_versions
+    from {{ ref('int_tickets__transaction_versions') }} as changed
+    inner join {{ ref('int_tickets__transaction_versions') }} as transaction_versions
         on changed.transaction_id = transaction_versions.transaction_id
     where changed._batch_id > {{ watermark() }}
 
@@ -64,7 +48,7 @@ changed_orders as (
 current_orders as (
 
     select order_versions.*
-    from order_versions
+    from {{ ref('int_tickets__order_versions') }} as order_versions
     {% if is_incremental() %}
     inner join changed_orders
         on order_versions.order_id = changed_orders.order_id
@@ -75,7 +59,7 @@ current_orders as (
 
 current_showtimes as (
 
-    select * from showtime_versions
+    select * from {{ ref('int_tickets__showtime_versions') }}
     where is_current
 
 ),
@@ -87,7 +71,7 @@ transactions_by_order as (
         sum(case when transaction_versions.is_current then transaction_versions.amount_usd end) as collected_usd,
         -- The order that a transaction left has changed as well.
         max(coalesce(transaction_versions.superseded_by_batch_id, transaction_versions._batch_id)) as _changed_batch_id
-    from transaction_versions
+    from {{ ref('int_tickets__transaction_versions') }} as transaction_versions
     {% if is_incremental() %}
     inner join changed_orders
         on transaction_versions.order_id = changed_orders.order_id

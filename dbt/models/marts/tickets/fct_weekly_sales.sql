@@ -8,13 +8,8 @@
 -- depends_on: {{ ref('int_tickets__order_versions') }}
 -- depends_on: {{ ref('int_tickets__showtime_versions') }}
 
+-- The joins reference the table of orders directly rather than a CTE, so that they can use its indexes.
 with
-
-orders as (
-
-    select * from {{ ref('fct_orders') }}
-
-),
 
 {% if is_incremental() %}
 
@@ -23,7 +18,7 @@ changed_versions as (
     select
         versions.sales_week,
         versions.showtime_id
-    from orders
+    from {{ ref('fct_orders') }} as orders
     inner join {{ ref('int_tickets__order_versions') }} as versions
         on orders.order_id = versions.order_id
     where orders._changed_batch_id > {{ watermark() }}
@@ -57,7 +52,7 @@ changed_weeks as (
     select distinct
         sales_week,
         event_id
-    from orders
+    from {{ ref('fct_orders') }}
 
 ),
 
@@ -81,7 +76,7 @@ final as (
         ) as average_order_usd
 
     from changed_weeks
-    left join orders
+    left join {{ ref('fct_orders') }} as orders
         on
             changed_weeks.sales_week = orders.sales_week
             and changed_weeks.event_id = orders.event_id

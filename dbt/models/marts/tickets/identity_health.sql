@@ -2,25 +2,21 @@ with
 
 customers as (
 
-    select * from {{ ref('dim_customer') }}
+    select
+        cast(coalesce(sum(customer_id_count), 0) as bigint) as customer_id_count,
+        count(*) as customer_count,
+        coalesce(max(customer_id_count), 0) as largest_customer_id_count
+    from {{ ref('dim_customer') }}
 
 ),
 
 -- Ties go to the id that sorts first.
-ranked_customers as (
-
-    select
-        customer_id,
-        customer_id_count,
-        row_number() over (order by customer_id_count desc, {{ binary_order('customer_id') }}) as size_rank
-    from customers
-
-),
-
 largest as (
 
-    select * from ranked_customers
-    where size_rank = 1
+    select min({{ binary_order('largest.customer_id') }}) as customer_id
+    from {{ ref('dim_customer') }} as largest
+    inner join customers
+        on largest.customer_id_count = customers.largest_customer_id_count
 
 ),
 
@@ -76,9 +72,9 @@ final as (
         (select customer_id from largest) as largest_customer_id,
 
         -- numerics
-        (select cast(coalesce(sum(customer_id_count), 0) as bigint) from customers) as customer_id_count,
-        (select count(*) from customers) as customer_count,
-        coalesce((select customer_id_count from largest), 0) as largest_customer_id_count,
+        (select customer_id_count from customers) as customer_id_count,
+        (select customer_count from customers) as customer_count,
+        (select largest_customer_id_count from customers) as largest_customer_id_count,
         (select count(*) from survivors) as cycle_count,
         (select cast(coalesce(sum(merge_count), 0) as bigint) from merge_days) as merge_count,
         (select cast(coalesce(sum(ignored_merge_count), 0) as bigint) from merge_days) as ignored_merge_count,
