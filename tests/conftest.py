@@ -234,28 +234,30 @@ def server() -> Iterator[dict[str, str]]:
 def new_database(server: dict[str, str]) -> Callable[[], Database]:
     """Give a function that creates a fresh database, or a copy of one to which nobody is connected.
 
-    dbt parses the whole project again for each name of a database: who makes many copies gives all of them one name.
+    dbt parses the whole project again for each name of a database. So each file of tests begins with the same names,
+    each name has artifacts of its own, and who makes many copies gives all of them one name.
     """
     postgres = Database("postgres", server | {"PGDATABASE": "postgres"})
-    count = 0
+    count, last_file = 0, ""
 
     def create(template: Database | None = None, name: str = "") -> Database:
-        nonlocal count
-        count += 1
+        nonlocal count, last_file
+        file = os.environ["PYTEST_CURRENT_TEST"].partition("::")[0]
+        count, last_file = (count + 1 if file == last_file else 1), file
         name = name or f"test_{count}"
         with contextlib.closing(postgres.connect()) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(f"drop database if exists {name} with (force)")
                 cursor.execute(f"create database {name} template {template.name if template else 'template1'}")
-        return Database(name, server | {"PGDATABASE": name})
+        return Database(name, server | {"PGDATABASE": name, "DBT_TARGET_PATH": f"{server['DBT_TARGET_PATH']}/{name}"})
 
     return create
 
 
-def new_build(new_database: Callable[[], Database], *arguments: str | Path) -> Database:
+def new_build(new_database: Callable[..., Database], *arguments: str | Path, name: str = "") -> Database:
     """Return a fresh database with what `bin/ingest`, with these arguments, has loaded, built without dbt's tests."""
-    database = new_database()
+    database = new_database(name=name)
     for command in (("bin/ingest", *arguments), ("bin/dbt", "--quiet", "build", *MODELS_ONLY)):
         done = database.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -265,7 +267,7 @@ def new_build(new_database: Callable[[], Database], *arguments: str | Path) -> D
 @pytest.fixture(scope="session")
 def sample(new_database: Callable[[], Database]) -> Database:
     """The sample data, built. A test that changes something makes a copy: new_database(sample)."""
-    return new_build(new_database)
+    return new_build(new_database, name="sample")
 
 
 @pytest.fixture
