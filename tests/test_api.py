@@ -79,14 +79,14 @@ def built(new_database: Callable[[Database], Database], sample: Database) -> Ite
 def app(built: Database) -> Iterator[Flask]:
     created = api_app.create_app()
     yield created
-    created.extensions["engine"].dispose()
+    created.extensions["pools"].dispose()
 
 
 @pytest.fixture(scope="module")
 def served(app: Flask) -> dict[str, Endpoint]:
     """Give the endpoints as their marts are built."""
     assert BROKEN == {}
-    built = api_app.database.columns(app.extensions["engine"])
+    built = api_app.database.columns(app.extensions["pools"])
     return {name: as_built(endpoint, built[endpoint.mart]) for name, endpoint in DECLARED.items()}
 
 
@@ -643,7 +643,7 @@ def test_slow_queries_of_readers_end(built: Database, role: str) -> None:
 
 
 def test_the_api_reads_in_transactions_that_can_not_write(app: Flask) -> None:
-    with api_app.database.reading(app.extensions["engine"]) as connection:
+    with app.extensions["pools"].reading.connect() as connection:
         settings = "select current_user, current_setting('transaction_read_only'), current_setting('statement_timeout')"
         assert tuple(connection.exec_driver_sql(settings).one()) == ("granary_api", "on", "10s")
 
@@ -859,7 +859,7 @@ def test_a_query_that_takes_too_long_is_a_problem(
     with contextlib.closing(built.connect()) as build, build.cursor() as cursor:
         cursor.execute("lock table marts.fct_daily_sales in access exclusive mode")
         answer = Caller(impatient.test_client(), caller.token).get("daily_sales")
-    impatient.extensions["engine"].dispose()
+    impatient.extensions["pools"].dispose()
     assert said in problem(answer, 503)["detail"]
 
 

@@ -79,7 +79,7 @@ class Project:
         """Give a client of the API as it now starts."""
         app: Flask = api_app.create_app()
         yield Caller(app.test_client(), token)
-        app.extensions["engine"].dispose()
+        app.extensions["pools"].dispose()
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def mart(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPath
             cursor.execute(view)
         app = api_app.create_app()
         yield Mart(connection, Caller(app.test_client(), "token"))
-        app.extensions["engine"].dispose()
+        app.extensions["pools"].dispose()
 
 
 def held(name: str, value: Any) -> Any:

@@ -10,13 +10,12 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 from flask_swagger_ui import get_swaggerui_blueprint
-from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from granary import declared
 
 from . import database, formats, openapi, pages, problems
-from .database import Build
+from .database import Build, Pools
 from .endpoints import Endpoint, as_built, read_endpoints
 from .formats import FORMATS
 from .problems import Problem
@@ -31,8 +30,8 @@ TOKEN_HELP = "`bin/api-token create --name NAME` creates one"
 def create_app(pool_size: int = 4) -> Flask:
     """Return the application. What the YAML declares is read now; what is built, when a request needs it."""
     app = Flask("granary", static_folder=None)
-    service = Service(database.create_engine(pool_size))
-    app.extensions["engine"] = service.engine
+    service = Service(database.Pools(pool_size))
+    app.extensions["pools"] = service.pools
     for explanation in service.broken.values():
         app.logger.warning("not served: %s", explanation)
     problems.register(app)
@@ -57,11 +56,11 @@ def refuse_long_addresses() -> None:
 class Service:
     """What the paths answer."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, pools: Pools) -> None:
+        self.pools = pools
         self.feeds = declared.feeds()
         self.endpoints, self.broken = read_endpoints()
-        self.last_build = database.served_build(engine)
+        self.last_build = database.served_build(pools)
         self.built: dict[str, tuple[str | None, Endpoint]] = {}  # by path: the mart's writer, the endpoint
 
     # -- Paths ---------------------------------------------------------------------------------------------------------
@@ -81,10 +80,9 @@ class Service:
         if build.written_by and request.if_none_match.contains_weak(tag):
             return cacheable(Response(status=304), tag)
         try:
-            with database.reading(self.engine) as connection:
-                rows, cursor = pages.read_page(connection, query, form)
+            rows, cursor = database.again_if_lost(lambda: self.page(query, form))
         except ProgrammingError:  # the table may have changed without a build
-            as_built(declaration, database.columns(self.engine).get(endpoint.mart, {}))
+            as_built(declaration, database.columns(self.pools).get(endpoint.mart, {}))
             raise
         following = pages.next_address(request.root_path + request.path, request.args, cursor) if cursor else None
         meta = {"build_id": build.build_id, "built_at": moment(build), "mart": endpoint.mart, "row_count": len(rows)}
@@ -121,9 +119,8 @@ class Service:
     def health(self) -> Response:
         """Say which build is served, and when each feed was last loaded."""
         pages.refuse_unknown(request.args, [])
-        with database.committing(self.engine) as connection:
-            build = g.build = database.latest_build(connection)
-            feeds = database.freshness(connection)
+        build, feeds = database.again_if_lost(self.freshness)
+        g.build = build
         served = {"id": build.build_id, "finished_at": moment(build), "status": build.status}
         body = {"status": "ok", "build": served if build.build_id else None, "latest_build_status": build.latest_status}
         return as_json(body | {"feeds": feeds})
@@ -140,24 +137,34 @@ class Service:
 
     # -- What they share -----------------------------------------------------------------------------------------------
 
+    def page(self, query: pages.Query, form: str) -> tuple[list[tuple], str | None]:
+        """Return a page's rows, and the cursor of the next one, if there is one."""
+        with self.pools.reading.connect() as connection:
+            return pages.read_page(connection, query, form)
+
+    def freshness(self) -> tuple[Build, list[dict[str, str]]]:
+        """Return the build that is served, and when each feed was last loaded."""
+        with self.pools.reading.connect() as connection:
+            return database.latest_build(connection), database.freshness(connection)
+
     def tables(self) -> dict[str, dict[str, Any]] | None:
         """Return the tables of the marts with their columns, or None if the database can't be reached."""
         with contextlib.suppress(SQLAlchemyError):
-            return database.columns(self.engine)
+            return database.columns(self.pools)
         return None
 
     def as_built(self, declaration: Endpoint, build: Build) -> Endpoint:
         """Return an endpoint as its mart is built, which is looked up each time that the mart was written."""
         written_by, endpoint = self.built.get(declaration.path, (None, declaration))
         if written_by is None or written_by != build.written_by:
-            endpoint = as_built(declaration, database.columns(self.engine).get(declaration.mart, {}))
+            endpoint = as_built(declaration, database.columns(self.pools).get(declaration.mart, {}))
             self.built[declaration.path] = build.written_by, endpoint
         return endpoint
 
     def admit(self, declaration: Endpoint | None) -> Build:
         """Count the request and return the build. Raises a problem unless the token may read the feed now."""
         feed, mart = (declaration.feed, declaration.mart) if declaration else (declared.CORE, None)
-        admission, g.build = database.admit(self.engine, bearer_token(), mart)
+        admission, g.build = database.admit(self.pools, bearer_token(), mart)
         if not admission:
             raise unauthorized(f"The token is unknown or revoked; {TOKEN_HELP}.", "invalid_token")
         g.admission = admission

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, Row, text
@@ -17,15 +17,16 @@ from granary.server.connection import environment
 
 from .problems import Problem, unavailable
 
+Answer = TypeVar("Answer")
+
 ROLE = "granary_api"
 STATEMENT_TIMEOUT = "10s"
 LOCK_TIMEOUT = "2s"  # a reader only waits for a build that replaces its table
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
 
-ADMIT = text("select * from api.admit(:given)")
 # The tag of an answer changes with the run that wrote its mart last, which may have been killed; the build that answers
 # name is the latest that passed.
-BUILD = text("""
+BUILD = """
     with
 
     builds as (
@@ -46,7 +47,10 @@ BUILD = text("""
     left join (
         select * from builds where status = 'passed' order by finished_at desc, build_id limit 1
     ) as passed on true
-""")
+"""
+LATEST_BUILD = text(BUILD)
+ADMIT = text("select * from api.admit(:given)")
+ADMIT_AND_BUILD = text(f"select * from api.admit(:given) left join ({BUILD}) as build on true")
 FRESHNESS = text("""
     select feed, max(finished_at) as last_loaded_at
     from marts.load_audit
@@ -66,8 +70,24 @@ class Build(NamedTuple):
     finished_at: Any = None
 
 
-def create_engine(pool_size: int) -> Engine:
-    """Return an engine that connects as the API's role when first used, and replaces connections that have died."""
+class Pools:
+    """Connections as the API's role, opened when first used: some count requests, the others can't write.
+
+    Each statement is a transaction of its own, so that it takes one round trip.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Prepare pools that hold up to `size` connections each."""
+        self.counting, self.reading = new_engine(size), new_engine(size, "-c default_transaction_read_only=on")
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        self.counting.dispose()
+        self.reading.dispose()
+
+
+def new_engine(pool_size: int, options: str = "") -> Engine:
+    """Return an engine that connects as the API's role."""
     values = environment()
     parameters = {
         "host": values["PGHOST"],
@@ -77,62 +97,66 @@ def create_engine(pool_size: int) -> Engine:
         "application_name": "granary api",
         "connect_timeout": 5,
         "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c lock_timeout={LOCK_TIMEOUT}"
-        " -c idle_in_transaction_session_timeout=10s",
+        f" -c idle_in_transaction_session_timeout=10s {options}",
     }
     if password := os.environ.get("GRANARY_API_PASSWORD"):
         parameters["password"] = password
     return sqlalchemy.create_engine(
         "postgresql+psycopg2://",
         connect_args=parameters,
-        pool_pre_ping=True,
+        isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
     )
 
 
-def check_connection(engine: Engine) -> None:
+def check_connection(pools: Pools) -> None:
     """Raise GranaryError if the API's role can't connect."""
     try:
-        engine.connect().close()
+        pools.reading.connect().close()
     except sqlalchemy.exc.OperationalError as error:
         raise GranaryError(
             f"the API can't connect as {ROLE}: set GRANARY_API_PASSWORD, then run bin/warehouse roles.\n"
             f"({str(error.orig).strip()})"
         ) from None
     finally:
-        engine.dispose()  # processes that are forked later must not share a connection
+        pools.dispose()  # processes that are forked later must not share a connection
 
 
-@contextlib.contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Give a connection in a read-only transaction."""
-    with engine.connect().execution_options(postgresql_readonly=True) as connection, connection.begin():
-        yield connection
+def again_if_lost(ask: Callable[[], Answer]) -> Answer:
+    """Ask again if the connection was lost, such as by a restart of the server: the pool does not check it before."""
+    try:
+        return ask()
+    except sqlalchemy.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        return ask()
 
 
-@contextlib.contextmanager
-def committing(engine: Engine) -> Iterator[Connection]:
-    """Give a connection that commits after each statement, so that one that fails costs no other."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield connection
-
-
-def admit(engine: Engine, token: str, mart: str | None) -> tuple[Row | None, Build]:
+def admit(pools: Pools, token: str, mart: str | None) -> tuple[Row | None, Build]:
     """Count a request of a token; return what api.admit says, or None if it isn't valid, and the mart's build."""
-    given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-    with committing(engine) as connection:
-        return connection.execute(ADMIT, {"given": given}).one_or_none(), latest_build(connection, mart)
+    given = {"given": hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()}
+
+    def ask() -> tuple[Row | None, Build]:
+        with pools.counting.connect() as connection:
+            try:
+                row = connection.execute(ADMIT_AND_BUILD, given | {"mart": mart}).one_or_none()
+                return row, Build(*(getattr(row, name) for name in Build._fields)) if row else Build()
+            except sqlalchemy.exc.ProgrammingError:  # there is no build yet, or one of another version
+                return connection.execute(ADMIT, given).one_or_none(), latest_build(connection, mart)
+
+    return again_if_lost(ask)
 
 
 def latest_build(connection: Connection, mart: str | None = None) -> Build:
     """Return the build that the marts stand for, and the run that wrote one of them."""
-    return Build(*next(iter(rows_if_built(connection, "build_log", BUILD, mart=mart)), ()))
+    return Build(*next(iter(rows_if_built(connection, "build_log", LATEST_BUILD, mart=mart)), ()))
 
 
-def served_build(engine: Engine) -> Build:
+def served_build(pools: Pools) -> Build:
     """Return the build that the marts stand for, or none if the database can't say it."""
-    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, Problem), committing(engine) as connection:
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, Problem), pools.reading.connect() as connection:
         return latest_build(connection)
     return Build()
 
@@ -156,10 +180,14 @@ def rows_if_built(connection: Connection, reads: str, statement: Any, **paramete
         return []
 
 
-def columns(engine: Engine) -> dict[str, dict[str, Row]]:
+def columns(pools: Pools) -> dict[str, dict[str, Row]]:
     """Return the columns of all tables in the schema marts, by table and name, each with type, description, place."""
-    found: dict[str, dict[str, Row]] = {}
-    with reading(engine) as connection:
-        for row in connection.exec_driver_sql((QUERIES / "mart_columns.sql").read_text("utf-8"), ("marts",)):
-            found.setdefault(row.mart, {})[row.name] = row
-    return found
+
+    def ask() -> dict[str, dict[str, Row]]:
+        found: dict[str, dict[str, Row]] = {}
+        with pools.reading.connect() as connection:
+            for row in connection.exec_driver_sql((QUERIES / "mart_columns.sql").read_text("utf-8"), ("marts",)):
+                found.setdefault(row.mart, {})[row.name] = row
+        return found
+
+    return again_if_lost(ask)

@@ -17,7 +17,7 @@ from api.tokens import ensure_roles
 from granary.project import GranaryError, check_address, check_packages, load_env, run_main
 
 HEADER_SECONDS = 10  # to send the head of a request in
-THREADS = 4  # of a worker; each may hold one connection to the database
+THREADS = 4  # of a worker; each may hold two connections to the database
 
 
 def main() -> int:
@@ -52,7 +52,7 @@ def serve(options: argparse.Namespace) -> None:
     from api import app, database
 
     application = app.create_app(pool_size=THREADS)
-    database.check_connection(application.extensions["engine"])
+    database.check_connection(application.extensions["pools"])
     multiprocessing.set_start_method("fork")  # workers share the application, which can't be pickled
     server = Granian(
         "granary-api",
