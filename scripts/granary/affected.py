@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 NEWEST_DELIVERIES = "int_quality__newest_deliveries"  # by which a feed's models learn the date, whatever was delivered
-RULES = ("schema", "identifier", "loader", "meta", "config")  # of a source: what models are made from
+RULES = ("schema", "identifier", "loader", "meta")  # of a source: what models are made from
 # A macro that looks others up by names, and those names: of parse types, and in the sources' YAML
 LOOKS_UP = re.compile(r"\bcontext(\.get\(|\[)")
 PARSER = re.compile(r"parse_\w+")
