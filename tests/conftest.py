@@ -165,7 +165,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if needed - feeds:
             missing = ", ".join(sorted(needed - feeds))
             item.add_marker(pytest.mark.skip(reason=f"needs feeds that are not in the tree: {missing}"))
-    items.sort(key=lambda item: item.get_closest_marker("soak") is None)
+    items.sort(key=lambda item: not (item.get_closest_marker("soak") or item.get_closest_marker("long")))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,8 @@ from conftest import MODELS_ONLY, Database, run_command, start_command, wait_unt
 from copies import differences
 from own_feed import HEADER, copy_with_own_feed
 
+pytestmark = pytest.mark.long
+
 MODEL = "dbt/models/intermediate/bar/int_bar__sales.sql"
 MART = "dbt/models/marts/bar/fct_bar_sales.sql"
 SOURCES = "dbt/models/staging/bar/_bar__sources.yml"
