@@ -5,14 +5,9 @@
     post_hook='delete from {{ this }} where rows_current_count = 0',
 ) }}
 
+-- depends_on: {{ ref('stg_ledger__batches') }}
+
 with
-
-new_batches as (
-
-    select * from {{ ref('stg_ledger__batches') }}
-    where batch_id > {{ watermark() }}
-
-),
 
 -- A new batch takes rows from older ones. Where versions don't say so, all batches are counted again.
 counted as (
@@ -26,10 +21,11 @@ counted as (
         changed._batch_id,
         count(versions._batch_id) as rows_current_count
     from (
-        select batch_id as _batch_id from new_batches
+        select batch_id as _batch_id from {{ ref('stg_ledger__batches') }}
         where
             feed = '{{ table.feed }}'
             and entity = '{{ table.entity }}'
+            and batch_id > {{ watermark() }}
         union
         select _batch_id from {{ ref(model) }}
         where superseded_by_batch_id > {{ watermark() }}
