@@ -72,7 +72,7 @@ def in_units(period: datetime.timedelta) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length:
             return f"{int(seconds // length)} {unit}s"
-    return f"{int(seconds)} seconds"
+    return counted(int(seconds), "second")
 
 
 def printable(text: object) -> str:
