@@ -446,6 +446,14 @@ def test_a_rate_is_kept_and_told(new_caller: Callable[..., Caller], built: Datab
     assert caller.get("daily_sales?limit=1").headers["RateLimit-Remaining"] == "2"
 
 
+def test_a_request_counts_even_if_the_build_can_not_be_read(new_caller: Callable[..., Caller], built: Database) -> None:
+    caller = new_caller(rate="100/day")
+    with contextlib.closing(built.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("lock table raw._builds in access exclusive mode")
+        problem(caller.get("daily_sales"), 503)
+    assert caller.get("daily_sales").headers["RateLimit-Remaining"] == "98"
+
+
 def test_only_the_hash_of_a_token_is_kept(new_caller: Callable[..., Caller], built: Database) -> None:
     token = new_caller().token
     assert re.fullmatch(r"granary_[A-Za-z0-9_-]{43}", token)

@@ -143,7 +143,10 @@ def admit(pools: Pools, token: str, mart: str | None) -> tuple[Row | None, Build
             try:
                 row = connection.execute(ADMIT_AND_BUILD, given | {"mart": mart}).one_or_none()
                 return row, Build(*(getattr(row, name) for name in Build._fields)) if row else Build()
-            except sqlalchemy.exc.ProgrammingError:  # there is no build yet, or one of another version
+            except sqlalchemy.exc.DBAPIError as error:
+                if error.connection_invalidated:
+                    raise
+                # There is no build yet, or it can't be read now. The request counts all the same.
                 return connection.execute(ADMIT, given).one_or_none(), latest_build(connection, mart)
 
     return again_if_lost(ask)
