@@ -122,7 +122,7 @@ def artifacts(connection: psycopg2.extensions.connection) -> tuple[bytes, bytes]
 
 def write(connection: psycopg2.extensions.connection, state: State, manifest: bytes, results: bytes) -> None:
     """Keep the state of a build that has passed, with dbt's artifacts."""
-    values = [json.dumps(dataclasses.asdict(state)), *(gzip.compress(each, 5) for each in (manifest, results)), False]
+    values = [json.dumps(dataclasses.asdict(state)), *(gzip.compress(each, 1) for each in (manifest, results)), False]
     with connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL(CREATE).format(table()))
         cursor.execute(sql.SQL("insert into {} values (%s, %s, %s, %s)").format(table()), values)

@@ -144,6 +144,7 @@ class Update:
         self.connection, self.last, self.changes = connection, last, changes
         self.target = target_directory()
         self.kept = self.target / "last_build"  # for dbt, which compares with the manifest in it
+        self.artifacts: list[bytes] = []  # dbt's manifest and results, complete
         self.results: dict[str, Any] = {"results": []}  # of all runs of dbt, as in its run_results.json
         self.ran: Counter[str] = Counter()  # nodes, by kind
 
@@ -162,9 +163,10 @@ class Update:
         self.before = None
         if self.last:
             manifest, results = last_build.artifacts(self.connection)
-            with replacing(self.kept / "manifest.json") as file:
-                file.write(manifest)
             self.before, self.older = json.loads(manifest), json.loads(results)
+            if self.is_code_changed:
+                with replacing(self.kept / "manifest.json") as file:
+                    file.write(manifest)
         code = self.build()
         self.keep_artifacts()
         if not code and (self.is_code_changed or DOCS in missing_artifacts()):
@@ -227,7 +229,7 @@ class Update:
     @property
     def state(self) -> list[str]:
         """Return dbt's option that names the last build's manifest."""
-        return ["--state", str(self.kept)] if self.last else []
+        return ["--state", str(self.kept)] if self.last and self.is_code_changed else []
 
     def changed(self, *selection: str, kind: str = "", besides: Sequence[str] = ()) -> list[str]:
         """Return the names of nodes that dbt's comparison with the last build selects, of a kind or of all."""
@@ -285,9 +287,13 @@ class Update:
             known = self.project["nodes"] | self.project["unit_tests"]
             kept = [result for result in self.older["results"] if result["unique_id"] in known]
             self.results = self.older | self.results | {"results": merged(kept, self.results["results"])}
-        for name, content in (("manifest.json", self.project), (TEST_RESULTS, self.results)):
-            with replacing(self.target / name) as file:
-                file.write(json.dumps(content).encode())
+        self.artifacts = [json.dumps(content).encode() for content in (self.project, self.results)]
+        for name, content in zip(("manifest.json", TEST_RESULTS), self.artifacts, strict=True):
+            if (
+                name != TEST_RESULTS or "metadata" in self.results
+            ):  # dbt has come as far as to run something, or once had
+                with replacing(self.target / name) as file:
+                    file.write(content)
 
     def remember(self) -> None:
         """Keep the state of this build, which has passed, and say what was left as it was."""
@@ -302,7 +308,7 @@ class Update:
         last_build.wait_for_statistics(self.connection)
         state = last_build.now(self.connection, schemas)
         state.summary, state.finished_at = what, time.time()
-        last_build.write(self.connection, state, json.dumps(self.project).encode(), json.dumps(self.results).encode())
+        last_build.write(self.connection, state, *self.artifacts)
         left = kinds - self.ran
         kept = [counted(left[kind], kind.replace("_", " ")) for kind in ("model", "test", "unit_test") if left[kind]]
         if kept:
