@@ -11,7 +11,7 @@ WORKDIR /granary
 COPY requirements.txt ./
 COPY requirements requirements
 COPY scripts/setup.sh scripts/
-RUN export PIP_NO_CACHE_DIR=1 \
+RUN export PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 \
     && scripts/setup.sh --api \
     && scripts/setup.sh --dashboard
 

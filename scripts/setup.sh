@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prepares the virtual environment in .venv. Takes no time if there is nothing to do.
+# Prepares the virtual environment in .venv. Takes no time if there is nothing to do. uv installs the packages, in seconds;
+# where it can't, as with an index that only pip's settings name, pip does, in minutes.
 #
 # usage: scripts/setup.sh [--PART]
 #   --PART       also install requirements/PART.txt, such as --dev (for tests and checks) or --notebook
@@ -10,6 +11,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 venv=$root/.venv
 requirements=("$root/requirements.txt")
+UV='uv>=0.11,<1' # not in requirements.txt, because it has to be there first
 
 case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
@@ -89,11 +91,27 @@ is_installed() {
     [ "$(cat "$venv/granary-$(basename "$1")" 2>/dev/null)" = "$(stamp)" ]
 }
 
+install_with_pip() {
+    "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input "$@"
+}
+
+# A uv that is on the path is the user's, set up for their network; otherwise the environment gets its own. It trusts the
+# certificates of the system, among which are those of a company's proxy.
+install_with_uv() {
+    local uv
+    uv=$(command -v uv || echo "$venv/bin/uv")
+    [ -x "$uv" ] || install_with_pip "$UV" || return
+    UV_SYSTEM_CERTS=1 "$uv" pip install --quiet --python "$venv/bin/python" "$@"
+}
+
 install_requirements() {
     local file=$1 started=$SECONDS
-    echo "installing $(basename "$file") (the first time takes a minute or two)"
-    "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input --requirement "$file" ||
-        die "pip could not install ${file#"$root/"}: see its messages above, then run the command again"
+    echo "installing $(basename "$file")"
+    if ! install_with_uv --requirement "$file" 2>/dev/null; then
+        echo "uv could not install ${file#"$root/"}; trying with pip, which takes minutes"
+        install_with_pip --requirement "$file" ||
+            die "pip could not install ${file#"$root/"}: see its messages above, then run the command again"
+    fi
     stamp >"$venv/granary-$(basename "$file")"
     echo "installed in $((SECONDS - started)) s"
 }

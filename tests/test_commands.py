@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,24 @@ def test_setup_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == f"error: PYTHON={old} is not a working Python 3.10 to 3.13\n"
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["with uv", "without"])
+def test_setup_installs_with_uv_or_else_with_pip(works: bool, tmp_path: Path) -> None:
+    for name in ("scripts", "requirements", "programs"):
+        (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "scripts" / "setup.sh", tmp_path / "scripts")
+    (tmp_path / "requirements.txt").touch()  # nothing, so that neither needs a network
+    (tmp_path / "requirements" / "other.txt").touch()
+    (uv := tmp_path / "programs" / "uv").write_text(f'#!/bin/sh\necho "$@" >>asked\nexit {0 if works else 1}\n')
+    uv.chmod(0o755)
+    path = {"PATH": f"{uv.parent}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    done = run_command("scripts/setup.sh", root=tmp_path, env=path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    asked = f"pip install --quiet --python {tmp_path}/.venv/bin/python --requirement {tmp_path}/requirements.txt\n"
+    assert (tmp_path / "asked").read_text() == asked
+    assert ("trying with pip" in done.stdout) == (not works)
+    assert (tmp_path / ".venv" / "granary-requirements.txt").exists()
 
 
 # -- bin/dbt -----------------------------------------------------------------------------------------------------------
