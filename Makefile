@@ -100,11 +100,11 @@ airflow_run: setup ## Run the DAG once, without its pages (DATE=2026-02-03)
 psql: setup ## Open psql on the warehouse
 	@"$$ROOT/bin/warehouse" psql
 
-lint: setup ## Check SQL (sqlfluff), Python (ruff) and shell scripts (bash -n)
+lint: setup ## Check SQL (sqlfluff, what has changed; FORCE=1: all), Python (ruff) and shell scripts (bash -n)
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && for script in bin/* scripts/*.sh; do bash -n "$$script" || exit 1; done
 	@cd "$$ROOT" && scripts/in_venv.sh ruff check . && scripts/in_venv.sh ruff format --check .
-	@cd "$$ROOT" && bin/dbt --exec sqlfluff lint dbt
+	@"$$ROOT/scripts/in_venv.sh" granary.lint $(if $(FORCE),--force)
 
 format: setup ## Format the code with ruff and sqlfluff
 	@"$$ROOT/scripts/setup.sh" --dev

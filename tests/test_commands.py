@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Database, run_command, wait_until
+from conftest import ROOT, Database, copy_of_project, run_command, wait_until
 from granary import dbt
 from granary.server.connection import connect
 from granary.server.lock import take_lock
@@ -103,6 +103,30 @@ def test_setup_installs_with_uv_or_else_with_pip(works: bool, tmp_path: Path) ->
     assert (tmp_path / "asked").read_text() == asked
     assert ("trying with pip" in done.stdout) == (not works)
     assert (tmp_path / ".venv" / "granary-requirements.txt").exists()
+
+
+def test_lint_checks_what_has_changed_since_it_passed(database: Database, tmp_path: Path) -> None:
+    root = copy_of_project(tmp_path / "project")
+    for folder in ("models", "seeds", "tests"):
+        shutil.rmtree(root / "dbt" / folder)
+    (models := root / "dbt" / "models").mkdir()
+    (models / "first.sql").write_text("select 1 as one\n")
+    (models / "second.sql").write_text("select 2 as two\n")
+
+    def lint() -> subprocess.CompletedProcess[str]:
+        target = {"DBT_TARGET_PATH": str(tmp_path / "target")}
+        return database.run("scripts/in_venv.sh", "granary.lint", env=target, root=root)
+
+    first = lint()
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "sqlfluff: 2 files of 2 to check\n" in first.stdout
+    (models / "second.sql").write_text("SELECT 2 as two\n")
+    for _ in range(2):  # what fails isn't forgotten
+        failed = lint()
+        assert failed.returncode == 1
+        assert "sqlfluff: 1 file of 2 to check\n" in failed.stdout
+        assert "second.sql" in failed.stdout
+        assert "first.sql" not in failed.stdout
 
 
 # -- bin/dbt -----------------------------------------------------------------------------------------------------------
