@@ -289,6 +289,24 @@ def test_a_file_is_read_once_and_hashed_only_where_the_ledger_has_a_candidate(
     assert project.rows()[-1] == (2, "7", "f")
 
 
+def test_what_the_ledger_knows_is_read_for_some_files_at_a_time(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    monkeypatch.setattr(ingest, "AT_ONCE", 2)
+    asked, known_files = [], raw_tables.known_files
+    monkeypatch.setattr(
+        raw_tables, "known_files", lambda cursor, paths: asked.append(len(paths)) or known_files(cursor, paths)
+    )
+    for number in range(5):
+        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n%d,a\n" % number)
+    assert "5 files: 5 loaded (5 rows, 0 lines rejected), 0 known, 0 failed" in load()[1]
+    monkeypatch.setattr(streams, "Source", None)  # nothing is read again
+    assert "5 known, 0 failed" in load("--dry-run")[1]
+    assert "5 known, 0 failed" in load()[1]
+    assert asked == [2, 2, 1] * 3
+
+
 def test_a_known_file_is_not_read_again_until_something_about_it_changes(
     project: Project, load, monkeypatch: pytest.MonkeyPatch
 ):
@@ -366,7 +384,9 @@ def test_a_ledger_from_before_files_were_known_by_their_times_is_upgraded(
 def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(project: Project, load):
     """A sequence with a cache gives each session ids of its own in advance, which must not be mixed into a batch."""
     load()
-    contents = (b"id,note\n" + b"%d,a\n" % number * 3 for number in itertools.count())
+    contents = (
+        b"id,note\n" + b"%d,a\n" % number * 20_000 for number in itertools.count()
+    )  # not numbered by the loader
     entity = declared.entities(project.root / "dbt/models")["shop", "orders"]
     with raw_tables.transaction("one") as cursor:
         cursor.execute("select nextval('raw._row_ids')")  # 999 more are held here now
@@ -377,7 +397,7 @@ def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(proj
         load_file(cursor, file)
     project.write(f"{ORDERS}/b3.csv", next(contents))
     load(f"{ORDERS}/b3.csv")
-    assert [line for line, *_ in project.rows()] == [2, 3, 4] * 3
+    assert [line for line, *_ in project.rows()] == [*range(2, 20_002)] * 3
     assert project.query("select count(*) - count(distinct _row_id) from raw.shop__orders") == [(0,)]
 
 
@@ -1095,11 +1115,17 @@ JSON_LINE = (
 )  # the first line is judged later, and its key comes first all the same
 @example(lines=['{"note": 1, "id": 2}', '{"id": 1, "id": 2, "note": 3}'], block=1, ends=True)
 @example(lines=['{"id": "a\\"", "note": "\\u0000"}', '{"id": "\\ud83d", "note": [1]}'], block=1, ends=True)
-@given(lines=st.lists(JSON_LINE, max_size=8), block=st.sampled_from([1, 60, 1 << 16]), ends=st.booleans())
+@example(lines=['{"id":01,"note":2}', '{"id":1,"note":2}x', '{"note":1,"id":2}'], block=1, ends=True)
+@example(lines=['{"id":1,"note":2}', '{"id":1,"note":2,"x":3}'] * 4, block=60, ends=True)
+@given(
+    lines=st.lists(JSON_LINE, max_size=8) | st.lists(SAME_KEYS, max_size=8),
+    block=st.sampled_from([1, 60, 1 << 16]),
+    ends=st.booleans(),
+)
 def test_python_reads_json_lines_as_postgresql_does(trial, lines: list[str], block: int, ends: bool):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BLOCK", block)  # from the second block on, lines are copied together if they are plain
-        content = "\n".join(['{"id": 0, "note": 1}', *lines]) + "\n" * ends
+        content = "\n".join(['{"id": 0, "note": 1}', '{"id": 1, "note": 2}', *lines]) + "\n" * ends
         usual, careful = trial(content.encode(), "b1.jsonl")
     assert usual[:3] == careful[:3]
 

@@ -68,7 +68,7 @@ def plain_lines(text: bytes, pattern: re.Pattern[bytes]) -> bytes:
 
 
 def json_records(
-    file: LandingFile, stream: io.BufferedReader, plain_rows: Callable[[bytes], bytes]
+    file: LandingFile, stream: io.BufferedReader, plain_rows: Callable[[bytes], bytes] = lambda _: b""
 ) -> Iterator[Record | PlainLines]:
     """Yield the records of a .json file: the elements of its array, or its lines if it is JSON lines.
 
