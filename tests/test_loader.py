@@ -289,6 +289,24 @@ def test_a_file_is_read_once_and_hashed_only_where_the_ledger_has_a_candidate(
     assert project.rows()[-1] == (2, "7", "f")
 
 
+def test_what_the_ledger_knows_is_read_for_some_files_at_a_time(
+    project: Project, load, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(landing, "GRAIN", 0)
+    monkeypatch.setattr(ingest, "AT_ONCE", 2)
+    asked, known_files = [], raw_tables.known_files
+    monkeypatch.setattr(
+        raw_tables, "known_files", lambda cursor, paths: asked.append(len(paths)) or known_files(cursor, paths)
+    )
+    for number in range(5):
+        project.write(f"{ORDERS}/b{number}.csv", b"id,note\n%d,a\n" % number)
+    assert "5 files: 5 loaded (5 rows, 0 lines rejected), 0 known, 0 failed" in load()[1]
+    monkeypatch.setattr(streams, "Source", None)  # nothing is read again
+    assert "5 known, 0 failed" in load("--dry-run")[1]
+    assert "5 known, 0 failed" in load()[1]
+    assert asked == [2, 2, 1] * 3
+
+
 def test_a_known_file_is_not_read_again_until_something_about_it_changes(
     project: Project, load, monkeypatch: pytest.MonkeyPatch
 ):
@@ -366,7 +384,9 @@ def test_a_ledger_from_before_files_were_known_by_their_times_is_upgraded(
 def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(project: Project, load):
     """A sequence with a cache gives each session ids of its own in advance, which must not be mixed into a batch."""
     load()
-    contents = (b"id,note\n" + b"%d,a\n" % number * 3 for number in itertools.count())
+    contents = (
+        b"id,note\n" + b"%d,a\n" % number * 20_000 for number in itertools.count()
+    )  # not numbered by the loader
     entity = declared.entities(project.root / "dbt/models")["shop", "orders"]
     with raw_tables.transaction("one") as cursor:
         cursor.execute("select nextval('raw._row_ids')")  # 999 more are held here now
@@ -377,7 +397,7 @@ def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(proj
         load_file(cursor, file)
     project.write(f"{ORDERS}/b3.csv", next(contents))
     load(f"{ORDERS}/b3.csv")
-    assert [line for line, *_ in project.rows()] == [2, 3, 4] * 3
+    assert [line for line, *_ in project.rows()] == [*range(2, 20_002)] * 3
     assert project.query("select count(*) - count(distinct _row_id) from raw.shop__orders") == [(0,)]
 
 
@@ -1002,6 +1022,29 @@ SALT = [
     b"a,b\n",
     b'"a\nb",c\n',
 ]
+LAYOUTS = [
+    b'"a","b"\n',
+    b'"b\nc","d"\n',
+    b'a"",b\n',
+    b'"a,b"\n',
+    b'a","b\n',
+    b'"","a"\n',
+    b'"a""b",c\n',
+    b'"",b\n',
+    b'"a"b,c\n',
+    b'"id","note"\n',
+]
+
+
+@SETTINGS
+@given(lines=st.lists(st.sampled_from(LAYOUTS), max_size=4), line=st.sampled_from(LAYOUTS), count=st.integers(0, 4))
+def test_quoted_lines_of_one_layout_are_read_like_others(trial, lines: list[bytes], line: bytes, count: int):
+    usual, careful = trial(b"id,note\n" + line * count + b"".join(lines))
+    assert usual[:3] == careful[:3]
+    if not lines and line == b'"a","b"\n':
+        assert usual.single_records == 0
+
+
 SALTED_FIELD = st.lists(st.sampled_from([b"a", b'"', b'""', b" ", b"\\.", b"\r"]), max_size=4).map(b"".join)
 SALTED_ROWS = st.lists(st.tuples(SALTED_FIELD, SALTED_FIELD).map(b",".join), max_size=3).map(b"\n".join)
 SALTED = st.lists(st.sampled_from(SALT))
@@ -1014,9 +1057,6 @@ def test_whatever_follows_the_header_every_row_is_loaded_or_rejected(trial, body
     assert usual[:3] == careful[:3]
     assert (usual.batch.rows_loaded, usual.batch.rows_rejected) == (len(usual.rows), len(usual.rejected))
     assert usual.batch.rows_read == len(usual.rows) + len(usual.rejected)
-
-
-BODIES = [b"a,b\n", b'"a","b"\n', b"a,b,c\n", b'a"b,c\n', b'"a\nb",c\n', b"\n", b"a,\xe9\n", b"ID,Note\n"]
 
 
 @SETTINGS
@@ -1037,24 +1077,80 @@ def test_where_some_lines_are_plain_both_ways_give_the_same_rows(trial, bodies: 
 
 CHARACTERS = ['\\"', "\\u00e9", "\\u0000", "\\ud83d\\ude00", "\\ud83d", "\\x", "é", "\t", "\x7f", "a"]
 JSON_TEXT = st.lists(st.sampled_from(CHARACTERS), max_size=2).map("".join)
-NUMBERS = ["1", "-0", "01", "1.50", "1.", ".5", "1e3", "1E-2", "1e999999", "9" * 40, "+1", "NaN", "Infinity"]
+NUMBERS = ["1", "-0", "01", "1.50", "1.", ".5", "1e3", "1E-2", "1e999999", "9" * 40, "9" * 38, "+1", "NaN", "Infinity"]
 OTHERS = ["null", "true", "false", "nul", "True", "", "-", "[]", "{}", '{"a": 1.0,"a":2}', '[1, {"b": [2.0]}]']
 JSON_SCALAR = JSON_TEXT.map('"{}"'.format) | st.sampled_from(NUMBERS) | st.sampled_from(OTHERS)
 JSON_KEY = st.sampled_from(["id", "Id", " id", "ID", "note", "x", "X", "", "a b", "A b"]) | JSON_TEXT
 JSON_PAIRS = st.lists(st.tuples(JSON_KEY.map('"{}"'.format), JSON_SCALAR).map(": ".join), max_size=4)
-JSON_LINE = JSON_PAIRS.map(lambda pairs: f"{{{', '.join(pairs)}}}") | st.sampled_from(
-    ["", " ", "7", "[]", '"a"', "{", "{} x", " {}\t", "\u00a0", "null", '{"id": 1}, {"id": 2}', '{"id":1,}']
+SPACE = st.sampled_from(["", "", "", " ", "\t ", "\r", "\u00a0"])
+SAME_KEYS = st.tuples(*[SPACE] * 5, JSON_SCALAR, JSON_SCALAR, st.sampled_from(["", "", "\r", " \r", "x"])).map(
+    lambda parts: '{}{{{}"id"{}:{}{},"note":{}{}}}{}'.format(*parts[:4], parts[5], parts[6], parts[4], parts[7])
+)
+JSON_LINE = (
+    JSON_PAIRS.map(lambda pairs: f"{{{', '.join(pairs)}}}")
+    | SAME_KEYS
+    | st.sampled_from(
+        [
+            "",
+            " ",
+            "7",
+            "[]",
+            '"a"',
+            "{",
+            "{} x",
+            " {}\t",
+            "\u00a0",
+            "null",
+            '{"id": 1}, {"id": 2}',
+            '{"id":1,}',
+            "\ufeff{}",
+        ]
+    )
 )
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=600)
 @example(
-    lines=['{"X": [1]}', '{"x": 1, "X": 2}']
+    lines=['{"X": [1]}', '{"x": 1, "X": 2}'], block=1, ends=False
 )  # the first line is judged later, and its key comes first all the same
-@given(lines=st.lists(JSON_LINE, max_size=8))
-def test_python_reads_json_lines_as_postgresql_does(trial, lines: list[str]):
-    usual, careful = trial("\n".join(['{"id": 0, "note": 1}', *lines]).encode(), "b1.jsonl")
+@example(lines=['{"note": 1, "id": 2}', '{"id": 1, "id": 2, "note": 3}'], block=1, ends=True)
+@example(lines=['{"id": "a\\"", "note": "\\u0000"}', '{"id": "\\ud83d", "note": [1]}'], block=1, ends=True)
+@example(lines=['{"id":01,"note":2}', '{"id":1,"note":2}x', '{"note":1,"id":2}'], block=1, ends=True)
+@example(lines=['{"id":1,"note":2}', '{"id":1,"note":2,"x":3}'] * 4, block=60, ends=True)
+@given(
+    lines=st.lists(JSON_LINE, max_size=8) | st.lists(SAME_KEYS, max_size=8),
+    block=st.sampled_from([1, 60, 1 << 16]),
+    ends=st.booleans(),
+)
+def test_python_reads_json_lines_as_postgresql_does(trial, lines: list[str], block: int, ends: bool):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "BLOCK", block)  # from the second block on, lines are copied together if they are plain
+        content = "\n".join(['{"id": 0, "note": 1}', '{"id": 1, "note": 2}', *lines]) + "\n" * ends
+        usual, careful = trial(content.encode(), "b1.jsonl")
     assert usual[:3] == careful[:3]
+
+
+PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'), max_size=6)
+PLAIN_NUMBER = st.sampled_from(["0", "-0", "-0.10", "1.10", "9" * 38, "123.000", f"{'9' * 100}.{'1' * 100}"])
+PLAIN_SCALAR = PLAIN_TEXT.map('"{}"'.format) | PLAIN_NUMBER | st.sampled_from(["null", "true", "false", '""', '"null"'])
+
+
+@SETTINGS
+@given(
+    rows=st.lists(st.tuples(PLAIN_SCALAR, PLAIN_SCALAR), min_size=2, max_size=6),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_json_lines_with_the_same_keys_are_copied_together(trial, rows: list, line_end: str):
+    """Without one of them being read by itself, as is seen from the calls of the function that does it."""
+    calls, plain_values = [], json_records.plain_values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "BLOCK", 1)
+        patch.setattr(json_records, "plain_values", lambda line: calls.append(line) or plain_values(line))
+        lines = ['{"id": 0, "note": 1}', *(f'{{"id": {a}, "note":{b}}}' for a, b in rows)]
+        usual, careful = trial(line_end.join(lines).encode(), "b1.jsonl")
+    assert usual[:3] == careful[:3]
+    assert len(usual.rows) == len(lines)
+    assert len(calls) == 2, "the first line adds the columns, the second has them all"
 
 
 JSON_SALT = [b'{"id":1,"note":2}', b"1.0", b"null", b"\xff", *(bytes([byte]) for byte in b'[]{},\n"\\\0 :')]

@@ -17,13 +17,15 @@ from typing import NamedTuple
 
 from granary.loader import records
 from granary.loader.landing import LandingFile
-from granary.loader.records import Problem, Record
+from granary.loader.records import PlainLines, Problem, Record
 from granary.project import GranaryError
 from granary.text import MOST_COLUMNS, counted
 
 QUOTED_FIELD = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*"(?![^,\r\n])')  # looking back last is faster
 FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
 NEITHER_COMMA_NOR_LINE_END = bytes(set(range(256)) - set(b",\n"))
+NO_LAYOUT = bytes(set(range(256)) - set(b'",\n'))
+LAYOUT = re.compile(rb'(?:(?:"")?,)*(?:"")?\n')  # of a line, without what is between: a field has two quotes or none
 ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')
 
 BLANK = Problem("blank", "the line is blank")
@@ -64,13 +66,6 @@ def read_header(file: LandingFile, stream: io.BufferedReader) -> Header:
     return Header(names, text.rstrip(b"\r\n").count(b"\n") + 1)
 
 
-class PlainLines(NamedTuple):
-    """Lines each of which is a row that PostgreSQL reads as CsvReader does."""
-
-    number: int  # of the first line
-    text: bytes
-
-
 class CsvReader:
     """The records of CSV; each should have a field for each of the names (none: any number).
 
@@ -90,6 +85,8 @@ class CsvReader:
     ) -> None:
         self.stream, self.names, self.number, self.skip_initial_space = stream, names, number, skip_initial_space
         self.header = header_pattern(names)
+        longest = max((name for name in names if '"' not in name), key=len, default="")
+        self.may_be_header = longest.encode().lower()  # what a repeated header contains, which is found faster
         self.held: collections.deque[bytes] = collections.deque()  # lines that have been read, but belong to no record
         self.problem: Problem | None = None  # of the last record
         self.tried = 1  # lines that may be plain, all together
@@ -113,9 +110,7 @@ class CsvReader:
         Where one isn't, the lines after it are tried one by one, then two, four and so on at once.
         """
         if not self.held:
-            block = self.stream.read(records.BLOCK)
-            if not block.endswith(b"\n"):
-                block += records.physical_line(self.stream)
+            block = records.block(self.stream)
             if self.are_plain(block):
                 return block
             self.held.extend(io.BytesIO(block))
@@ -133,10 +128,14 @@ class CsvReader:
         PostgreSQL drops a stray quote in silence: 12" by 13" becomes 12 by 13. It also knows no repeated header, and
         skips no initial spaces.
         """
-        if self.skip_initial_space or records.problem_of(text) or codecs.BOM_UTF8 in text:
+        if self.skip_initial_space or records.problem_of(text) or (not text.isascii() and codecs.BOM_UTF8 in text):
             return False
+        if self.may_be_header in text.lower() and self.header.search(b"\n" + text):
+            return False
+        if b'"' in text and len(self.names) > 1 and are_alike(text, len(self.names)):
+            return True
         unquoted = bare(text)
-        if unquoted is None or unquoted.count(b"\n") != text.count(b"\n") or self.header.search(b"\n" + text):
+        if unquoted is None or unquoted.count(b"\n") != text.count(b"\n"):
             return False
         if len(self.names) == 1 and not all(map(bytes.strip, unquoted.removesuffix(b"\n").split(b"\n"))):
             return False  # a blank line isn't the value ''
@@ -180,6 +179,24 @@ class CsvReader:
             yield line.decode("utf-8", "replace").replace("\0", "\ufffd")  # see problem_of, once the record is known
         if taken:
             raise ProblemError(UNCLOSED_QUOTE)
+
+
+def are_alike(text: bytes, field_count: int) -> bool:
+    """Return whether all lines have so many fields, and quotes around the same ones, with nothing in need of them.
+
+    That the quotes are at both ends of their fields is seen by counting: where each line has the same layout, a quote
+    after a separator opens a field, and one before a separator closes it.
+    """
+    if b"\r" in text or not text.endswith(b"\n"):
+        return False
+    layout = text.translate(None, delete=NO_LAYOUT)
+    line, lines = layout[: layout.find(b"\n") + 1], text.count(b"\n")
+    if line.count(b",") != field_count - 1 or not LAYOUT.fullmatch(line) or layout != line * lines:
+        return False
+    quoted = line.count(b'"') // 2 * lines
+    text = b"\n" + text
+    opened, closed = text.count(b',"') + text.count(b'\n"'), text.count(b'",') + text.count(b'"\n')
+    return quoted == opened == closed
 
 
 def bare(text: bytes) -> bytes | None:

@@ -11,10 +11,12 @@ records what was loaded, and from which bytes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import zlib
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from pathlib import Path
 
 from granary import declared, project
@@ -25,6 +27,8 @@ from granary.loader.raw_tables import Known, Session
 from granary.loader.results import Result, summary
 from granary.project import GranaryError
 from granary.text import printable
+
+AT_ONCE = 2_000  # files of which it is in memory what the ledger knows
 
 
 def main() -> int:
@@ -46,20 +50,11 @@ def main() -> int:
     with contextlib.closing(Session()) as session:
         with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
-            ledger = raw_tables.known_files(cursor)
         files = [file for file in files if file.feed not in problems]
-        results = [attempt(session, file, ledger, options) for file in files]
-        proven = [
-            (file.relative, result.batch.batch_id, result.signature)
-            for file, result in zip(files, results, strict=True)
-            if result and result.signature
-        ]
-        if proven and not options.dry_run:
-            with session.transaction("recording known files") as cursor:
-                raw_tables.record_files(cursor, proven)
-    results += [None for _ in problems]
-    print(summary(results, options.dry_run))
-    return 1 if None in results else 0
+        results = itertools.chain(attempts(session, files, options), (None for _ in problems))
+        words, is_well = summary(results, options.dry_run)
+    print(words)
+    return 0 if is_well else 1
 
 
 def parse_arguments() -> Namespace:
@@ -89,6 +84,24 @@ def accept(batch_id: int, why: str) -> int:
         batch = raw_tables.accept(cursor, batch_id, why)
     print(f"accepted batch {batch_id} ({batch.path}), as of the next build")
     return 0
+
+
+def attempts(session: Session, files: list[LandingFile], options: Namespace) -> Iterator[Result | None]:
+    """Load files; yield what became of each. The ledger is read for some of them at a time."""
+    for start in range(0, len(files), AT_ONCE):
+        some, proven = files[start : start + AT_ONCE], []
+        with session.transaction("reading the ledger", keep=False) as cursor:
+            if options.dry_run:
+                raw_tables.prepare(cursor, [])
+            ledger = raw_tables.known_files(cursor, [file.relative for file in some])
+        for file in some:
+            result = attempt(session, file, ledger, options)
+            if result and result.signature:
+                proven.append((file.relative, result.batch.batch_id, result.signature))
+            yield result
+        if proven and not options.dry_run:
+            with session.transaction("recording known files") as cursor:
+                raw_tables.record_files(cursor, proven)
 
 
 def attempt(session: Session, file: LandingFile, ledger: dict[str, Known], options: Namespace) -> Result | None:

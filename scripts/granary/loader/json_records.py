@@ -7,12 +7,12 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from granary.loader import records
 from granary.loader.landing import LandingFile
-from granary.loader.records import Problem, Record
+from granary.loader.records import PlainLines, Problem, Record
 from granary.project import GranaryError
 
 DEEPEST = 1000  # levels of nested JSON: PostgreSQL's stack is limited
@@ -30,16 +30,46 @@ CONSTANTS = {None: None, True: "true", False: "false"}
 LONGEST_PLAIN = 10_000  # characters: a longer number may be too big for PostgreSQL
 MOST_KEYS = 1_000  # of one JSON object
 UNUSUAL_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # a NUL character, or half of a surrogate pair
+# A value as COPY reads it, but null, which is nothing there. A number of more digits may be too big for PostgreSQL.
+PLAIN_VALUE = r'(?:null|("[^"\\\x00-\x1f]*"|true|false|-?(?:0|[1-9][0-9]{0,99})(?:[.][0-9]{1,100})?))'
 STRUCTURE = re.compile(r'\\.|["\][{}]', re.DOTALL)
 
 
-def json_lines(stream: io.BufferedReader) -> Iterator[Record]:
-    """Yield the lines of a .jsonl file."""
-    for number, line in enumerate(iter(lambda: records.physical_line(stream), b""), start=1):
-        yield Record(number, line.removeprefix(codecs.BOM_UTF8), [], None)  # files that were joined
+def json_lines(stream: io.BufferedReader, plain_rows: Callable[[bytes], bytes]) -> Iterator[Record | PlainLines]:
+    """Yield the lines of a .jsonl file: a block of them at once where `plain_rows` returns their CSV."""
+    number = 1
+    while block := records.block(stream):
+        if text := plain_rows(block):
+            yield PlainLines(number, text)
+            number += text.count(b"\n")
+            continue
+        for line in io.BytesIO(block):
+            yield Record(number, line.removeprefix(codecs.BOM_UTF8), [], None)  # files that were joined
+            number += 1
 
 
-def json_records(file: LandingFile, stream: io.BufferedReader) -> Iterator[Record]:
+def plain_objects(keys: Sequence[str]) -> re.Pattern[bytes]:
+    """Return a pattern for a line that is an object of these keys, in their order, with a plain value for each."""
+    space = "[ \t]*"
+    pairs = (
+        rf"{space}{re.escape(json.dumps(key, ensure_ascii=False))}{space}:{space}{PLAIN_VALUE}{space}" for key in keys
+    )
+    return re.compile(rf"^{space}{{{','.join(pairs)}}}{space}\r?$".encode(), re.MULTILINE)
+
+
+def plain_lines(text: bytes, pattern: re.Pattern[bytes]) -> bytes:
+    """Return lines that are plain objects as lines of CSV in which null, unlike '', has no quotes; else nothing."""
+    if records.problem_of(text):
+        return b""
+    found = pattern.findall(text)
+    if len(found) != text.count(b"\n") + (not text.endswith(b"\n")):
+        return b""
+    return b"\n".join(map(b",".join, found if pattern.groups > 1 else zip(found))) + b"\n"
+
+
+def json_records(
+    file: LandingFile, stream: io.BufferedReader, plain_rows: Callable[[bytes], bytes] = lambda _: b""
+) -> Iterator[Record | PlainLines]:
     """Yield the records of a .json file: the elements of its array, or its lines if it is JSON lines.
 
     Raises GranaryError if it is neither, or damaged: what follows can't be trusted.
@@ -47,7 +77,7 @@ def json_records(file: LandingFile, stream: io.BufferedReader) -> Iterator[Recor
     path = file.entity.records
     start = stream.peek(records.BLOCK).lstrip()
     if not path and start.startswith(b"{") and are_lines(start):
-        yield from json_lines(stream)
+        yield from json_lines(stream, plain_rows)
         return
     text = JsonText(file, stream)
     if text.next() == "{" and not path:

@@ -12,7 +12,7 @@ from granary import declared
 from granary.loader import csv_records, landing, names, raw_tables, streams
 from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Batch
-from granary.loader.records import Problem
+from granary.loader.records import BLOCK, Problem
 from granary.loader.results import Result
 from granary.loader.rows import CsvRows, JsonRows, Rows
 from granary.project import GranaryError
@@ -85,8 +85,9 @@ def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by
         if dry_run:
             return Result("to load", batch, new_columns=new_columns)
         rows = CsvRows(file, batch, columns, header, stream)
-        rows.are_numbered |= one_by_one
-        raw_tables.set_next_row_id(cursor, batch, header.lines + 1)
+        rows.are_numbered |= one_by_one or file.size < BLOCK  # of a few rows, that is cheaper than to ask PostgreSQL
+        if not rows.are_numbered:
+            raw_tables.set_next_row_id(cursor, batch, header.lines + 1)
         batch = copy_rows(cursor, rows, one_by_one, not_null=columns)
         batch = dataclasses.replace(batch, sha256=source.digest())
     return Result("loaded", batch, new_columns=new_columns, blank_lines=rows.blank_lines)

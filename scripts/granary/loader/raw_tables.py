@@ -121,15 +121,18 @@ def transaction(what: str, *, keep: bool = True) -> Iterator[Any]:
 
 def open_batch(cursor: Any, entity: Entity, path: str, size: int | None) -> Batch:
     """Return the next batch, whose id the database gives to every row that is copied in this transaction."""
-    cursor.execute("""
+    following = """
         select
-            greatest((select max(batch_id) from raw._batches), removed.last_value) + 1,
-            row_ids.last_value + row_ids.is_called::int,
-            clock_timestamp()
+            greatest((select max(batch_id) from raw._batches), removed.last_value) + 1 as batch_id,
+            row_ids.last_value + row_ids.is_called::int as first_row_id,
+            clock_timestamp() as started_at
         from raw._last_removed_batch as removed, raw._row_ids as row_ids
+    """
+    cursor.execute(f"""
+        select batch_id, first_row_id, started_at, set_config('granary.batch_id', batch_id::text, true)
+        from ({following}) as following
     """)
-    batch_id, first_row_id, started_at = cursor.fetchone()
-    cursor.execute("select set_config('granary.batch_id', %s, true)", [str(batch_id)])
+    batch_id, first_row_id, started_at, _ = cursor.fetchone()
     return Batch(batch_id, entity.feed, entity.name, path, size, first_row_id, started_at)
 
 
@@ -138,11 +141,12 @@ def loaded_batches(cursor: Any) -> dict[str, Batch]:
     return {batch.path: batch for batch in select_batches(cursor, "true", [])}
 
 
-def known_files(cursor: Any) -> dict[str, Known]:
-    """Return what the ledger knows of each file by its path."""
-    batches = {batch.batch_id: batch for batch in select_batches(cursor, "true", [])}
+def known_files(cursor: Any, paths: list[str]) -> dict[str, Known]:
+    """Return what the ledger knows of files by their paths."""
+    condition = "(path = any(%s) or batch_id in (select batch_id from raw._files where path = any(%s)))"
+    batches = {batch.batch_id: batch for batch in select_batches(cursor, condition, [paths, paths])}
     known = {batch.path: Known(batch) for batch in batches.values()}
-    cursor.execute("select path, batch_id, signature from raw._files")
+    cursor.execute("select path, batch_id, signature from raw._files where path = any(%s)", [paths])
     for path, batch_id, signature in cursor:
         if batch_id in batches:  # else it was replaced
             known[path] = Known(batches[batch_id], signature)

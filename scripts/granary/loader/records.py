@@ -25,6 +25,13 @@ class Record(NamedTuple):
     problem: Problem | None
 
 
+class PlainLines(NamedTuple):
+    """Lines each of which is a row as PostgreSQL reads it."""
+
+    number: int  # of the first line
+    text: bytes
+
+
 NUL_CHARACTER = Problem("nul_character", "the line contains a NUL character")
 
 
@@ -52,3 +59,9 @@ def physical_line(stream: io.BufferedReader) -> bytes:
     while len(rest) > LIMIT + 1 and not rest.endswith(b"\n"):
         rest = stream.readline(LIMIT + 2)
     return line
+
+
+def block(stream: io.BufferedReader) -> bytes:
+    """Return the next lines, all together, up to the one with which they are a BLOCK; return nothing at the end."""
+    text = stream.read(BLOCK)
+    return text if text.endswith(b"\n") else text + physical_line(stream)

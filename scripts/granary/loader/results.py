@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Iterable
 
 from granary.loader.raw_tables import Batch
 from granary.text import counted
@@ -43,12 +44,17 @@ class Result:
         return f" ({share:.1%}; above {self.fail_above:.0%}, the build fails)"
 
 
-def summary(results: list[Result | None], dry_run: bool) -> str:
-    """Return the totals in words. A result of None stands for a file that failed."""
-    outcomes = collections.Counter(result.outcome if result else "failed" for result in results)
-    batches = [result.batch for result in results if result and result.outcome == "loaded"]
+def summary(results: Iterable[Result | None], dry_run: bool) -> tuple[str, bool]:
+    """Return the totals in words, and whether all went well. A result of None stands for a file that failed."""
+    outcomes: collections.Counter[str] = collections.Counter()
+    total = loaded = rejected = 0
+    for result in results:  # which aren't kept: there may be many
+        total += 1
+        outcomes[result.outcome if result else "failed"] += 1
+        if result and result.outcome == "loaded":
+            loaded += result.batch.rows_loaded
+            rejected += result.batch.rows_rejected
     done = "to load" if dry_run else "loaded"
-    rows = counted(sum(batch.rows_loaded for batch in batches), "row")
-    rejected = counted(sum(batch.rows_rejected for batch in batches), "line")
-    files = f"{counted(len(results), 'file')}: {outcomes[done]} {done} ({rows}, {rejected} rejected)"
-    return f"{files}, {outcomes['known']} known, {outcomes['failed']} failed"
+    rows = f"{counted(loaded, 'row')}, {counted(rejected, 'line')} rejected"
+    files = f"{counted(total, 'file')}: {outcomes[done]} {done} ({rows})"
+    return f"{files}, {outcomes['known']} known, {outcomes['failed']} failed", not outcomes["failed"]

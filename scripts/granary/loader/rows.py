@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from granary.loader.csv_records import Header
 from granary.loader.landing import LandingFile
 from granary.loader.names import repeated
 from granary.loader.raw_tables import Batch
-from granary.loader.records import Problem
+from granary.loader.records import PlainLines, Problem
 from granary.project import GranaryError
 from granary.text import column_name
 
@@ -98,7 +99,7 @@ class CsvRows(Rows):
         The rows have row ids from the first line on that isn't plain. Until there, PostgreSQL counts as well.
         """
         for part in iter(self.reader.record, None) if one_by_one else self.parts:
-            if isinstance(part, csv_records.PlainLines):
+            if isinstance(part, PlainLines):
                 row_id = self.row_id(part.number)
                 text = part.text.replace(b"\r\n", b"\n") if b"\r" in part.text else part.text  # COPY wants them alike
                 yield part.number, part.text, numbered(text, row_id) if self.are_numbered else text
@@ -132,9 +133,14 @@ class JsonRows(Rows):
     def __init__(self, file: LandingFile, batch: Batch, stream: io.BufferedReader) -> None:
         super().__init__(file, batch)
         is_json = file.format == ".json"  # which may be JSON lines all the same
-        self.records = json_records.json_records(file, stream) if is_json else json_records.json_lines(stream)
+        self.records = (
+            json_records.json_records(file, stream, self.plain_rows)
+            if is_json
+            else json_records.json_lines(stream, self.plain_rows)
+        )
         self.column_of: dict[str, str] = {}  # by key, in the order of their first appearance
         self.keys: tuple[str, ...] | None = None  # of objects whose values are those of the columns in their order
+        self.pattern: re.Pattern[bytes] | None = None  # of lines of such objects
         self.waiting: list[tuple[int, bytes, dict[str, str | None]]] = []  # for the next COPY
 
     def pieces(self, *, one_by_one: bool) -> Iterator[tuple[int, bytes, bytes]]:
@@ -142,10 +148,15 @@ class JsonRows(Rows):
 
         Elements of an array that share a line are numbered consecutively from there.
         """
-        columns, waiting, self.waiting, self.keys = list(self.columns), self.waiting, [], None
+        columns, waiting, self.waiting, self.keys, self.pattern = list(self.columns), self.waiting, [], None, None
         for number, text, row in waiting:
             yield number, text, written(self.batch.first_row_id + number - 1, [*map(row.get, columns)])
-        for line, delivered, _, _ in self.records:
+        for part in self.records:
+            if isinstance(part, PlainLines):
+                yield part.number, part.text, numbered(part.text, self.row_id(part.number))
+                self.line += part.text.count(b"\n") - 1
+                continue
+            line, delivered, _, _ = part
             text = delivered.rstrip(b"\r\n")
             if not text.strip():
                 self.blank += 1
@@ -170,9 +181,15 @@ class JsonRows(Rows):
                 self.waiting.append((number, text, row))
                 return
             else:
-                self.keys = found[0] if list(row) == columns else None
+                if list(row) == columns:
+                    self.keys = found[0]
+                    self.pattern = json_records.plain_objects(self.keys) if self.keys and not one_by_one else None
                 yield number, text, written(row_id, [*map(row.get, columns)])
         self.is_over = not self.unusual
+
+    def plain_rows(self, text: bytes) -> bytes:
+        """Return the CSV of lines that are all plain objects with the keys of the lines before; else nothing."""
+        return json_records.plain_lines(text, self.pattern) if self.pattern else b""
 
     def row(self, keys: Sequence[str], values: Sequence[str | None]) -> dict[str, str | None] | Problem:
         """Return the values by column, or the problem that two are of one column that is declared.

@@ -32,19 +32,19 @@ def take_lock(connection: psycopg2.extensions.connection, what: str) -> None:
     `what` names the work ("dbt build", "load of sales/orders/batch_001") for the message of those who wait. Raises
     GranaryError if the user has no right to take it.
     """
+    named, name = "select set_config('application_name', %s, true)", f"granary: {what}"[:63]
     try:
         with connection.cursor() as cursor:
             make_table(cursor)
-            cursor.execute("savepoint before_lock")
             try:
-                cursor.execute(f"{IN_TURN} nowait")
+                cursor.execute(f"savepoint before_lock; {IN_TURN} nowait; {named}", [name])  # in one round trip
             except psycopg2.errors.LockNotAvailable:
                 cursor.execute("rollback to savepoint before_lock")
                 message = f"waiting for a load or build that is running ({lock_holder(cursor)}) ..."
                 print(message, file=sys.stderr, flush=True)
                 with interruptible():
                     cursor.execute(IN_TURN)
-            cursor.execute("select set_config('application_name', %s, true)", [f"granary: {what}"[:63]])
+                cursor.execute(named, [name])
     except psycopg2.errors.InsufficientPrivilege as error:
         raise GranaryError(
             f"the user may not take the lock of loads and builds: {str(error).strip()}\n"
