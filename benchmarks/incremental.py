@@ -4,7 +4,7 @@
 usage: .venv/bin/python benchmarks/incremental.py [--orders N] [--longer K] [--batches N] [--directory D]
 
 Two warehouses get the same weekly deliveries, one for N orders, the other for K times as many weeks. Then each gets the
-same further weeks, one at a time, and after each `dbt run` is timed in both, in turns.
+same further weeks, one at a time, and after each, both are built and tested as by bin/update, in turns.
 
 A week brings 10,000 orders (1 % of them late by up to ten weeks, 1 % corrections of orders of any week since the
 beginning), 11,000 transactions, 3,000 page views, 2,000 accounts, 200 showtimes (some corrected, some ordered before
@@ -15,9 +15,12 @@ are made by SQL, as bin/ingest would have landed them, because this measures the
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 
 from bench import Database, print_measurement, print_ratio, private_server, say
+
+from granary import affected
 
 # What a week brings, and with it a batch of each entity. The shares are those of the sample data.
 ORDERS, PAGES, ACCOUNTS, SHOWTIMES, MERGES = 10_000, 3_000, 2_000, 200, 800
