@@ -6,14 +6,14 @@ with
 with_orders as (
 
     select
-        checked.is_order_delivered,
+        flagged.is_order_delivered,
         orders.order_id is not null as is_order_there
-    from {{ ref('fct_transactions') }} as checked
+    from {{ ref('fct_transactions') }} as flagged
     left join {{ ref('fct_orders') }} as orders
-        on checked.order_id = orders.order_id
+        on flagged.order_id = orders.order_id
     where
-        checked._batch_id > {{ tested_batch() }}
-        or not checked.is_order_delivered
+        flagged._batch_id > {{ tested_batch() }}
+        or not flagged.is_order_delivered
 
 ),
 
