@@ -287,7 +287,7 @@ def print_results(
         )
     print("\n  seconds by model (medians)" + "".join(f"{f'after {weeks * ORDERS:,}':>18}" for weeks in models), end="")
     print(f"{'full refresh':>18}")
-    slowest = sorted(refreshes[0][1], key=lambda name: -middle(each[name] for each in models[max(models)]))
+    slowest = sorted(models[max(models)][0], key=lambda name: -middle(each[name] for each in models[max(models)]))
     for name in slowest:
         seconds = [middle(each[name] for each in runs) for runs in models.values()]
         seconds.append(middle(each[name] for _, each in refreshes))
