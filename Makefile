@@ -10,7 +10,7 @@ FEEDS := $(shell cd '$(subst ','\'',$(ROOT))' && \
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak chaos psql reset clean
+.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test test_data docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak chaos psql reset clean
 .PHONY: $(FEEDS)
 
 all: setup ## Set up, load what is new, build and test what that affects, write docs and report, show a summary (the default; FORCE=1 builds all)
@@ -53,6 +53,9 @@ dbt_run: setup ## Build seeds and models, without the tests
 
 dbt_test: setup ## Run dbt's data tests and unit tests
 	@"$$ROOT/bin/dbt" test
+
+test_data: setup ## Run all data tests on all rows (after a new batch, `make` tests what that can have changed)
+	@"$$ROOT/bin/dbt" --bar test --exclude-resource-type unit_test
 
 docs: setup ## Write dbt's docs as a single page
 	@"$$ROOT/bin/dbt" --bar docs generate --static

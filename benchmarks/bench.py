@@ -112,8 +112,17 @@ class Database:
         begun = time.perf_counter()
         self.run("bin/dbt", "--quiet", *arguments)
         seconds = time.perf_counter() - begun
-        results = json.loads((self.scratch / f"target_{self.name}" / "run_results.json").read_text())["results"]
-        return seconds, {result["unique_id"].split(".")[-1]: result["execution_time"] for result in results}
+        return seconds, self.seconds_of("model")
+
+    @property
+    def last_run(self) -> dict[str, Any]:
+        """Return what dbt reports of its last run."""
+        return json.loads((self.scratch / f"target_{self.name}" / "run_results.json").read_text())
+
+    def seconds_of(self, kind: str) -> dict[str, float]:
+        """Return the seconds of each node of a kind (model, test) in dbt's last run, by name."""
+        ids = {tuple(each["unique_id"].split(".")): each["execution_time"] for each in self.last_run["results"]}
+        return {name[2]: seconds for name, seconds in ids.items() if name[0] == kind}
 
     def compiled(self, model: str) -> str:
         """Return the SQL that dbt made of a model in its last run."""

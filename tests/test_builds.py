@@ -1,6 +1,7 @@
 """Builds that meet each other, are killed, follow a replaced file, or run beside a second copy."""
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -61,6 +62,35 @@ def test_two_builds_at_once_take_turns(built: Database, data: Path) -> None:
     assert sum("waiting" in each for each in said) == 1, said
     succeeds(built, *BUILD, prefix=SECOND)
     assert differences(built, SECOND) == []
+
+
+def test_changed_rows_tell_by_which_batch(built: Database, data: Path) -> None:
+    """Data tests leave out the rows that `changed_batches`, in the meta of a model, says are as they were."""
+    succeeds(built, "bin/dbt", "--quiet", "parse")
+    nodes = json.loads((Path(built.environment["DBT_TARGET_PATH"]) / "manifest.json").read_text())["nodes"].values()
+    models = {
+        node["relation_name"].partition(".")[2]: node["config"]["meta"]["changed_batches"]
+        for node in nodes
+        if node["resource_type"] == "model" and node["config"]["meta"].get("changed_batches")
+    }
+    ((newest,),) = built.query("select max(batch_id) from raw._batches")
+    built.query("create schema before")
+    for relation in models:
+        built.query(f"create table before.{relation.partition('.')[2]} as select * from {relation}")
+    deliver_the_rest(data)
+    succeeds(built, "bin/ingest", "--data-dir", data)
+    succeeds(built, *BUILD)
+    found = {}
+    for relation, columns in models.items():
+        newer = " or ".join(f"{column} > {newest}" for column in columns)
+        changed = f"(select * from {relation} except all select * from before.{relation.partition('.')[2]}) as changed"
+        ((count, silent),) = built.query(
+            f"select count(*), count(*) filter (where ({newer}) is not true) from {changed}"
+        )
+        found[relation] = count
+        assert silent == 0, relation
+    assert found['"staging"."stg_tickets__orders"'] > 0
+    assert found['"intermediate"."int_identity__resolved_customers"'] > 0
 
 
 def test_a_killed_build_is_made_good_by_the_next_one(built: Database, data: Path) -> None:

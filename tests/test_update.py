@@ -24,6 +24,23 @@ MODEL = "dbt/models/intermediate/bar/int_bar__sales.sql"
 MART = "dbt/models/marts/bar/fct_bar_sales.sql"
 SOURCES = "dbt/models/staging/bar/_bar__sources.yml"
 SEED = "dbt/seeds/bar/tips.csv"
+TESTS = """
+models:
+  - name: stg_bar__sales
+    data_tests:
+      - dbt_utils.expression_is_true: {name: delivered_prices_are_low, arguments: {expression: price < 100000}}
+      - holds_or_rejects_each_raw_row:
+          arguments: {raw: "source('bar', 'sales')", feed: bar, entity: sales}
+    columns: [{name: _row_id, data_tests: [{unique: {name: delivered_rows_are_unique}}]}]
+  - name: int_bar__sales
+    config: {meta: {changed_batches: [_batch_id]}}
+    data_tests:
+      - dbt_utils.expression_is_true: {name: prices_are_low, arguments: {expression: price < 1000}}
+    columns:
+      - name: note
+        data_tests:
+          - accepted_values: {name: notes_are_known, arguments: {values: [new]}, config: {severity: warn}}
+"""
 JOIN = """
 {{ config(group='bar', materialized='incremental', unique_key='sale_id') }}
 select sales.sale_id, {{ rounded('sales.price + coalesce(cast(tips.tip as numeric), 0)') }} as paid, sales._batch_id
@@ -48,6 +65,17 @@ class Project:
         done = run_command(*command, root=self.root, env=self.environment | variables)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def fail(self, *command: str, **variables: str) -> str:
+        """Run a command that has to fail, and return what it prints."""
+        done = run_command(*command, root=self.root, env=self.environment | variables)
+        assert done.returncode, done.stdout + done.stderr
+        return done.stdout
+
+    def tested(self, test: str) -> str:
+        """Return the SQL of a data test as it was last run."""
+        (path,) = (self.root / "dbt" / "target" / "compiled").rglob(f"{test}.sql")
+        return path.read_text()
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the project."""
@@ -113,6 +141,47 @@ def test_a_batch_builds_what_reads_it(project: Project) -> None:
     assert "built: what depends on new batches of bar.sales (1)" in printed
     assert re.search(r"left as they were.*\d+ unit tests", printed)
     assert "unit test" not in re.search("dbt build: .*", printed)[0]
+
+
+def test_data_tests_ask_what_a_batch_can_have_broken(project: Project) -> None:
+    project.write("dbt/models/intermediate/bar/_bar__tests.yml", TESTS)
+    project.update()
+    assert "_batch_id >" not in project.tested("prices_are_low"), "code has changed"
+    ((newest,),) = project.database.query("select max(batch_id) from raw._batches")
+    project.deliver("20,8,2026-03-03,new")
+    project.update()
+    for test in ("delivered_prices_are_low", "delivered_rows_are_unique", "prices_are_low"):
+        assert f"_batch_id > {newest}\n" in project.tested(test)
+    assert f"_batch_id > {newest}\n" in project.tested("batch_rows_are_conserved")
+    assert "_batch_id >" not in project.tested("notes_are_known"), "the older rows have not passed"
+    project.deliver("21,9999,2026-03-03,new")
+    assert "fail  prices_are_low" in project.fail("bin/update")
+    project.deliver("22,8,2026-03-03,new")
+    assert "fail  prices_are_low" in project.fail("bin/update"), "the batch before has not passed"
+    project.edit("dbt/models/intermediate/bar/_bar__tests.yml", "price < 1000}", "price < 10000}")
+    project.update()
+
+
+def test_data_tests_of_all_rows_find_what_was_changed_by_hand(project: Project) -> None:
+    ((newest,),) = project.database.query("select max(batch_id) from raw._batches")
+    project.database.query("update intermediate.int_bar__sales set price = 9999999 where sale_id = '1'")
+    project.run("bin/dbt", "test", "--select", "prices_are_low", "--vars", f"tested_batch: {newest}")
+    assert "fail  prices_are_low" in project.fail("make", "-C", str(project.root), "test_data")
+    assert "fail  prices_are_low" in project.fail("bin/update"), "it sees that the table was written"
+    project.database.query("update intermediate.int_bar__sales set price = 2.25 where sale_id = '1'")
+    project.update()
+
+
+def test_rows_that_a_later_batch_did_not_supersede_are_found(project: Project) -> None:
+    """Nobody counted the older batch again: batch_rows_are_conserved doesn't look at it."""
+    ((newest,),) = project.database.query("select max(batch_id) from raw._batches")
+    project.database.query("update marts.batch_usage set rows_current_count = 99 where batch_id = 1")
+    names = ("batch_rows_are_conserved", "current_rows_are_those_of_all_batches")
+    arguments = ("--bar", "test", "--select", *names, "--vars", f"tested_batch: {newest}")
+    failed = project.fail("bin/dbt", *arguments)
+    assert "fail  current_rows_are_those_of_all_batches" in failed
+    assert "fail  batch_rows_are_conserved" not in failed
+    project.update()
 
 
 def test_an_incremental_model_is_built_from_scratch(project: Project) -> None:

@@ -4,9 +4,10 @@ usage: bin/update [--force]
 
   --force  build and test everything
 
-What isn't affected stays as it is. Without any change, dbt isn't started. New batches are built with what they touch.
-Models whose SQL, configuration, macros or parsing rules have changed are built from scratch, and so is all that depends
-on them. Unit tests run if code has changed. The docs follow the code; the quality report is always written.
+What isn't affected stays as it is. Without any change, dbt isn't started. New batches are built with what they touch,
+and data tests read only rows that they can have changed (bin/dbt test reads all). Models whose SQL, configuration,
+macros or parsing rules have changed are built from scratch, and so is all that depends on them. Unit tests run if code
+has changed. The docs follow the code; the quality report is always written.
 
 bin/dbt build always builds and tests everything, but nothing from scratch, unless it is told to (--full-refresh).
 """
@@ -207,10 +208,17 @@ class Update:
             arguments = [] if changes.everything else ["--select", *dict.fromkeys(selection)]
             arguments += ["--exclude", *from_scratch] if from_scratch else []
             arguments += [] if self.is_code_changed else ["--exclude-resource-type", "unit_test"]
+            arguments += [] if self.is_code_changed or changes.everything else ["--vars", json.dumps(self.tested())]
             code = self.run_dbt(*arguments)
         if from_scratch and not code:
             code = self.run_dbt("--full-refresh", "--select", *from_scratch)
         return code
+
+    def tested(self) -> dict[str, Any]:
+        """Return the variables by which data tests know what has passed already: see the macro tested_batch."""
+        passed = {result["unique_id"] for result in self.older["results"] if result["status"] == "pass"}
+        tests = {uid for uid, node in self.project["nodes"].items() if node["resource_type"] == "test"}
+        return {"tested_batch": self.last.newest_batch or 0, "tested_in_full": sorted(tests - passed)}
 
     def run_dbt(self, *arguments: str) -> int:
         """Run `dbt build`, and take its results; return an exit code.

@@ -57,5 +57,6 @@
         _batch_id,
         _row_id
     from {{ source(feed, entity) }}
-    where _batch_id in {{ replaced_batches() }}
+    -- `is true` keeps PostgreSQL from a join that would read the ledger once for each new row, of which it expects hardly any.
+    where (_batch_id in {{ replaced_batches() }}) is true
 {% endmacro %}

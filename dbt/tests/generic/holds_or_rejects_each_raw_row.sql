@@ -11,12 +11,14 @@
     raw_rows as (
 
         select _row_id from {{ raw }}
+        where _batch_id > {{ tested_batch() }}
 
     ),
 
     staged as (
 
         select _row_id from {{ model }}
+        where _batch_id > {{ tested_batch() }}
 
     ),
 
@@ -24,7 +26,8 @@
 
         select distinct _row_id from {{ ref('int_quality__rejections') }}
         where
-            severity = 'row'
+            _batch_id > {{ tested_batch() }}
+            and severity = 'row'
             and _row_id is not null
             and feed = '{{ feed }}'
             and entity = '{{ entity }}'
