@@ -357,6 +357,22 @@ def test_a_copied_home_has_a_server_of_its_own(home: Path) -> None:
     assert command(home, "status").returncode == 0
 
 
+def test_a_note_that_is_being_replaced_leads_to_no_other_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a copied home replaces its original's note while it starts, and does not answer yet."""
+    command(home, "start")
+    copy = home.with_name("copy")
+    subprocess.run(["cp", "-a", home, copy], check=True)
+    noted, answers = embedded.noted_by_postmaster, embedded.answers
+    notes = iter([noted(copy)])
+    command(copy, "start")
+    try:
+        monkeypatch.setattr(embedded, "noted_by_postmaster", lambda real: next(notes, None) or noted(real))
+        monkeypatch.setattr(embedded, "answers", lambda place, note=None: place != copy and answers(place, note))
+        assert embedded.answering_socket(copy) is None
+    finally:
+        command(copy, "stop")
+
+
 def test_orphans_of_a_killed_postmaster_can_be_stopped(home: Path) -> None:
     command(home, "start")
     busy = psycopg2.connect(host=str(home), port=5432, user="granary", dbname="granary", async_=True)

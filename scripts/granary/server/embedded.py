@@ -78,7 +78,7 @@ def stop() -> bool:
     with starts_in_turn():
         if stopped := stopped_process(real):
             raise GranaryError(stopped)
-        if not postmaster_runs(real):
+        if not postmaster_runs(real, noted_by_postmaster(real)):
             end_orphans(real)
             return True
         # A fast shutdown ends with a checkpoint, which would be noted where the server was started.
@@ -330,7 +330,7 @@ def answering_socket(real: Path) -> Path | None:
     if not answers(found):
         # If the project was moved while its server runs, the socket is where PostgreSQL noted it. But a copied project
         # has a copy of its original's note, and another server may have been started in the old place.
-        if len(noted) < 5 or not postmaster_runs(real):
+        if len(noted) < 5 or not postmaster_runs(real, noted):
             return None
         own = (str(found), str(socket_directory(real / "cluster")))  # the latter is an upgrade's, and for nobody else
         if noted[4] in own or not answers(found := Path(noted[4]), noted):
@@ -346,9 +346,12 @@ def noted_by_postmaster(real: Path) -> list[str]:
     return []
 
 
-def postmaster_runs(real: Path) -> bool:
-    """Return whether the process that postmaster.pid names is one of this home's server."""
-    return noted_by_postmaster(real)[:1] in [[str(process.pid)] for process in server_processes(real)]
+def postmaster_runs(real: Path, noted: list[str]) -> bool:
+    """Return whether the process that postmaster.pid, of these lines, names is one of this home's server.
+
+    The lines are those that the caller goes by: a server that is starting replaces those of a copied home's original.
+    """
+    return noted[:1] in [[str(process.pid)] for process in server_processes(real)]
 
 
 def answers(directory: Path, noted: list[str] | None = None) -> bool:
