@@ -96,7 +96,7 @@ def accepted(text: str, damage: Damage) -> list[tuple[list[str], int, str]]:
     """Return the rows of a CSV file with the number of their first line and their text; none if the file is refused."""
     columns, meta = damage.rows[0].values, {"format": {"skip_initial_space": damage.is_spaced}}
     entity = declared.Entity("feed", "t", "feed__t", tuple(columns), Path(), meta)
-    file = LandingFile(Path("x.csv"), "x.csv", "feed/t/x", ".csv", entity)
+    file = LandingFile(Path(), "initial/feed/t.csv", entity)
     stream = io.BufferedReader(io.BytesIO(text.encode()))
     try:
         header = csv_records.read_header(file, stream)

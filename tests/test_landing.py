@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def read(body: bytes, *arguments: object) -> list[records.Record]:
 
 def landing_file(path: Path) -> landing.LandingFile:
     """Return a file of orders."""
-    return landing.LandingFile(path, path.name, "tickets/orders/x", path.suffixes[0], ORDERS)
+    return landing.LandingFile(path.parent, path.name, ORDERS)
 
 
 # -- Declarations and discovery ----------------------------------------------------------------------------------------
@@ -319,3 +320,12 @@ def test_any_json_array_is_told_apart_as_json_does(values: list, indent: int | N
         patch.setattr(records, "BLOCK", block)
         found = list(json_records.json_records(landing_file(Path("x.json")), stream))
     assert [json.loads(record.text) for record in found] == values
+
+
+@given(st.lists(st.text("ab_0129.", max_size=6), max_size=6))
+def test_numbers_in_names_count_as_numbers(names: list[str]):
+    def by_numbers(name: str) -> list[str | int]:
+        parts = re.split("([0-9]+)", name)
+        return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+    assert sorted(names, key=landing.in_natural_order) == sorted(names, key=by_numbers)

@@ -393,7 +393,7 @@ def test_a_session_that_holds_row_ids_in_advance_does_not_bend_line_numbers(proj
         cursor.connection.commit()
         project.write(f"{ORDERS}/b1.csv", next(contents))
         load()
-        file = landing.LandingFile(project.write(f"{ORDERS}/b2.csv", next(contents)), "b2", "b2", ".csv", entity)
+        file = landing.LandingFile(project.write(f"{ORDERS}/b2.csv", next(contents)).parent, "b2.csv", entity)
         load_file(cursor, file)
     project.write(f"{ORDERS}/b3.csv", next(contents))
     load(f"{ORDERS}/b3.csv")
@@ -962,7 +962,7 @@ def trial(project: Project, load) -> Iterator[Callable[..., tuple[Trial, Trial]]
 
         def run(content: bytes, name: str = "b1.csv") -> tuple[Trial, Trial]:
             path = project.write(f"{ORDERS}/{name}", content)
-            file = landing.LandingFile(path, path.name, "b1", path.suffix, entity)
+            file = landing.LandingFile(path.parent, path.name, entity)
             batch = raw_tables.open_batch(cursor, entity, file.relative, file.size)
             usual = found(file, batch)
             with pytest.MonkeyPatch.context() as patch:

@@ -7,12 +7,14 @@ import re
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from granary.declared import Entity
 from granary.project import GranaryError
 
-FILE = r"{}/(?P<feed>[^/]+)/(?P<entity>[^/]+?){}(?P<format>\.csv|\.json|\.jsonl)(?:\.gz)?"
+SUFFIX = r"(\.csv|\.json|\.jsonl)(?:\.gz)?"
+FORMAT = re.compile(SUFFIX + r"\Z", re.IGNORECASE)
+FILE = r"{}/(?P<feed>[^/]+)/(?P<entity>[^/]+?){}" + SUFFIX
 INITIAL = re.compile(FILE.format("initial", ""), re.IGNORECASE)
 INCREMENTAL = re.compile(FILE.format("incremental", "/(?P<batch>[^/]+?)"), re.IGNORECASE)
 
@@ -30,14 +32,31 @@ OUTWARD_LINK = (
 
 
 class LandingFile(NamedTuple):
-    """A file below the data root. Without an entity, it can't be loaded, because of a problem."""
+    """A file below the data root. Without an entity, it can't be loaded, because of a problem.
 
-    path: Path
-    relative: str  # to the data root, as the ledger has it
-    label: str  # <feed>/<entity>/<batch>, the name for people
-    format: str = ""  # .csv, .json or .jsonl
+    There may be a hundred thousand of them, so what their name tells isn't kept.
+    """
+
+    root: Path
+    name: str  # path from the root
     entity: Entity | None = None
     problem: str = UNDECLARED_FILE
+
+    @property
+    def path(self) -> Path:
+        """Return the path that opens the file."""
+        return self.root / self.name
+
+    @property
+    def relative(self) -> str:
+        """Return the path from the data root, as the ledger has it."""
+        return self.name if self.name.isprintable() else ascii(self.name)
+
+    @property
+    def label(self) -> str:
+        """Return <feed>/<entity>/<batch>, the name for people."""
+        named = parts_of(self.name)
+        return "{feed}/{entity}/{batch}".format(**named) if named else self.relative
 
     @property
     def feed(self) -> str:
@@ -45,9 +64,20 @@ class LandingFile(NamedTuple):
         return self.label.partition("/")[0]
 
     @property
+    def format(self) -> str:
+        """Return .csv, .json or .jsonl."""
+        return FORMAT.search(self.name)[1].lower()
+
+    @property
     def size(self) -> int | None:
         """Return the size in bytes, or None if the file is gone."""
         return self.path.stat().st_size if self.path.exists() else None
+
+
+def parts_of(name: str) -> dict[str, str]:
+    """Return feed, entity and batch that a path from the data root names; none of them if it isn't a landing file's."""
+    match = INITIAL.fullmatch(name) or INCREMENTAL.fullmatch(name)
+    return {"batch": "initial", **match.groupdict()} if match and name.isprintable() else {}
 
 
 def signature(file: LandingFile) -> str | None:
@@ -67,42 +97,45 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
     Batches are in natural order, 2 before 10. Names that begin with a dot are ignored. A link out of the data root
     isn't followed, unless GRANARY_OUTWARD_LINKS is 1: a person who may deliver files may not have any file read.
     """
+    places = {name: place for place, name in enumerate(entities)}
     home, follow = os.path.realpath(root), os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
 
     def leads_out(path: Path) -> bool:
         return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
 
-    def visible(folder: Path, levels: int) -> Iterator[Path]:
-        for path in folder.iterdir() if folder.is_dir() else []:
+    def visible(folder: str, levels: int) -> Iterator[str]:
+        for path in (root / folder).iterdir() if (root / folder).is_dir() else []:
             if not path.name.startswith("."):
                 goes_on = levels and path.is_dir() and not leads_out(path)
-                yield from visible(path, levels - 1) if goes_on else [path]
+                name = f"{folder}/{path.name}"
+                yield from visible(name, levels - 1) if goes_on else [name]
 
-    def landing_file(path: Path) -> LandingFile:
-        relative = path.relative_to(root).as_posix()
-        match = INITIAL.fullmatch(relative) or INCREMENTAL.fullmatch(relative)
+    def landing_file(name: str) -> LandingFile:
+        named, path = parts_of(name), root / name
         problem = BROKEN_LINK if path.is_symlink() and not path.exists() else UNDECLARED_FILE
         if is_outside := path.exists() and leads_out(path):
             problem = OUTWARD_LINK
-        if not match or not relative.isprintable():
-            return LandingFile(path, relative if relative.isprintable() else ascii(relative), relative, problem=problem)
-        name = {"batch": "initial", **match.groupdict()}
-        label = "{feed}/{entity}/{batch}".format(**name)
-        entity = entities.get((name["feed"], name["entity"])) if path.is_file() and not is_outside else None
-        return LandingFile(path, relative, label, name["format"].lower(), entity, problem)
+        if not named or not path.is_file() or is_outside:
+            return LandingFile(root, name, None, problem)
+        return LandingFile(root, name, entities.get((named["feed"], named["entity"])), problem)
 
-    def order(file: LandingFile) -> tuple[Any, ...]:
-        batch = re.split("([0-9]+)", file.label.rpartition("/")[2])
-        batch[1::2] = map(int, batch[1::2])
-        return file.relative.startswith("incremental/"), batch, [*entities.values(), None].index(file.entity)
+    def order(file: LandingFile) -> tuple[bool, str, int, str]:
+        batch, entity = in_natural_order(file.label.rpartition("/")[2]), file.entity
+        place = places[entity.feed, entity.name] if entity else len(places)
+        return file.name.startswith("incremental/"), batch, place, file.name
 
     if entities and not root.is_dir():
         raise GranaryError(f"the data folder {root} doesn't exist: name another with --data-dir or GRANARY_DATA")
     try:
-        paths = sorted([*visible(root / "initial", 1), *visible(root / "incremental", 2)])
+        names = [*visible("initial", 1), *visible("incremental", 2)]
     except OSError as error:
         raise GranaryError(f"{error.filename}: {error.strerror}: make it readable, or move it away") from None
-    return sorted(map(landing_file, paths), key=order)
+    return sorted(map(landing_file, names), key=order)
+
+
+def in_natural_order(name: str) -> str:
+    """Return a text that comes where the name does if its numbers count as numbers: 2 before 10."""
+    return re.sub("0*([0-9]+)", lambda number: f"\0{len(number[1]):04}{number[1]}", name)
 
 
 def select(
