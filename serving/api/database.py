@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -23,8 +24,8 @@ ROLE = "granary_api"
 STATEMENT_TIMEOUT = "10s"
 LOCK_TIMEOUT = "2s"  # a reader only waits for a build that replaces its table
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
-
-STALE_PLAN, UNKNOWN_PLAN = "0A000", "26000"  # a table has other types now; somebody has discarded what was prepared
+# A table has other types now; somebody has discarded what was prepared, or has prepared it already.
+NOT_AS_PREPARED = ("0A000", "26000", "42P05")
 MOST_PREPARED = 50  # statements of one connection: each takes some memory of the server's process
 
 # The tag of an answer changes with the run that wrote its mart last, which may have been killed; the build that answers
@@ -130,34 +131,30 @@ def run_prepared(connection: Connection, statement: str, values: Sequence[Any]) 
     try:
         return execute(connection, statement, values)
     except sqlalchemy.exc.DBAPIError as error:
-        if error.connection_invalidated or error.orig.pgcode not in (STALE_PLAN, UNKNOWN_PLAN):
+        if error.connection_invalidated or error.orig.pgcode not in NOT_AS_PREPARED:
             raise
-        forget_prepared(connection)
+        connection.info["prepared"].clear()
         return execute(connection, statement, values)
 
 
 def execute(connection: Connection, statement: str, values: Sequence[Any]) -> list[Row]:
     """Prepare a statement unless its connection has it, and execute it, in one round trip."""
-    prepared = connection.info.setdefault("prepared", {})
-    if len(prepared) >= MOST_PREPARED and statement not in prepared:
-        forget_prepared(connection)
-        prepared = connection.info["prepared"]
-    begin = ""
-    if not (name := prepared.get(statement)):
-        # A name is used once: what failed may have been prepared, or not.
-        connection.info["prepared_count"] = number = connection.info.get("prepared_count", 0) + 1
-        name = f"granary_{number}"
+    prepared: set[str] = connection.info.setdefault("prepared", set())
+    name, begin = name_of(statement), ""
+    if name not in prepared:
         begin = f"prepare {name} as {statement.replace('%', '%%')}; "
-    places = ", ".join(["%s"] * len(values))
-    rows = connection.exec_driver_sql(f"{begin}execute {name}({places})", tuple(values)).all()
-    prepared[statement] = name
-    return rows
+        if not prepared or len(prepared) >= MOST_PREPARED:
+            begin = f"deallocate all; {begin}"
+            prepared.clear()
+        prepared.add(name)  # even if it fails, because the server may have it then; if it hasn't, it says so
+    places = f"({', '.join(['%s'] * len(values))})" if values else ""
+    return connection.exec_driver_sql(f"{begin}execute {name}{places}", tuple(values)).all()
 
 
-def forget_prepared(connection: Connection) -> None:
-    """Let a connection prepare its statements anew."""
-    connection.exec_driver_sql("deallocate all")
-    connection.info["prepared"] = {}
+@functools.lru_cache(maxsize=500)
+def name_of(statement: str) -> str:
+    """Return the name of a prepared statement: never that of another one, even if a proxy mixes up connections."""
+    return f"granary_{hashlib.sha256(statement.encode()).hexdigest()[:32]}"
 
 
 def again_if_lost(ask: Callable[[], Answer]) -> Answer:

@@ -194,7 +194,7 @@ def next_address(path: str, arguments: MultiDict[str, str], cursor: str) -> str:
 # -- The select --------------------------------------------------------------------------------------------------------
 
 DIALECT = postgresql.dialect(paramstyle="numeric_dollar")
-BIGINT = range(-(2**63), 2**63)
+SMALLEST, LARGEST = -(2**63), 2**63 - 1  # of bigint
 IS_SAME_BUILD = f"""
     select
         ({WRITTEN_BY}) is not distinct from {{written_by}}
@@ -315,7 +315,7 @@ def values_of(query: Query, build: Build) -> dict[str, Any]:
     for number, each in enumerate(query.endpoint.filters):
         if given := query.filters.get(each.parameter):
             if query.endpoint.columns[each.column].kind == "integer":
-                given = [int(value) for value in given if value in BIGINT]  # no row holds the others
+                given = [int(value) for value in given if SMALLEST <= value <= LARGEST]  # no row holds the others
             values[f"filter_{number}"] = given if each.operator == "=" else given[0]
     if query.cursor:
         last, key = query.cursor
