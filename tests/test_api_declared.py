@@ -268,10 +268,8 @@ def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, war
         warehouse.query("drop view marts.build_log, marts.table_log")
 
 
-@pytest.mark.parametrize("form", ["json", "csv", "parquet"])
-def test_a_mart_that_was_built_with_other_types_is_read_as_it_is_now(
-    own: Project, warehouse: Database, form: str
-) -> None:
+def test_a_mart_that_was_built_with_other_types_is_read_as_it_is_now(own: Project, warehouse: Database) -> None:
+    """The select has the same text, so that its connection has prepared it already, for the types before."""
     own.declare("visits")
     warehouse.query(f"create table marts.written as select {BUILT}, 'visits' as table_name")
     warehouse.query("create view marts.build_log as select * from marts.written")
@@ -279,23 +277,18 @@ def test_a_mart_that_was_built_with_other_types_is_read_as_it_is_now(
     warehouse.query("grant select on marts.build_log, marts.table_log to granary_reader")
     change = """
         alter table marts.visits alter column visit_id type bigint, alter column length_cm type integer,
-            drop column tags, add tags date;
-        update marts.visits set tags = '2026-02-03';
+            add weight bigint;
         update marts.written set build_id = 'b2'
     """
     try:
         with own.serve() as caller:
-            before = [caller.get(f"visits?format={form}") for _ in range(2)]
+            before = [caller.get("visits?format=parquet") for _ in range(2)]
             warehouse.query(change)
-            after = caller.get(f"visits?format={form}")
-            assert [answer.status_code for answer in (*before, after)] == [200, 200, 200]
-            assert before[0].headers["ETag"] == before[1].headers["ETag"] != after.headers["ETag"]
-            assert form == "parquet" or "2026-02-03" in after.text
-            if form == "parquet":
-                table = pyarrow.parquet.read_table(io.BytesIO(after.data))
-                assert [str(table[name].type) for name in ("visit_id", "length_cm", "tags")] == [
-                    "int64", "int32", "date32[day]",
-                ]  # fmt: skip
+            after = caller.get("visits?format=parquet")
+        assert [answer.status_code for answer in (*before, after)] == [200, 200, 200]
+        assert before[0].headers["ETag"] == before[1].headers["ETag"] != after.headers["ETag"]
+        table = pyarrow.parquet.read_table(io.BytesIO(after.data))
+        assert [str(table[name].type) for name in ("visit_id", "length_cm")] == ["int64", "int32"]
     finally:
         warehouse.query("drop view marts.build_log, marts.table_log")
         warehouse.query("drop table marts.written")
