@@ -36,6 +36,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from api import app as api_app
 from api import serve
+from api.database import Pools
 from api.endpoints import Endpoint, as_built, read_endpoints
 from api_client import Caller, exact, make_token, plain, problem
 from conftest import MODELS_ONLY, Database, free_port, wait_until
@@ -543,24 +544,129 @@ def test_a_tag_stands_for_one_query_in_one_format_of_one_state_of_the_mart(calle
     assert caller.get("daily_sales?sort=-sales_date&limit=100").headers["ETag"] == tags[0]
     assert caller.get("top_customers?segment=champion&segment=loyal").headers["ETag"] == tags[-1]
     before = caller.get("daily_sales").headers["Granary-Build"]
-    build = """
-        insert into raw._builds select %s, schema_prefix, command, selection, is_full_refresh, %s, models_built,
-            tests_passed, tests_warned, tests_failed, errors, started_at from raw._builds limit 1
-    """
     try:
-        built.query("update intermediate._watermarks set build_id = 'killed' where model = 'fct_daily_sales'")
+        built.query(TRIAL_WRITER, ["killed"])
         answer = caller.get("daily_sales", If_None_Match=tags[0])  # a build that was killed has changed some marts
         assert (answer.status_code, answer.headers["Granary-Build"]) == (200, before)
         assert caller.get("weekly_sales", If_None_Match=tags[6]).status_code == 304  # and no others
         tags[0] = answer.headers["ETag"]
         for status in ("failed", "passed"):
-            built.query(build, [f"trial {status}", status])
+            built.query(TRIAL_BUILD, [f"trial {status}", status])
             answer = caller.get("daily_sales", If_None_Match=tags[0])
             assert answer.status_code == (304 if status == "failed" else 200)
             assert answer.headers["Granary-Build"] == (before if status == "failed" else "trial passed")
     finally:
         built.query("delete from raw._builds where build_id like 'trial %%'", [])
-        built.query("update intermediate._watermarks set build_id = %s where model = 'fct_daily_sales'", [before])
+        built.query(TRIAL_WRITER, [before])
+
+
+TRIAL_BUILD = """
+    insert into raw._builds select %s, schema_prefix, command, selection, is_full_refresh, %s, models_built,
+        tests_passed, tests_warned, tests_failed, errors, started_at from raw._builds limit 1
+"""
+TRIAL_WRITER = "update intermediate._watermarks set build_id = %s where model = 'fct_daily_sales'"
+
+
+@pytest.mark.parametrize("ends", ["the run that writes the mart", "the build"])
+def test_rows_build_and_tag_are_of_one_state(
+    caller: Caller, built: Database, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Something ends after a request was admitted, and before its page is read."""
+    path = "daily_sales?limit=1&sort=sales_date"
+    before, admit = caller.get(path), api_app.database.admit
+    (day,) = before.json["data"]
+    statements = {
+        "the run that writes the mart": (TRIAL_WRITER, ["trial writer"]),
+        "the build": (TRIAL_BUILD, ["trial build", "passed"]),
+    }
+
+    def late(*arguments: Any) -> Any:
+        admitted = admit(*arguments)
+        built.query("update marts.fct_daily_sales set units = units + 1 where sales_date = %s", [day["sales_date"]])
+        built.query(*statements[ends])
+        return admitted
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(api_app.database, "admit", late)
+            answer = caller.get(path)
+        after = caller.get(path)
+        assert answer.status_code == 200
+        assert (answer.json, answer.headers["ETag"]) == (after.json, after.headers["ETag"])
+        assert answer.headers["Granary-Build"] == after.headers["Granary-Build"] == after.json["meta"]["build_id"]
+        assert answer.json["data"] == [day | {"units": day["units"] + 1}]
+        assert answer.headers["ETag"] != before.headers["ETag"]
+    finally:
+        update = "update marts.fct_daily_sales set units = %s where sales_date = %s"
+        built.query(update, [day["units"], day["sales_date"]])
+        built.query("delete from raw._builds where build_id like 'trial %%'", [])
+        built.query(TRIAL_WRITER, [before.json["meta"]["build_id"]])
+
+
+def test_an_answer_does_not_wait_for_builds_without_an_end(
+    caller: Caller, built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read_page, asked = caller.get("daily_sales"), api_app.pages.read_page, []
+
+    def late(*arguments: Any) -> Any:
+        asked.append(built.query(TRIAL_WRITER, [f"trial {len(asked)}"]))
+        return read_page(*arguments)
+
+    monkeypatch.setattr(api_app.pages, "read_page", late)
+    try:
+        answer = caller.get("daily_sales")
+        assert "Builds are writing this table" in problem(answer, 503)["detail"]
+        assert int(answer.headers["Retry-After"]) > 0
+        assert len(asked) == api_app.TRIES
+    finally:
+        built.query(TRIAL_WRITER, [before.json["meta"]["build_id"]])
+
+
+# -- Prepared statements -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def single(caller: Caller) -> Iterator[tuple[Caller, Pools]]:
+    """A client of an API that has one connection of each kind, and these connections."""
+    app = api_app.create_app(pool_size=1)
+    yield Caller(app.test_client(), caller.token), app.extensions["pools"]
+    app.extensions["pools"].dispose()
+
+
+@pytest.mark.parametrize("statement", ["discard all", "deallocate all"])
+def test_what_the_server_has_forgotten_is_prepared_again(single: tuple[Caller, Pools], statement: str) -> None:
+    caller, pools = single
+    expected = caller.get("daily_sales?limit=3").json
+    for engine in (pools.counting, pools.reading):
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+    assert caller.get("daily_sales?limit=3").json == expected
+    assert caller.get("weekly_sales?limit=3").status_code == 200
+
+
+def test_what_another_client_has_prepared_is_not_mistaken(single: tuple[Caller, Pools]) -> None:
+    """A proxy gives the connection of one client to another: it has other statements than the client believes."""
+    caller, pools = single
+    paths = ["daily_sales?limit=3", "weekly_sales?limit=3"]
+    expected = [caller.get(path).json for path in paths]
+    for engine in (pools.counting, pools.reading):
+        with engine.connect() as connection:
+            connection.info["prepared"] = {"a statement of another client"}
+    assert [caller.get(path).json for path in paths] == expected
+
+
+def test_the_statements_of_a_connection_are_few(single: tuple[Caller, Pools]) -> None:
+    caller, pools = single
+    most = api_app.database.MOST_PREPARED
+    broken = cursor("daily_sales", "-sales_date", "2026-02-30", "2026-02-07")
+    for limit in (*range(1, most + 5), 1):
+        assert len(caller.get(f"daily_sales?limit={limit}").json["data"]) == min(limit, 70)
+    for limit in range(1, most + 5):  # these can't be executed, but the server has prepared them
+        problem(caller.get(f"daily_sales?limit={limit}&cursor={broken}"), 400)
+        problem(caller.get(f"daily_sales?limit={limit}&cursor={broken}"), 400)
+    with pools.reading.connect() as connection:
+        (count,) = connection.exec_driver_sql("select count(*) from pg_prepared_statements").one()
+    assert 0 < count <= most
 
 
 # -- Roles -------------------------------------------------------------------------------------------------------------

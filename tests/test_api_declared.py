@@ -32,6 +32,7 @@ VISITS = """
         array['a', 'b'], 7
     from generate_series(1, 5) as n
 """
+BUILT = "'b1' as build_id, 'passed' as status, now() as finished_at, '' as schema_prefix"
 COLUMNS = {
     "visit_id": "int",
     "end": "date",
@@ -129,6 +130,7 @@ def test_filters_take_values_of_the_type_of_their_column(own: Project) -> None:
     found = {
         "visit_id=2&visit_id=3": [2, 3],
         "visit_id=99999999999999999999": [],
+        "visit_id=9223372036854775808&visit_id=3&visit_id=-9223372036854775809": [3],
         "place=place 1": [1, 3, 5],
         "price=2.2&price=-1": [2],
         "paid=true": [2, 4],
@@ -251,8 +253,7 @@ def test_a_filter_of_another_type_than_declared_is_named(own: Project) -> None:
 def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, warehouse: Database) -> None:
     """A build is known, so that the columns are kept; then the table changes without another build."""
     own.declare("visits")
-    warehouse.query("create view marts.build_log as select 'b1' as build_id, 'passed' as status, now() as finished_at,"
-                    " '' as schema_prefix")  # fmt: skip
+    warehouse.query(f"create view marts.build_log as select {BUILT}")
     warehouse.query("create view marts.table_log as select 'visits' as table_name, 'b1' as build_id")
     warehouse.query("grant select on marts.build_log, marts.table_log to granary_reader")
     try:
@@ -265,6 +266,32 @@ def test_what_was_looked_up_before_a_change_is_looked_up_again(own: Project, war
             assert "isn't built yet" in problem(caller.get("visits"), 503)["detail"]
     finally:
         warehouse.query("drop view marts.build_log, marts.table_log")
+
+
+def test_a_mart_that_was_built_with_other_types_is_read_as_it_is_now(own: Project, warehouse: Database) -> None:
+    """The select has the same text, so that its connection has prepared it already, for the types before."""
+    own.declare("visits")
+    warehouse.query(f"create table marts.written as select {BUILT}, 'visits' as table_name")
+    warehouse.query("create view marts.build_log as select * from marts.written")
+    warehouse.query("create view marts.table_log as select * from marts.written")
+    warehouse.query("grant select on marts.build_log, marts.table_log to granary_reader")
+    change = """
+        alter table marts.visits alter column visit_id type bigint, alter column length_cm type integer,
+            add weight bigint;
+        update marts.written set build_id = 'b2'
+    """
+    try:
+        with own.serve() as caller:
+            before = [caller.get("visits?format=parquet") for _ in range(2)]
+            warehouse.query(change)
+            after = caller.get("visits?format=parquet")
+        assert [answer.status_code for answer in (*before, after)] == [200, 200, 200]
+        assert before[0].headers["ETag"] == before[1].headers["ETag"] != after.headers["ETag"]
+        table = pyarrow.parquet.read_table(io.BytesIO(after.data))
+        assert [str(table[name].type) for name in ("visit_id", "length_cm")] == ["int64", "int32"]
+    finally:
+        warehouse.query("drop view marts.build_log, marts.table_log")
+        warehouse.query("drop table marts.written")
 
 
 @pytest.mark.parametrize(

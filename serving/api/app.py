@@ -18,12 +18,13 @@ from . import database, formats, openapi, pages, problems
 from .database import Build, Pools
 from .endpoints import Endpoint, as_built, read_endpoints
 from .formats import FORMATS
-from .problems import Problem
+from .problems import RETRY_SECONDS, Problem, unavailable
 
 PREFIX = "/api/v1"
 DOCUMENT = "/openapi/openapi.json"
 SWAGGER = "/openapi/swagger"
 LONGEST_QUERY = 50_000  # bytes; the server reads addresses of 65,534, which leaves room for a cursor
+TRIES = 3  # of an answer whose mart a build writes at that moment
 TOKEN_HELP = "`bin/api-token create --name NAME` creates one"
 
 
@@ -73,17 +74,20 @@ class Service:
         build = self.admit(declaration)
         if not declaration:
             raise Problem(503, f"This path is not served, because its declaration is invalid: {self.broken[path]}.")
-        endpoint = self.as_built(declaration, build)
-        query = pages.read_query(endpoint, request.args)
-        form = chosen_format()
-        tag = hashlib.sha256(f"{build.written_by} {build.build_id} {form} {query.identity()}".encode()).hexdigest()[:32]
-        if build.written_by and request.if_none_match.contains_weak(tag):
-            return cacheable(Response(status=304), tag)
-        try:
-            rows, cursor = database.again_if_lost(lambda: self.page(query, form))
-        except ProgrammingError:  # the table may have changed without a build
-            as_built(declaration, database.columns(self.pools).get(endpoint.mart, {}))
-            raise
+        for _ in range(TRIES):
+            endpoint = self.as_built(declaration, build)
+            query = pages.read_query(endpoint, request.args)
+            form = chosen_format()
+            identity = f"{build.written_by} {build.build_id} {form} {query.identity()}"
+            tag = hashlib.sha256(identity.encode()).hexdigest()[:32]
+            if build.written_by and request.if_none_match.contains_weak(tag):
+                return cacheable(Response(status=304), tag)
+            if page := self.page(query, form, build):
+                break
+            build = g.build = database.build_of(self.pools, endpoint.mart)  # it has ended in the meantime
+        else:
+            raise unavailable(f"Builds are writing this table: try again in {RETRY_SECONDS} seconds.", RETRY_SECONDS)
+        rows, cursor = page
         following = pages.next_address(request.root_path + request.path, request.args, cursor) if cursor else None
         meta = {"build_id": build.build_id, "built_at": moment(build), "mart": endpoint.mart, "row_count": len(rows)}
         body = formats.write(form, rows, endpoint.columns, meta, following)
@@ -137,10 +141,19 @@ class Service:
 
     # -- What they share -----------------------------------------------------------------------------------------------
 
-    def page(self, query: pages.Query, form: str) -> tuple[list[tuple], str | None]:
-        """Return a page's rows, and the cursor of the next one, if there is one."""
-        with self.pools.reading.connect() as connection:
-            return pages.read_page(connection, query, form)
+    def page(self, query: pages.Query, form: str, build: Build) -> tuple[list[tuple], str | None] | None:
+        """Return a page's rows, and the cursor of the next one, if there is one; None if they are of another build."""
+
+        def ask() -> tuple[list[tuple], str | None] | None:
+            with self.pools.reading.connect() as connection:
+                return pages.read_page(connection, query, form, build)
+
+        try:
+            return database.again_if_lost(ask)
+        except ProgrammingError:  # the table may have changed without a build
+            endpoint = self.endpoints[query.endpoint.path]
+            as_built(endpoint, database.columns(self.pools).get(endpoint.mart, {}))
+            raise
 
     def freshness(self) -> tuple[Build, list[dict[str, str]]]:
         """Return the build that is served, and when each feed was last loaded."""

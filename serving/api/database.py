@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy
@@ -23,34 +24,35 @@ ROLE = "granary_api"
 STATEMENT_TIMEOUT = "10s"
 LOCK_TIMEOUT = "2s"  # a reader only waits for a build that replaces its table
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"  # PostgreSQL's codes
+# A table has other types now; somebody has discarded what was prepared, or has prepared it already.
+NOT_AS_PREPARED = ("0A000", "26000", "42P05")
+MOST_PREPARED = 50  # statements of one connection: each takes some memory of the server's process
 
 # The tag of an answer changes with the run that wrote its mart last, which may have been killed; the build that answers
 # name is the latest that passed.
-BUILD = """
-    with
-
-    builds as (
-
-        select build_id, status, finished_at
-        from marts.build_log
-        where schema_prefix = ''
-
-    )
-
+WRITTEN_BY = "select build_id from marts.table_log where table_name = {mart}"
+PASSED = """
+    select build_id, status, finished_at
+    from marts.build_log
+    where schema_prefix = '' and status = 'passed'
+    order by finished_at desc, build_id
+    limit 1
+"""
+BUILD = f"""
     select
-        (select build_id from marts.table_log where table_name = :mart) as written_by,
+        ({WRITTEN_BY}) as written_by,
         latest.status as latest_status,
         passed.build_id,
         passed.status,
         passed.finished_at
-    from (select * from builds order by finished_at desc, build_id limit 1) as latest
-    left join (
-        select * from builds where status = 'passed' order by finished_at desc, build_id limit 1
-    ) as passed on true
+    from (
+        select status from marts.build_log where schema_prefix = '' order by finished_at desc, build_id limit 1
+    ) as latest
+    left join ({PASSED}) as passed on true
 """
-LATEST_BUILD = text(BUILD)
-ADMIT = text("select * from api.admit(:given)")
-ADMIT_AND_BUILD = text(f"select * from api.admit(:given) left join ({BUILD}) as build on true")
+ADMIT = "select * from api.admit($1)"
+ADMIT_AND_BUILD = f"{ADMIT} left join ({BUILD.format(mart='$2')}) as build on true"
+LATEST_BUILD = text(BUILD.format(mart=":mart"))
 FRESHNESS = text("""
     select feed, max(finished_at) as last_loaded_at
     from marts.load_audit
@@ -124,6 +126,37 @@ def check_connection(pools: Pools) -> None:
         pools.dispose()  # processes that are forked later must not share a connection
 
 
+def run_prepared(connection: Connection, statement: str, values: Sequence[Any]) -> list[Row]:
+    """Return the rows of a statement with parameters ($1, $2, ...), which its connection plans once and then keeps."""
+    try:
+        return execute(connection, statement, values)
+    except sqlalchemy.exc.DBAPIError as error:
+        if error.connection_invalidated or error.orig.pgcode not in NOT_AS_PREPARED:
+            raise
+        connection.info["prepared"].clear()
+        return execute(connection, statement, values)
+
+
+def execute(connection: Connection, statement: str, values: Sequence[Any]) -> list[Row]:
+    """Prepare a statement unless its connection has it, and execute it, in one round trip."""
+    prepared: set[str] = connection.info.setdefault("prepared", set())
+    name, begin = name_of(statement), ""
+    if name not in prepared:
+        begin = f"prepare {name} as {statement.replace('%', '%%')}; "
+        if not prepared or len(prepared) >= MOST_PREPARED:
+            begin = f"deallocate all; {begin}"
+            prepared.clear()
+        prepared.add(name)  # even if it fails, because the server may have it then; if it hasn't, it says so
+    places = f"({', '.join(['%s'] * len(values))})" if values else ""
+    return connection.exec_driver_sql(f"{begin}execute {name}{places}", tuple(values)).all()
+
+
+@functools.lru_cache(maxsize=500)
+def name_of(statement: str) -> str:
+    """Return the name of a prepared statement: never that of another one, even if a proxy mixes up connections."""
+    return f"granary_{hashlib.sha256(statement.encode()).hexdigest()[:32]}"
+
+
 def again_if_lost(ask: Callable[[], Answer]) -> Answer:
     """Ask again if the connection was lost, such as by a restart of the server: the pool does not check it before."""
     try:
@@ -136,18 +169,19 @@ def again_if_lost(ask: Callable[[], Answer]) -> Answer:
 
 def admit(pools: Pools, token: str, mart: str | None) -> tuple[Row | None, Build]:
     """Count a request of a token; return what api.admit says, or None if it isn't valid, and the mart's build."""
-    given = {"given": hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()}
+    given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
     def ask() -> tuple[Row | None, Build]:
         with pools.counting.connect() as connection:
             try:
-                row = connection.execute(ADMIT_AND_BUILD, given | {"mart": mart}).one_or_none()
+                row = next(iter(run_prepared(connection, ADMIT_AND_BUILD, [given, mart])), None)
                 return row, Build(*(getattr(row, name) for name in Build._fields)) if row else Build()
             except sqlalchemy.exc.DBAPIError as error:
                 if error.connection_invalidated:
                     raise
                 # There is no build yet, or it can't be read now. The request counts all the same.
-                return connection.execute(ADMIT, given).one_or_none(), latest_build(connection, mart)
+                row = next(iter(run_prepared(connection, ADMIT, [given])), None)
+                return row, latest_build(connection, mart)
 
     return again_if_lost(ask)
 
@@ -155,6 +189,16 @@ def admit(pools: Pools, token: str, mart: str | None) -> tuple[Row | None, Build
 def latest_build(connection: Connection, mart: str | None = None) -> Build:
     """Return the build that the marts stand for, and the run that wrote one of them."""
     return Build(*next(iter(rows_if_built(connection, "build_log", LATEST_BUILD, mart=mart)), ()))
+
+
+def build_of(pools: Pools, mart: str) -> Build:
+    """Return the build that the marts stand for, and the run that wrote one of them."""
+
+    def ask() -> Build:
+        with pools.reading.connect() as connection:
+            return latest_build(connection, mart)
+
+    return again_if_lost(ask)
 
 
 def served_build(pools: Pools) -> Build:

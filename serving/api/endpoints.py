@@ -8,6 +8,7 @@ docs/api.md explains the keys. Nothing here needs the database; `as_built` compa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Column:
     unit: str | None
     description: str = ""
 
-    @property
+    @functools.cached_property
     def kind(self) -> str:
         """Return what the column holds, which says how it is filtered and described."""
         return declared.kind_of(self.type)
@@ -50,7 +51,7 @@ class Filter:
     operator: str = "="
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Endpoint:
     """A mart, and what a request may ask of it. The key is the mart's grain: it breaks ties, and is never null."""
 

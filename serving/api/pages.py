@@ -6,22 +6,25 @@ import base64
 import binascii
 import datetime
 import difflib
+import functools
 import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Connection, FromClause, Subquery
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy import ColumnElement, Connection, FromClause
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import NullType, UserDefinedType
 from werkzeug.datastructures import MultiDict
 
 from granary.text import read_day
 
 from . import formats
-from .endpoints import OWN_PARAMETERS, Column, Endpoint
+from .database import PASSED, WRITTEN_BY, Build, run_prepared
+from .endpoints import OWN_PARAMETERS, Column, Endpoint, Filter
 from .formats import FORMATS
 from .problems import Problem
 
@@ -190,6 +193,14 @@ def next_address(path: str, arguments: MultiDict[str, str], cursor: str) -> str:
 
 # -- The select --------------------------------------------------------------------------------------------------------
 
+DIALECT = postgresql.dialect(paramstyle="numeric_dollar")
+SMALLEST, LARGEST = -(2**63), 2**63 - 1  # of bigint
+IS_SAME_BUILD = f"""
+    select
+        ({WRITTEN_BY}) is not distinct from {{written_by}}
+        and (select build_id from ({PASSED}) as passed) is not distinct from {{build_id}} as is_same
+"""
+
 
 class Spelled(UserDefinedType):
     """A type as PostgreSQL spells it."""
@@ -204,19 +215,50 @@ class Spelled(UserDefinedType):
         return self.spelling
 
 
-def select_page(query: Query) -> Subquery:
-    """Return the select of a page and of one row more, which shows whether there is another page."""
-    endpoint = query.endpoint
+class Shape(NamedTuple):
+    """What of a request is in the text of its select. The rest are the parameters' values."""
+
+    endpoint: Endpoint
+    filters: tuple[str, ...]
+    sort_column: str
+    is_descending: bool
+    limit: int
+    cursor: str  # none, null (the last row has no sort value) or value
+    form: str
+    is_built: bool  # whether there was a build, and so a log of builds
+
+
+@functools.lru_cache(maxsize=500)
+def select_page(shape: Shape) -> tuple[str, list[tuple[str, Any]]]:
+    """Return the select of a page and of one row more, which shows whether there is another page.
+
+    Each row begins with whether the build is the one that the parameters name; if the page is empty, there is only that
+    row. The parameters are returned by name, with the values of those that are always the same.
+    """
+    endpoint = shape.endpoint
     mart = sqlalchemy.table(endpoint.mart, *map(sqlalchemy.column, endpoint.columns), schema="marts")
     selected = [in_utc(mart, column).label(name) for name, column in endpoint.columns.items()]
-    statement = sqlalchemy.select(*selected).order_by(*order(query, mart)).limit(query.limit + 1)
-    for each in endpoint.filters:
-        if given := query.filters.get(each.parameter):
-            column = mart.c[each.column]
-            statement = statement.where(column.in_(given) if each.operator == "=" else column.op(each.operator)(*given))
-    if query.cursor:
-        statement = statement.where(after(query, mart))
-    return statement.subquery("page")
+    statement = sqlalchemy.select(*selected).order_by(*order(shape, mart))
+    statement = statement.limit(sqlalchemy.literal_column(str(shape.limit + 1)))  # a parameter would hide it from plans
+    for number, each in enumerate(endpoint.filters):
+        if each.parameter in shape.filters:
+            statement = statement.where(chosen(mart, endpoint, each, f"filter_{number}"))
+    if shape.cursor != "none":
+        statement = statement.where(after(shape, mart))
+    page = statement.subquery("page")
+    place = [sqlalchemy.cast(page.c[name], sqlalchemy.Text()) for name in (shape.sort_column, *endpoint.key)]
+    expressions = [*place, *formats.expressions(shape.form, page, endpoint.columns)]
+    # The names are not used, but two columns can't have the same.
+    named = [expression.label(f"c{number}") for number, expression in enumerate(expressions)]
+    compiled = sqlalchemy.select(*named).select_from(page).compile(dialect=DIALECT)
+    parameters = [(name, compiled.params[name]) for name in compiled.positiontup or ()]
+    build = "select true as is_same"
+    if shape.is_built:
+        names = ("mart", "written_by", "build_id")
+        places = {name: f"${number}" for number, name in enumerate(names, len(parameters) + 1)}
+        build = IS_SAME_BUILD.format(**places)
+        parameters += [("mart", endpoint.mart), ("written_by", None), ("build_id", None)]
+    return f"select build.is_same, page.* from ({build}) as build left join ({compiled}) as page on true", parameters
 
 
 def in_utc(mart: FromClause, column: Column) -> ColumnElement:
@@ -225,51 +267,89 @@ def in_utc(mart: FromClause, column: Column) -> ColumnElement:
     return sqlalchemy.func.timezone("UTC", mart.c[column.name]) if is_local else mart.c[column.name]
 
 
-def compared(query: Query, mart: FromClause, name: str) -> ColumnElement:
+def chosen(mart: FromClause, endpoint: Endpoint, given: Filter, parameter: str) -> ColumnElement[bool]:
+    """Return the condition of a filter, whose values are a parameter of the select."""
+    column, kind = mart.c[given.column], endpoint.columns[given.column].kind
+    values = sqlalchemy.bindparam(parameter, type_=NullType())
+    if given.operator != "=":
+        return column.op(given.operator)(values)
+    if kind in ("integer", "number"):
+        values = sqlalchemy.cast(values, Spelled("bigint[]" if kind == "integer" else "numeric[]"))
+    return column == sqlalchemy.any_(values)
+
+
+def compared(shape: Shape, mart: FromClause, name: str) -> ColumnElement:
     """Return a column for comparisons: text by code points, whatever the server's language."""
-    return mart.c[name].collate("C") if query.endpoint.columns[name].kind == "text" else mart.c[name]
+    return mart.c[name].collate("C") if shape.endpoint.columns[name].kind == "text" else mart.c[name]
 
 
-def order(query: Query, mart: FromClause) -> list[ColumnElement]:
+def order(shape: Shape, mart: FromClause) -> list[ColumnElement]:
     """Return the order of a page: nulls at the end, ties by the key."""
-    column = compared(query, mart, query.sort_column)
-    first = column.desc() if query.sort.startswith("-") else column.asc()
-    return [first.nulls_last(), *[compared(query, mart, name).asc() for name in query.endpoint.key]]
+    column = compared(shape, mart, shape.sort_column)
+    first = column.desc() if shape.is_descending else column.asc()
+    return [first.nulls_last(), *[compared(shape, mart, name).asc() for name in shape.endpoint.key]]
 
 
-def after(query: Query, mart: FromClause) -> ColumnElement[bool]:
+def after(shape: Shape, mart: FromClause) -> ColumnElement[bool]:
     """Return the condition of the rows that come after the cursor's, in the same order as `order`."""
-    (value, key), names = query.cursor, query.endpoint.key
-    column = mart.c[query.sort_column]
+    names = shape.endpoint.key
+    column = mart.c[shape.sort_column]
 
-    def typed(name: str, text: str) -> ColumnElement:
-        return sqlalchemy.cast(sqlalchemy.literal(text, sqlalchemy.Text()), Spelled(query.endpoint.columns[name].type))
+    def typed(parameter: str, name: str) -> ColumnElement:
+        value = sqlalchemy.bindparam(parameter, type_=sqlalchemy.Text())
+        return sqlalchemy.cast(value, Spelled(shape.endpoint.columns[name].type))
 
-    later_key = sqlalchemy.tuple_(*[compared(query, mart, name) for name in names]) > sqlalchemy.tuple_(
-        *[typed(name, text) for name, text in zip(names, key, strict=True)]
+    later_key = sqlalchemy.tuple_(*[compared(shape, mart, name) for name in names]) > sqlalchemy.tuple_(
+        *[typed(f"key_{number}", name) for number, name in enumerate(names)]
     )
-    if value is None:
+    if shape.cursor == "null":
         return sqlalchemy.and_(column.is_(None), later_key)
-    last, ordered = typed(query.sort_column, value), compared(query, mart, query.sort_column)
-    beyond = ordered < last if query.sort.startswith("-") else ordered > last
+    last, ordered = typed("last", shape.sort_column), compared(shape, mart, shape.sort_column)
+    beyond = ordered < last if shape.is_descending else ordered > last
     return sqlalchemy.or_(beyond, sqlalchemy.and_(column == last, later_key), column.is_(None))
 
 
-def read_page(connection: Connection, query: Query, form: str) -> tuple[list[tuple], str | None]:
-    """Return the rows of a page, as `formats` writes them, and the cursor of the next one, if there is one."""
-    page = select_page(query)
-    place = [sqlalchemy.cast(page.c[name], sqlalchemy.Text()) for name in (query.sort_column, *query.endpoint.key)]
-    expressions = formats.expressions(form, page, query.endpoint.columns)
+def values_of(query: Query, build: Build) -> dict[str, Any]:
+    """Return the values of a select's parameters by name."""
+    values: dict[str, Any] = {"written_by": build.written_by, "build_id": build.build_id}
+    for number, each in enumerate(query.endpoint.filters):
+        if given := query.filters.get(each.parameter):
+            if query.endpoint.columns[each.column].kind == "integer":
+                given = [int(value) for value in given if SMALLEST <= value <= LARGEST]  # no row holds the others
+            values[f"filter_{number}"] = given if each.operator == "=" else given[0]
+    if query.cursor:
+        last, key = query.cursor
+        values |= {"last": last} | {f"key_{number}": value for number, value in enumerate(key)}
+    return values
+
+
+def read_page(connection: Connection, query: Query, form: str, build: Build) -> tuple[list[tuple], str | None] | None:
+    """Return the rows of a page, as `formats` writes them, and the cursor of the next one, if there is one.
+
+    Returns None if the build is not the one that the rows are of: one of the two is older.
+    """
+    cursor = "none" if not query.cursor else "null" if query.cursor[0] is None else "value"
+    is_descending, is_built = query.sort.startswith("-"), build.latest_status is not None
+    shape = Shape(
+        query.endpoint, (*query.filters,), query.sort_column, is_descending, query.limit, cursor, form, is_built
+    )
+    statement, parameters = select_page(shape)
+    values = values_of(query, build)
     try:
-        rows = connection.execute(sqlalchemy.select(*place, *expressions).select_from(page)).all()
+        rows = run_prepared(connection, statement, [values.get(name, value) for name, value in parameters])
     except sqlalchemy.exc.DataError:  # of all that is compared, only a cursor's values have not been read yet
         if not query.cursor:
             raise
         words = "it is broken: copy the address in `next` unchanged"
         raise Problem(400, f"Correct these parameters: cursor: {words}.", parameters={"cursor": words}) from None
-    cursor = None
+    if not rows[0][0]:
+        return None
+    begin = 2 + len(query.endpoint.key)  # of what the format needs; is_same, the sort value and the key come before
+    if rows[0][begin - 1] is None:  # a key is never null, so this is no row of the mart
+        return [], None
+    following = None
     if len(rows) > query.limit:
         rows.pop()
-        value, *key = rows[-1][: len(place)]
-        cursor = write_cursor(query, value, key)
-    return [tuple(row[len(place) :]) for row in rows], cursor
+        value, *key = rows[-1][1:begin]
+        following = write_cursor(query, value, key)
+    return [tuple(row[begin:]) for row in rows], following
