@@ -10,7 +10,7 @@ FEEDS := $(shell cd '$(subst ','\'',$(ROOT))' && \
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test test_data docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_browser test_orchestration soak chaos psql reset clean
+.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test test_data docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_fast test_browser test_orchestration soak chaos psql reset clean
 .PHONY: $(FEEDS)
 
 all: setup ## Set up, load what is new, build and test what that affects, write docs and report, show a summary (the default; FORCE=1 builds all)
@@ -117,6 +117,10 @@ format: setup ## Format the code with ruff and sqlfluff
 test: setup ## Run the tests, on a separate server (PYTEST_ADDOPTS="-k name" selects some)
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests
+
+test_fast: setup ## Run the tests that build nothing, in about a minute: loader, parsing, rules, sample files
+	@"$$ROOT/scripts/setup.sh" --dev
+	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m fast
 
 test_browser: setup ## Test the docs and the dashboard in Chromium
 	@"$$ROOT/scripts/setup.sh" --browser

@@ -16,6 +16,7 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,8 @@ from granary import declared
 from granary.loader import csv_records, names, records
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError
+
+pytestmark = pytest.mark.fast
 
 COLUMNS = ("aa", "bb", "cc", "dd")
 

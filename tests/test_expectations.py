@@ -6,7 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 from conftest import ROOT, run_command
+
+pytestmark = pytest.mark.fast
 
 
 def test_without_expectations_there_is_nothing_to_check(tmp_path: Path) -> None:

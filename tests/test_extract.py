@@ -11,6 +11,8 @@ import pytest
 
 from conftest import ROOT, run_command
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:

@@ -17,6 +17,8 @@ from granary.loader import csv_records, json_records, landing, records, streams
 from granary.project import ROOT, GranaryError
 from granary.text import snake_case
 
+pytestmark = pytest.mark.fast
+
 WHOLE = ("ragged", "stray_quote")  # reasons for which a record over several lines is rejected as a whole
 ORDERS = declared.Entity("tickets", "orders", "tickets__orders", ("order_id", "note"), Path())
 SOURCES = """

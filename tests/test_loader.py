@@ -29,6 +29,8 @@ from granary.loader.load import load as load_file
 from granary.loader.load import load_rows
 from granary.server.connection import connect
 
+pytestmark = pytest.mark.fast
+
 SOURCES = """
 sources:
   - name: shop

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from conftest import Database
 from granary import declared, rules
 
+pytestmark = pytest.mark.fast
+
 Read = Callable[[str, list[str]], list[Any]]
 
 DAY, TIME, MICROS = "2026-02-03", "2026-02-03 10:02:11", "2026-02-03 10:02:11.123456"

@@ -14,6 +14,8 @@ from conftest import ROOT, Database
 from granary import project, rules
 from granary.project import GranaryError
 
+pytestmark = pytest.mark.fast
+
 SOUND: dict[str, dict[str, Any]] = {
     "id": {"parse": "text", "required": True},
     "price": {"parse": "amount", "must": "{price} > 0 and {price} < 1000"},

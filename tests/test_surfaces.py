@@ -30,6 +30,8 @@ from granary import declared, project
 from granary.reports import export
 from test_parsing import FIRST, LARGEST, LAST, LOCAL, NEARLY, STYLES, TABLE, spelled, view_of_texts
 
+pytestmark = pytest.mark.fast
+
 COLUMNS = {
     "place": "bigint",
     "amount_usd": "numeric(18, 2)",

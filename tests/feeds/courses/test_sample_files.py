@@ -27,6 +27,8 @@ from sample_files import (
     repeated_rows,
 )
 
+pytestmark = pytest.mark.fast
+
 BOOLEANS = {"true", "t", "yes", "y", "1", "false", "f", "no", "n", "0"}
 
 

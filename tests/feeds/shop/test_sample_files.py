@@ -28,6 +28,8 @@ from sample_files import (
     repeated_rows,
 )
 
+pytestmark = pytest.mark.fast
+
 PRICE = re.compile(AMOUNT.pattern.replace("{1,2}", "{1,4}"))
 
 

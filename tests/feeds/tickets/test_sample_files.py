@@ -23,6 +23,8 @@ from sample_files import (
     repeated_rows,
 )
 
+pytestmark = pytest.mark.fast
+
 
 def is_sound(name: str, values: dict[str, str]) -> bool:
     text = values[name]
