@@ -118,7 +118,7 @@ test: setup ## Run the tests, on a separate server (PYTEST_ADDOPTS="-k name" sel
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests
 
-test_fast: setup ## Run the tests that build nothing, in about a minute: loader, parsing, rules, sample files
+test_fast: setup ## Run the tests that build nothing, in a minute or two: loader, parsing, rules, sample files
 	@"$$ROOT/scripts/setup.sh" --dev
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m fast
 

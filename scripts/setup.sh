@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares the virtual environment in .venv. Takes no time if there is nothing to do. uv installs the packages, in seconds;
-# where it can't, as with an index that only pip's settings name, pip does, in minutes.
+# where it can't, or pip's settings name an index, pip does, in minutes.
 #
 # usage: scripts/setup.sh [--PART]
 #   --PART       also install requirements/PART.txt, such as --dev (for tests and checks) or --notebook
@@ -95,12 +95,19 @@ install_with_pip() {
     "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input "$@"
 }
 
-# A uv that is on the path is the user's, set up for their network; otherwise the environment gets its own. It trusts the
-# certificates of the system, among which are those of a company's proxy.
+# Prints the path of the user's uv, or else of one for this environment alone. There is none if pip's settings name an
+# index: uv doesn't know them, and would ask the public one.
+find_uv() {
+    command -v uv && return
+    ! "$venv/bin/python" -m pip config list | grep -Eq "[.:](index-url|extra-index-url|no-index)=" || return
+    [ -x "$venv/bin/uv" ] || install_with_pip "$UV" || return
+    echo "$venv/bin/uv"
+}
+
+# It trusts the certificates of the system, among which are those of a company's proxy.
 install_with_uv() {
     local uv
-    uv=$(command -v uv || echo "$venv/bin/uv")
-    [ -x "$uv" ] || install_with_pip "$UV" || return
+    uv=$(find_uv) || return
     UV_SYSTEM_CERTS=1 "$uv" pip install --quiet --python "$venv/bin/python" "$@"
 }
 
@@ -108,7 +115,7 @@ install_requirements() {
     local file=$1 started=$SECONDS
     echo "installing $(basename "$file")"
     if ! install_with_uv --requirement "$file" 2>/dev/null; then
-        echo "uv could not install ${file#"$root/"}; trying with pip, which takes minutes"
+        echo "uv can't install ${file#"$root/"}, so pip does, which takes minutes"
         install_with_pip --requirement "$file" ||
             die "pip could not install ${file#"$root/"}: see its messages above, then run the command again"
     fi

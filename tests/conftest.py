@@ -95,7 +95,7 @@ def run_command(
 
     `env` is added to the neutral environment; everything else goes to subprocess.run.
     """
-    if command[0] in forked.MODULES and not kwargs and (root / ".venv").exists():
+    if command[0] in forked.MODULES and not kwargs and (root / ".venv").exists():  # else the command says what to do
         return forked.run(list(map(str, command)), root, environment_with(env), timeout=300)
     options = {"capture_output": True, "text": True, "timeout": 300, "check": False} | kwargs
     return subprocess.run(arguments_of(command, root), env=environment_with(env), **options)

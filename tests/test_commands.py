@@ -101,8 +101,17 @@ def test_setup_installs_with_uv_or_else_with_pip(works: bool, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     asked = f"pip install --quiet --python {tmp_path}/.venv/bin/python --requirement {tmp_path}/requirements.txt\n"
     assert (tmp_path / "asked").read_text() == asked
-    assert ("trying with pip" in done.stdout) == (not works)
-    assert (tmp_path / ".venv" / "granary-requirements.txt").exists()
+    assert ("so pip does" in done.stdout) == (not works)
+    stamp = tmp_path / ".venv" / "granary-requirements.txt"
+    assert stamp.exists()
+
+    uv.rename(tmp_path / ".venv" / "bin" / "uv")  # the environment's own
+    for settings in ({}, {"PIP_EXTRA_INDEX_URL": "http://127.0.0.1:9/simple"}):  # which uv would not ask
+        stamp.unlink()
+        (tmp_path / "asked").write_text("")
+        done = run_command("scripts/setup.sh", root=tmp_path, env=path | settings, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "asked").read_text() == ("" if settings else asked)
 
 
 def test_lint_checks_what_has_changed_since_it_passed(database: Database, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ usage: make lint [FORCE=1]        or        scripts/in_venv.sh granary.lint [--f
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import subprocess
-import sys
 
 from granary.dbt import PROJECT
 from granary.project import ROOT, replacing, run_main, target_directory
@@ -20,14 +20,15 @@ SETTINGS = [ROOT / ".sqlfluff", ROOT / ".sqlfluffignore", ROOT / "requirements.t
 
 def main() -> int:
     """Lint what has changed, or everything if asked to; return sqlfluff's exit code."""
-    if {"-h", "--help"}.intersection(sys.argv):
-        print(__doc__.strip())
-        return 0
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("granary.lint", argparse.SUPPRESS, __doc__, formatter_class=as_written)
+    parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
     selected = ("--select", "resource_type:model", "test_type:singular")
     if code := subprocess.run([DBT, "--quiet", "compile", "--no-populate-cache", *selected]).returncode:
         return code
     passed = target_directory() / "linted.json"
-    known = json.loads(passed.read_text()) if passed.exists() and "--force" not in sys.argv else {}
+    known = json.loads(passed.read_text()) if passed.exists() and not options.force else {}
     found = fingerprints()
     changed = [name for name, fingerprint in found.items() if known.get(name) != fingerprint]
     print(f"sqlfluff: {counted(len(changed), 'file')} of {len(found)} to check", flush=True)
