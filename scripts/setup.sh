@@ -98,8 +98,10 @@ install_with_pip() {
 # Prints the path of the user's uv, or else of one for this environment alone. There is none if pip's settings name an
 # index: uv doesn't know them, and would ask the public one.
 find_uv() {
+    local settings
     command -v uv && return
-    ! "$venv/bin/python" -m pip config list | grep -Eq "[.:](index-url|extra-index-url|no-index)=" || return
+    settings=$("$venv/bin/python" -m pip config list)
+    ! grep -Eq "[.:](index-url|extra-index-url|no-index)=" <<<"$settings" || return
     [ -x "$venv/bin/uv" ] || install_with_pip "$UV" || return
     echo "$venv/bin/uv"
 }
