@@ -51,13 +51,15 @@ NEUTRAL = {
     "GRANARY_RAW_URL": "",
     "GRANARY_API_PASSWORD": "",
     "GRANARY_READER_PASSWORD": "",
+    "PYTHONDONTWRITEBYTECODE": "",  # or each command compiles the project's modules again
     "no_proxy": "127.0.0.1",  # the tests' own servers are not behind the user's proxy
 }
 
 
 needs_sample = pytest.mark.feeds("courses", "market", "shop", "tickets")  # the sample as it comes
 NO_FEED = pytest.param("", marks=pytest.mark.skip(reason="needs a feed in the tree"))  # in place of an empty list
-MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")  # and seeds
+# And seeds. Nobody reads the artifacts, and writing them takes a second.
+MODELS_ONLY = ("--no-write-json", "--exclude-resource-type", "test", "unit_test")
 # Generated histories are mostly garbage, so a build would refuse them.
 NO_LIMITS = ("--exclude", "rejected_shares_are_below_the_limit")
 

@@ -99,7 +99,8 @@ def test_setup_installs_with_uv_or_else_with_pip(works: bool, tmp_path: Path) ->
     path = {"PATH": f"{uv.parent}:{os.environ['PATH']}", "PYTHON": sys.executable}
     done = run_command("scripts/setup.sh", root=tmp_path, env=path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    asked = f"pip install --quiet --python {tmp_path}/.venv/bin/python --requirement {tmp_path}/requirements.txt\n"
+    options = f"--quiet --compile-bytecode --python {tmp_path}/.venv/bin/python"
+    asked = f"pip install {options} --requirement {tmp_path}/requirements.txt\n"
     assert (tmp_path / "asked").read_text() == asked
     assert ("so pip does" in done.stdout) == (not works)
     stamp = tmp_path / ".venv" / "granary-requirements.txt"
