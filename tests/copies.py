@@ -1,11 +1,20 @@
-"""Compares two copies of the models that stand side by side in one database: see GRANARY_SCHEMA_PREFIX."""
+"""Two copies of the models that stand side by side in one database, and their comparison: see GRANARY_SCHEMA_PREFIX."""
+
+from pathlib import Path
 
 from psycopg2 import sql
 
 from conftest import Database
 
+FULL = "full_"  # prefix of the schemas of the copy that is built from nothing
 
-def differences(database: Database, prefix: str) -> list[tuple[str, tuple]]:
+
+def apart(target: str | Path, prefix: str = FULL) -> dict[str, str]:
+    """Return the environment of a copy, whose artifacts are its own: dbt parses the project again for other schemas."""
+    return {"GRANARY_SCHEMA_PREFIX": prefix, "DBT_TARGET_PATH": str(Path(target, prefix))}
+
+
+def differences(database: Database, prefix: str = FULL) -> list[tuple[str, tuple]]:
     """Return the rows of intermediate and marts that the two copies don't share, each with its table.
 
     A row counts as often as it is there. Watermarks, rules and the last build are about builds, not about data.

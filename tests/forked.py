@@ -1,6 +1,7 @@
 """Runs commands of the project in forks of a process that has imported dbt: that takes each of them two seconds.
 
-Apart from that, a command is a process as always: with arguments, environment, output and exit code of its own.
+Apart from that, a command is a process as always: with arguments, environment, output and exit code of its own. And
+where it has no artifacts yet, dbt finds what it has parsed for this database before, and parses only what differs.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 MODULES = {"bin/dbt": "granary.dbt", "bin/update": "granary.update"}  # the commands that import dbt
@@ -26,6 +30,35 @@ def run(command: list[str], root: Path, env: dict[str, str], timeout: float) -> 
 
     Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
+    with parsed_before(root, env):
+        return fork(command, root, env, timeout)
+
+
+@contextlib.contextmanager
+def parsed_before(root: Path, env: dict[str, str]) -> Iterator[None]:
+    """Give new artifacts what dbt has parsed before, and keep what it parses."""
+    parsed = root / "dbt" / env.get("DBT_TARGET_PATH", "target") / "partial_parse.msgpack"
+    configuration = hashlib.md5((root / "dbt" / "dbt_project.yml").read_bytes()).hexdigest()
+    names = ("PGHOST", "PGDATABASE", "GRANARY_SCHEMA_PREFIX", "DBT_PACKAGES_INSTALL_PATH")
+    kept = Path(kept_parses(), "|".join([configuration, *(env.get(name, "") for name in names)]).replace("/", "%"))
+    if kept.exists() and not parsed.exists():
+        parsed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(kept, parsed)
+    yield
+    if parsed.exists():
+        shutil.copy(parsed, kept)
+
+
+@functools.cache
+def kept_parses() -> str:
+    """Return the directory of what dbt has parsed."""
+    directory = tempfile.TemporaryDirectory(prefix="granary-parsed-")
+    atexit.register(directory.cleanup)
+    return directory.name
+
+
+def fork(command: list[str], root: Path, env: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Have the process below fork, and wait for the command."""
     with contextlib.ExitStack() as files:
         request, out, err = (files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3))
         json.dump({"command": command, "root": str(root), "env": env, "directory": str(Path.cwd())}, request)

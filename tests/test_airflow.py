@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory, wait_until
-from copies import differences
+from copies import apart, differences
 from granary.server.lock import IN_TURN, TABLE
 from granary_airflow import run as run_airflow
 
@@ -25,7 +25,6 @@ pytestmark = [pytest.mark.orchestration, pytest.mark.feeds("courses", "tickets")
 
 PYTHON = run_airflow.AIRFLOW.with_name("python")
 DATE = "1999-12-31"  # the date of the tests' reports
-SECOND = "second_"
 TASKS = ["ingest", "staging", "intermediate", "marts", "check_mart_quality", "export_report"]
 RUN_TIMEOUT = 900  # seconds: it is half a minute of work, on machines that may be busy
 
@@ -119,13 +118,10 @@ def deliver(data: Path, batches: str) -> None:
 
 def assert_as_if_built_in_one(database: Database) -> None:
     """See that a build of everything, in a copy of its own, gives the same rows."""
-    target = Path(
-        database.environment["DBT_TARGET_PATH"], SECOND
-    )  # else dbt parses all again, here and in the next run
-    env = {"GRANARY_SCHEMA_PREFIX": SECOND, "DBT_TARGET_PATH": str(target)}
+    env = apart(database.environment["DBT_TARGET_PATH"])
     done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env=env)
     assert done.returncode == 0, done.stdout
-    assert differences(database, SECOND) == []
+    assert differences(database) == []
 
 
 @contextmanager

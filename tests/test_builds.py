@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from conftest import MODELS_ONLY, ROOT, Database, new_build, wait_until
-from copies import differences
+from copies import FULL, apart, differences
 from granary.loader import raw_tables
 
 pytestmark = pytest.mark.feeds("tickets")
-SECOND = "second_"
 
 
 @pytest.fixture
@@ -40,8 +39,7 @@ def built(new_database: Callable[[Database, str], Database], initial: Database) 
 
 
 def succeeds(database: Database, *command: object, prefix: str = "") -> str:
-    target = database.environment["DBT_TARGET_PATH"] + prefix
-    done = database.run(*command, env={"GRANARY_SCHEMA_PREFIX": prefix, "DBT_TARGET_PATH": target})
+    done = database.run(*command, env=apart(database.environment["DBT_TARGET_PATH"], prefix))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -60,8 +58,8 @@ def test_two_builds_at_once_take_turns(built: Database, data: Path) -> None:
         said = [build.communicate(timeout=300)[1] for build in (one, other)]
     assert (one.returncode, other.returncode) == (0, 0), said
     assert sum("waiting" in each for each in said) == 1, said
-    succeeds(built, *BUILD, prefix=SECOND)
-    assert differences(built, SECOND) == []
+    succeeds(built, *BUILD, prefix=FULL)
+    assert differences(built) == []
 
 
 def test_changed_rows_tell_by_which_batch(built: Database, data: Path) -> None:
@@ -107,14 +105,14 @@ def test_a_killed_build_is_made_good_by_the_next_one(built: Database, data: Path
         < built.query("select count(distinct order_id) from staging.stg_tickets__orders")[0][0]
     )
     succeeds(built, *BUILD)
-    succeeds(built, *BUILD, prefix=SECOND)
-    assert differences(built, SECOND) == []
+    succeeds(built, *BUILD, prefix=FULL)
+    assert differences(built) == []
 
 
 def test_a_build_without_new_batches_changes_nothing(built: Database) -> None:
-    succeeds(built, *BUILD, prefix=SECOND)
+    succeeds(built, *BUILD, prefix=FULL)
     succeeds(built, *BUILD)
-    assert differences(built, SECOND) == []
+    assert differences(built) == []
 
 
 def test_a_replaced_batch_asks_for_a_full_refresh_and_leaves_nothing_behind(built: Database, data: Path) -> None:
@@ -152,8 +150,8 @@ def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database,
         (selected,) = re.findall("bin/dbt build --full-refresh --select (.+)", stopped.stdout + stopped.stderr)
     succeeds(built, *BUILD, "--full-refresh", "--select", *selected.split())
     succeeds(built, *BUILD)
-    succeeds(built, *BUILD, prefix=SECOND)
-    assert differences(built, SECOND) == []
+    succeeds(built, *BUILD, prefix=FULL)
+    assert differences(built) == []
 
 
 def test_a_reset_waits_for_a_load_between_its_files(database: Database) -> None:
@@ -189,8 +187,8 @@ def test_tables_that_were_built_from_another_ledger_ask_for_a_full_refresh(built
     deliver_the_rest(data)
     succeeds(built, "bin/ingest", "--data-dir", data)
     succeeds(built, *BUILD)
-    succeeds(built, *BUILD, prefix=SECOND)
-    assert differences(built, SECOND) == []
+    succeeds(built, *BUILD, prefix=FULL)
+    assert differences(built) == []
 
 
 def test_the_log_of_builds_is_there_while_a_build_goes_on(built: Database) -> None:

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from conftest import MODELS_ONLY, ROOT, Database, fetch, free_port, wait_until
-from copies import differences
+from copies import apart, differences
 
 pytestmark = [
     pytest.mark.orchestration,
@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:sqlglotrs is deprecated"),
 ]
 
-SECOND = "second_"
 LEDGER = "select feed, entity, path, sha256, rows_read, rows_loaded, rows_rejected, first_row_id from raw._batches"
 
 
@@ -66,9 +65,10 @@ class Warehouse:
 
     def differs_from_plain_build(self) -> list[tuple[str, tuple]]:
         """Build a second copy with bin/dbt, and return the rows of intermediate and marts that are in one copy only."""
-        done = self.database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env={"GRANARY_SCHEMA_PREFIX": SECOND})
+        env = apart(self.database.environment["DBT_TARGET_PATH"])
+        done = self.database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
-        return differences(self.database, SECOND)
+        return differences(self.database)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import NO_LIMITS, Database
-from copies import differences
+from conftest import MODELS_ONLY, NO_LIMITS, Database
+from copies import FULL, apart, differences
 from feeds.market.coingecko import DAY
 from granary.feeds.market.extract import HISTORY, REQUEST, SNAPSHOT
 
 PRICES = "select *, xmin::text from marts.fct_asset_prices_daily"  # xmin tells a row that was written again
 CORRECTED, WITH_A_GAP = "sample-oatwick", "sample-oatgate"
 HOUR = 3_600_000  # milliseconds
-FULL = "full_"  # prefix of the schemas of a copy that is built from nothing
 ONE_DAY = timedelta(days=1)
 
 
@@ -41,7 +40,7 @@ def warehouse(new_database: Callable[[], Database]) -> Database:
 
 
 def run(database: Database, *command: str | Path, prefix: str = "") -> str:
-    done = database.run(*command, env={"GRANARY_SCHEMA_PREFIX": prefix})
+    done = database.run(*command, env=apart(database.environment["DBT_TARGET_PATH"], prefix))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -140,8 +139,8 @@ def check_prices(warehouse: Database) -> None:
 
 def check_full_refresh(warehouse: Database) -> None:
     """Builds everything once more from nothing, beside the first, and compares."""
-    run(warehouse, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:market", "tag:ledger", prefix=FULL)
-    assert differences(warehouse, FULL) == []
+    run(warehouse, "bin/dbt", "--quiet", "build", *MODELS_ONLY, "--select", "group:market", "tag:ledger", prefix=FULL)
+    assert differences(warehouse) == []
 
 
 def test_prices_are_those_of_the_raw_rows_computed_by_hand(warehouse: Database) -> None:

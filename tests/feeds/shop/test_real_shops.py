@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from conftest import MODELS_ONLY, Database
-from copies import differences
+from copies import FULL, apart, differences
 
 CUSTOMERS = "customer_id,name,email,country,signup_date\nc1,Ann,a@example.org,US,2026-01-01\nc2,Bob,b@example.org,US,\n"
 PRODUCTS = "product_id,name,category,unit_price,unit_cost\np1,Mug,kitchen,10.00,4.00\np2,Pot,kitchen,20.00,9.00\n"
 HEADER = "order_id,customer_id,product_id,quantity,unit_price,discount,order_date,status"
 # Before the second delivery, somebody says that the first one came on this day.
 FIRST_DELIVERY = "2026-02-01 12:00:00+00"
-FULL = "full_"
 
 FIRST = """
 us1,c1,p1,1,100.00,,2026-01-02,placed
@@ -77,8 +76,7 @@ class Shop:
         path.write_text(content)
 
     def run(self, *command: str | Path, prefix: str = "", code: int = 0) -> str:
-        target = self.database.environment["DBT_TARGET_PATH"] + prefix
-        settings = {"GRANARY_SCHEMA_PREFIX": prefix, "DBT_TARGET_PATH": target}
+        settings = apart(self.database.environment["DBT_TARGET_PATH"], prefix)
         done = self.database.run(*command, env=settings, timeout=1200)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -215,7 +213,7 @@ def test_a_new_spelling_counts_its_lines_again_without_a_full_refresh(shop: Shop
     shop.run("bin/dbt", "--quiet", "build", *models)
     shop.run("bin/dbt", "--quiet", "build", *models, prefix=FULL)
     assert shop.day("2026-01-13", "order_count, net_sales_usd, unmapped_usd") == (1, 50, 0)
-    assert differences(shop.database, FULL) == []
+    assert differences(shop.database) == []
 
 
 # -- A retail export, from the file to the daily sales -----------------------------------------------------------------

@@ -13,16 +13,16 @@ import pytest
 from psycopg2 import sql
 
 from conftest import NO_LIMITS, Database
-from copies import differences
+from copies import FULL, apart, differences
 from feeds.tickets.histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
 from feeds.tickets.identity_reference import canonical_customers
 
 SOAK = bool(os.environ.get("GRANARY_SOAK"))
 SEED = int(os.environ.get("GRANARY_SEED", "0"))
 ROUNDS, HISTORIES = (12, 150) if SOAK else (1, 60)
+TESTED_STEPS = (1, STEP_COUNT - 1)  # whose data tests run: they take as long as the models
 SHRINKING_ROUNDS = int(os.environ.get("GRANARY_SHRINKING_ROUNDS", "5"))  # of about a minute each
 pytestmark = [pytest.mark.soak, pytest.mark.feeds("market", "shop"), pytest.mark.timeout(0 if SOAK else 2400)]
-FULL = "full_"  # prefix of the schemas of the copy that is built from nothing
 # A partial run builds these tables after only some of their inputs.
 TABLES = [
     "fct_orders",
@@ -64,7 +64,7 @@ class Warehouse:
         assert done.returncode == 0, done.stderr
 
     def dbt(self, *arguments: str, prefix: str = "") -> None:
-        settings = {"GRANARY_SCHEMA_PREFIX": prefix, "DBT_TARGET_PATH": str(self.data / f"target_{prefix}")}
+        settings = apart(self.data / "target", prefix)
         done = self.database.run("bin/dbt", "--quiet", *arguments, env=settings)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -98,11 +98,12 @@ def replay(warehouse: Warehouse, drawn: list[History], order: random.Random) -> 
             warehouse.dbt("run", "--select", *TABLES, *inputs)
         if rest:
             warehouse.ingest(*rest)
-        warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", "seed", "unit_test")
+        left_out = ["seed", "unit_test", *(["test"] if step not in TESTED_STEPS else [])]
+        warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", *left_out)
     warehouse.dbt("seed", prefix=FULL)
     warehouse.override(overrides_at(drawn, STEP_COUNT - 1), prefix=FULL)
-    warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", "seed", "unit_test", prefix=FULL)
-    return differences(warehouse.database, FULL)
+    warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", "seed", "unit_test", "test", prefix=FULL)
+    return differences(warehouse.database)
 
 
 def shrunk(new_warehouse: Callable[[], Warehouse], failing: History) -> History:
