@@ -9,7 +9,7 @@
             least(
                 case
                     when right({{ discount }}, 1) = '%'
-                        then round(abs({{ quantity }} * {{ unit_price }}) * cast(replace({{ discount }}, '%', '') as numeric(18, 2)) / 100, 2)
+                        then round(abs({{ quantity }} * {{ unit_price }}) * cast(replace({{ discount }}, '%', '') as numeric(18, 2)) * 0.01, 2)
                     else cast({{ discount }} as numeric(18, 2))
                 end,
                 abs({{ quantity }} * {{ unit_price }})
