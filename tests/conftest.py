@@ -58,8 +58,8 @@ NEUTRAL = {
 
 needs_sample = pytest.mark.feeds("courses", "market", "shop", "tickets")  # the sample as it comes
 NO_FEED = pytest.param("", marks=pytest.mark.skip(reason="needs a feed in the tree"))  # in place of an empty list
-# And seeds. Nobody reads the artifacts, and writing them takes a second.
-MODELS_ONLY = ("--no-write-json", "--exclude-resource-type", "test", "unit_test")
+DBT = ("bin/dbt", "--quiet", "--no-write-json")  # for runs whose artifacts nobody reads: writing them takes a second
+MODELS_ONLY = ("--exclude-resource-type", "test", "unit_test")  # and seeds
 # Generated histories are mostly garbage, so a build would refuse them.
 NO_LIMITS = ("--exclude", "rejected_shares_are_below_the_limit")
 
@@ -264,7 +264,7 @@ def new_database(server: dict[str, str]) -> Callable[[], Database]:
 def new_build(new_database: Callable[..., Database], *arguments: str | Path, name: str = "") -> Database:
     """Return a fresh database with what `bin/ingest`, with these arguments, has loaded, built without dbt's tests."""
     database = new_database(name=name)
-    for command in (("bin/ingest", *arguments), ("bin/dbt", "--quiet", "build", *MODELS_ONLY)):
+    for command in (("bin/ingest", *arguments), (*DBT, "build", *MODELS_ONLY)):
         done = database.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
     return database

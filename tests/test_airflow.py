@@ -16,7 +16,7 @@ import psutil
 import pytest
 import requests
 
-from conftest import MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory, wait_until
+from conftest import DBT, MODELS_ONLY, ROOT, Database, free_port, new_build, run_command, scratch_directory, wait_until
 from copies import apart, differences
 from granary.server.lock import IN_TURN, TABLE
 from granary_airflow import run as run_airflow
@@ -119,7 +119,7 @@ def deliver(data: Path, batches: str) -> None:
 def assert_as_if_built_in_one(database: Database) -> None:
     """See that a build of everything, in a copy of its own, gives the same rows."""
     env = apart(database.environment["DBT_TARGET_PATH"])
-    done = database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env=env)
+    done = database.run(*DBT, "build", *MODELS_ONLY, env=env)
     assert done.returncode == 0, done.stdout
     assert differences(database) == []
 

@@ -39,7 +39,7 @@ from api import serve
 from api.database import Pools
 from api.endpoints import Endpoint, as_built, read_endpoints
 from api_client import Caller, exact, make_token, plain, problem
-from conftest import MODELS_ONLY, Database, free_port, wait_until
+from conftest import DBT, MODELS_ONLY, Database, free_port, wait_until
 
 pytestmark = pytest.mark.feeds("courses", "market", "shop", "tickets")
 
@@ -765,7 +765,7 @@ def test_the_api_reads_in_transactions_that_can_not_write(app: Flask) -> None:
 def test_rights_survive_a_full_refresh(caller: Caller, built: Database) -> None:
     models = ["fct_daily_sales", "course_engagement", "build_log"]  # an incremental table, a table and a view
     before = built.query("select array_agg(oid::int order by oid) from pg_class where relname = any (%s)", [models])
-    done = built.run("bin/dbt", "--quiet", "build", "--full-refresh", *MODELS_ONLY, "--select", *models)
+    done = built.run(*DBT, "build", "--full-refresh", *MODELS_ONLY, "--select", *models)
     assert done.returncode == 0, done.stdout
     after = built.query("select array_agg(oid::int order by oid) from pg_class where relname = any (%s)", [models])
     assert not set(before[0][0]) & set(after[0][0]), "all three are new"
@@ -786,7 +786,7 @@ def test_members_of_the_roles_load_and_build(built: Database) -> None:
     done = built.run("bin/ingest", "--strict", env={"PGUSER": "trial_loader"})
     assert done.returncode == 0, done.stderr
     done = built.run(
-        "bin/dbt", "--quiet", "run", "--full-refresh", "--select", "fct_daily_sales",
+        *DBT, "run", "--full-refresh", "--select", "fct_daily_sales",
         env={"PGUSER": "trial_builder"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODELS_ONLY, ROOT, Database, new_build, wait_until
+from conftest import DBT, MODELS_ONLY, ROOT, Database, new_build, wait_until
 from copies import FULL, apart, differences
 from granary.loader import raw_tables
 
@@ -44,7 +44,7 @@ def succeeds(database: Database, *command: object, prefix: str = "") -> str:
     return done.stdout + done.stderr
 
 
-BUILD = ("bin/dbt", "--quiet", "build", *MODELS_ONLY)
+BUILD = (*DBT, "build", *MODELS_ONLY)
 
 
 def deliver_the_rest(data: Path) -> None:
@@ -125,11 +125,11 @@ def test_a_replaced_batch_asks_for_a_full_refresh_and_leaves_nothing_behind(buil
     assert "bin/ingest --replace tickets/orders/initial" in refused.stderr
 
     succeeds(built, "bin/ingest", "--data-dir", data, "--replace", "tickets/orders/initial")
-    stopped = built.run("bin/dbt", "--quiet", "build")
+    stopped = built.run(*DBT, "build")
     assert stopped.returncode != 0
     assert "bin/dbt build --full-refresh" in stopped.stdout + stopped.stderr
 
-    succeeds(built, "bin/dbt", "--quiet", "build", "--full-refresh")
+    succeeds(built, *DBT, "build", "--full-refresh")
     assert built.query("select count(*) from marts.fct_orders where order_id = %s", [gone]) == [(0,)]
     (replaced,) = built.query("select rows_loaded from raw._batches where status = 'replaced'")
     reasons = "select count(distinct _row_id) from marts.rejected_rows where reason like '%%replaced%%'"
@@ -144,8 +144,8 @@ def test_a_replaced_batch_of_any_entity_asks_for_a_full_refresh(built: Database,
     # Where only the models with the rows themselves are rebuilt, what is derived from them is still the old.
     for rebuilt in ([], ["int_tickets__identity_merges", "+rejected_rows"]):
         if rebuilt:
-            succeeds(built, "bin/dbt", "--quiet", "run", "--full-refresh", "--select", *rebuilt)
-        stopped = built.run("bin/dbt", "--quiet", "run")
+            succeeds(built, *DBT, "run", "--full-refresh", "--select", *rebuilt)
+        stopped = built.run(*DBT, "run")
         assert stopped.returncode != 0
         (selected,) = re.findall("bin/dbt build --full-refresh --select (.+)", stopped.stdout + stopped.stderr)
     succeeds(built, *BUILD, "--full-refresh", "--select", *selected.split())
@@ -179,7 +179,7 @@ def test_tables_that_were_built_from_another_ledger_ask_for_a_full_refresh(built
     succeeds(built, "bin/ingest", "--data-dir", data)
     partial = ("--full-refresh", "--select", "fct_orders")
     for arguments in ([], partial):
-        stopped = built.run("bin/dbt", "--quiet", "run", *arguments)
+        stopped = built.run(*DBT, "run", *arguments)
         assert stopped.returncode != 0
         assert "of another ledger" in stopped.stdout + stopped.stderr
         assert "bin/dbt build --full-refresh" in stopped.stdout + stopped.stderr
@@ -195,20 +195,18 @@ def test_the_log_of_builds_is_there_while_a_build_goes_on(built: Database) -> No
     """The API names the build in each answer. dbt drops what stands on a view when it replaces the view."""
     names = "select table_schema, table_name from information_schema.tables where table_schema ~ '^(inter|marts|stag)'"
     before = built.query(f"{names} order by 1, 2")
-    succeeds(built, "bin/dbt", "--quiet", "run", "--select", "staging")
+    succeeds(built, *DBT, "run", "--select", "staging")
     assert len(built.query("select * from marts.build_log")) == 2
-    succeeds(
-        built, "bin/dbt", "--quiet", "run", "--select", "config.materialized:view", "config.materialized:ephemeral"
-    )
+    succeeds(built, *DBT, "run", "--select", "config.materialized:view", "config.materialized:ephemeral")
     assert built.query(f"{names} order by 1, 2") == before
 
 
 def test_each_build_is_written_down(built: Database) -> None:
     log = "select command, selection, is_full_refresh, status, error_count > 0 from marts.build_log order by started_at"
     assert built.query(log) == [("build", None, False, "passed", False)]
-    succeeds(built, "bin/dbt", "--quiet", "run", "--full-refresh", "--select", "dim_event", "dim_page_type")
+    succeeds(built, *DBT, "run", "--full-refresh", "--select", "dim_event", "dim_page_type")
     built.query("alter table raw.tickets__events rename column slug to renamed")  # so that staging can't be built
-    assert built.run("bin/dbt", "--quiet", "build", "--select", "stg_tickets__events").returncode == 1
+    assert built.run(*DBT, "build", "--select", "stg_tickets__events").returncode == 1
     built.query("alter table raw.tickets__events rename column renamed to slug")
     succeeds(built, "bin/dbt", "--quiet", "test", "--select", "stg_tickets__events")  # no build: nothing is written
     assert built.query(log)[1:] == [

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import Database, arguments_of, environment_with, run_command, scratch_directory
+from conftest import DBT, Database, arguments_of, environment_with, run_command, scratch_directory
 from copies import differences
 from own_feed import HEADER, copy_with_own_feed
 
@@ -33,7 +33,7 @@ KILLS = int(os.environ.get("GRANARY_KILLS") or 200)
 SEED = int(os.environ.get("GRANARY_SEED") or 0)
 SETTLES_EVERY = 25  # kills
 PATIENCE = 300  # seconds for a command whose server or companion was killed
-BUILD = ("bin/dbt", "--quiet", "build", "--exclude-resource-type", "unit_test")
+BUILD = (*DBT, "build", "--exclude-resource-type", "unit_test")
 SECOND, FULL = "second_", "full_"
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 

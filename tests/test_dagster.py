@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import MODELS_ONLY, ROOT, Database, fetch, free_port, wait_until
+from conftest import DBT, MODELS_ONLY, ROOT, Database, fetch, free_port, wait_until
 from copies import apart, differences
 
 pytestmark = [
@@ -66,7 +66,7 @@ class Warehouse:
     def differs_from_plain_build(self) -> list[tuple[str, tuple]]:
         """Build a second copy with bin/dbt, and return the rows of intermediate and marts that are in one copy only."""
         env = apart(self.database.environment["DBT_TARGET_PATH"])
-        done = self.database.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, env=env)
+        done = self.database.run(*DBT, "build", *MODELS_ONLY, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         return differences(self.database)
 

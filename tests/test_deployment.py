@@ -22,7 +22,7 @@ import requests
 import yaml
 from psycopg2 import sql
 
-from conftest import NEUTRAL, ROOT, fetch, free_port, run_command, scratch_directory, wait_until
+from conftest import DBT, NEUTRAL, ROOT, fetch, free_port, run_command, scratch_directory, wait_until
 from granary.server import home as server_home
 from granary.server import programs as server_programs
 
@@ -205,7 +205,7 @@ def succeed(environment: dict[str, str], *command: str | Path) -> str:
 def built(own_server: dict[str, str]) -> dict[str, str]:
     """The sample data, loaded and built by the owner, with roles."""
     succeed(own_server, "bin/ingest")
-    succeed(own_server, "bin/dbt", "--quiet", "build", "--exclude-resource-type", "test", "unit_test")
+    succeed(own_server, *DBT, "build", "--exclude-resource-type", "test", "unit_test")
     succeed(own_server, "bin/warehouse", "roles")
     return own_server
 

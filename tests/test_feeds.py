@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import (
+    DBT,
     MODELS_ONLY,
     NO_FEED,
     ROOT,
@@ -205,7 +206,7 @@ def test_a_meta_that_can_not_be_read_is_named(new_tree: Callable[..., Tree]) -> 
     for meta in ("current_version: {key: [id]}", f"{version}, amounts: [food]", f"{version}, amounts: [{{marts: }}]"):
         source.write_text(ZOO.replace("META", f"{{{meta}}}"))
         assert invalid in tree.refused("sync")
-        done = tree.run("bin/dbt", "--quiet", "run", "--select", "build_log")
+        done = tree.run(*DBT, "run", "--select", "build_log")
         assert invalid in done.stderr, meta
 
 
@@ -221,7 +222,7 @@ def test_an_empty_meta_is_none(new_tree: Callable[..., Tree]) -> None:
         tree.succeed("bin/feed", "sync")
         assert "\n    zoo:\n      animals: []\n" in (tree.root / feed.PROJECT_FILE).read_text()
         tree.succeed("bin/ingest", "zoo")
-        tree.succeed("bin/dbt", "--quiet", "run", "--select", "stg_zoo__animals")
+        tree.succeed(*DBT, "run", "--select", "stg_zoo__animals")
         assert tree.database.query("select name from staging.stg_zoo__animals") == [("Nala",)]
 
 
@@ -271,19 +272,17 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
 
     for name, text in sound.items():
         (staging / name / f"_{name}__sources.yml").write_text(text)
-    tree.succeed("bin/dbt", "--quiet", "build", *MODELS_ONLY)
+    tree.succeed(*DBT, "build", *MODELS_ONLY)
     assert tree.database.query(rejected) == [("shop", "zero"), ("tickets", "0001-01-01T00:00:00+02:00")]
     second = apart(tree.environment["DBT_TARGET_PATH"])
-    rebuilt = tree.database.run(
-        "bin/dbt", "--quiet", "build", *MODELS_ONLY, root=tree.root, env=tree.environment | second
-    )
+    rebuilt = tree.database.run(*DBT, "build", *MODELS_ONLY, root=tree.root, env=tree.environment | second)
     assert rebuilt.returncode == 0, rebuilt.stdout
     assert differences(tree.database) == []
 
     (staging / "zoo").mkdir()
     (staging / "zoo" / "_zoo__sources.yml").write_text(ZOO.replace("META", ""))
     tree.succeed("bin/feed", "sync")
-    early = tree.run("bin/dbt", "--quiet", "run", "--select", "+rejected_rows")
+    early = tree.run(*DBT, "run", "--select", "+rejected_rows")
     assert "error: raw.zoo__animals doesn't exist yet: run bin/ingest, which creates it" in early.stderr
     assert (early.returncode, early.stdout) == (1, "")
 
@@ -433,12 +432,12 @@ def test_dropped_data_loads_again_and_costs_no_other_feed_anything(
     others = "select * from raw._batches where feed <> 'shop' order by batch_id"
     before = tree.database.query(others)
     said = tree.remove("shop", "--yes")
-    tree.succeed("bin/dbt", "--quiet", "build", *MODELS_ONLY)
+    tree.succeed(*DBT, "build", *MODELS_ONLY)
     assert relations_of(tree.database, "shop__.*", *models_of("shop")) != []
     assert "own.orders" in tree.remove("shop", "--drop-data", answer="y\n")
     assert relations_of(tree.database, "shop__.*", *models_of("shop")) == [("raw", "shop__mine")]
     assert tree.database.query(others) == before
-    tree.succeed("bin/dbt", "--quiet", "build", "--full-refresh", "--select", "group:core")
+    tree.succeed(*DBT, "build", "--full-refresh", "--select", "group:core")
     assert tree.database.query("select count(*) from marts.rejected_rows where feed = 'shop'") == [(0,)]
     assert tree.refused("remove", "shop", "--drop-data") == "error: unknown feed shop: see bin/feed list\n"
     subprocess.run(re.findall(r"git restore .*", said)[0], shell=True, cwd=tree.root, check=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODELS_ONLY, Database, run_command, start_command, wait_until
+from conftest import DBT, MODELS_ONLY, Database, run_command, start_command, wait_until
 from copies import apart, differences
 from own_feed import HEADER, copy_with_own_feed
 
@@ -101,7 +101,7 @@ class Project:
         """Update, and compare all tables with those of a second copy, built from scratch; return what was printed."""
         printed = self.run("bin/update")
         copy = apart(self.root / "dbt" / "target")
-        self.run("bin/dbt", "--quiet", "build", "--full-refresh", *MODELS_ONLY, **copy)
+        self.run(*DBT, "build", "--full-refresh", *MODELS_ONLY, **copy)
         assert differences(self.database) == []
         assert "nothing new: " in self.run("bin/update"), "the update is remembered"
         return printed
@@ -298,6 +298,6 @@ def test_what_was_built_by_other_code_is_built_from_scratch(project: Project) ->
     text = (project.root / MODEL).read_text()
     project.write(MODEL, text.replace("where ", "where sale_id <> '1' and "))
     assert (project.root / MODEL).read_text() != text
-    project.run("bin/dbt", "--quiet", "run", "--full-refresh", "--select", "int_bar__sales")
+    project.run(*DBT, "run", "--full-refresh", "--select", "int_bar__sales")
     project.write(MODEL, text)
     assert "from scratch: int_bar__sales+" in project.update()

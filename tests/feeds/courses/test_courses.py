@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import NO_LIMITS, Database
+from conftest import DBT, NO_LIMITS, Database
 
 LEGACY = Path(__file__).with_name("legacy_course_engagement.sql").read_text()
 # The tables that the legacy query knows, with its names.
@@ -53,8 +53,7 @@ def build(database: Database, *arguments: str | Path) -> Database:
     for command in (
         ("bin/ingest", *arguments),
         (
-            "bin/dbt",
-            "--quiet",
+            *DBT,
             "build",
             *NO_LIMITS,
             "--select",
@@ -314,7 +313,7 @@ def test_a_changed_list_needs_no_full_refresh(platform: Database, new_database: 
     changed = new_database(platform)
     changed.query("insert into staging.enrolment_statuses values ('passed_to_the_moon', 'active', true)")
     changed.query("delete from staging.enrolment_statuses where enrolment_status = 'completed'")
-    done = changed.run("bin/dbt", "--quiet", "run", "--select", "group:courses")
+    done = changed.run(*DBT, "run", "--select", "group:courses")
     assert done.returncode == 0, done.stdout + done.stderr
     statuses = changed.query(
         "select enrolments.enrolment_status from marts.fct_enrolments as enrolments"

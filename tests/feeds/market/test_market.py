@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import MODELS_ONLY, NO_LIMITS, Database
+from conftest import DBT, MODELS_ONLY, NO_LIMITS, Database
 from copies import FULL, apart, differences
 from feeds.market.coingecko import DAY
 from granary.feeds.market.extract import HISTORY, REQUEST, SNAPSHOT
@@ -35,7 +35,7 @@ class Close(NamedTuple):
 def warehouse(new_database: Callable[[], Database]) -> Database:
     database = new_database()
     run(database, "bin/ingest", "market")
-    run(database, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:market", "tag:ledger")
+    run(database, *DBT, "build", *NO_LIMITS, "--select", "group:market", "tag:ledger")
     return database
 
 
@@ -57,7 +57,7 @@ def deliver(warehouse: Database, data: Path, entity: str, header: Iterable[str],
 
 def build(warehouse: Database) -> None:
     """Build the models of the feed, without tests."""
-    run(warehouse, "bin/dbt", "--quiet", "run", "--select", "group:market")
+    run(warehouse, *DBT, "run", "--select", "group:market")
 
 
 def price(asset_id: str, day: date, close: object, milliseconds: int = 0) -> tuple:
@@ -139,7 +139,7 @@ def check_prices(warehouse: Database) -> None:
 
 def check_full_refresh(warehouse: Database) -> None:
     """Builds everything once more from nothing, beside the first, and compares."""
-    run(warehouse, "bin/dbt", "--quiet", "build", *MODELS_ONLY, "--select", "group:market", "tag:ledger", prefix=FULL)
+    run(warehouse, *DBT, "build", *MODELS_ONLY, "--select", "group:market", "tag:ledger", prefix=FULL)
     assert differences(warehouse) == []
 
 
@@ -392,7 +392,7 @@ def test_a_date_after_its_delivery_is_listed_and_used_nowhere(market_of_300: Dat
     deliver(warehouse, tmp_path, "coin_markets_snapshot", WHOLE, snapshot("5138-11-16", [1], "top", 300, "true"))
     build(warehouse)
     assert [warehouse.query(f"select * from marts.{table} order by 1, 2") for table in tables] == before
-    run(warehouse, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:market", "tag:ledger")
+    run(warehouse, *DBT, "build", *NO_LIMITS, "--select", "group:market", "tag:ledger")
     assert warehouse.query(
         "select entity, column_name, left(kept_value, 10), line_number from marts.implausible_values"
         " where feed = 'market' order by 1"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Database
+from conftest import DBT, ROOT, Database
 from granary.project import GranaryError
 from granary.reports import expectations
 from test_quality_report import Page
@@ -92,7 +92,7 @@ def sample(loaded: Database, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def built(loaded: Database) -> None:
     """The marts that the quality report can't do without."""
     select = ["--select", *(f"+{name}" for name in MARTS), "--exclude-resource-type", "test", "unit_test"]
-    done = loaded.run("bin/dbt", "--quiet", "build", *select)
+    done = loaded.run(*DBT, "build", *select)
     assert done.returncode == 0, done.stdout
 
 

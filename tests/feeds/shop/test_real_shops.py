@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODELS_ONLY, Database
+from conftest import DBT, MODELS_ONLY, Database
 from copies import FULL, apart, differences
 
 CUSTOMERS = "customer_id,name,email,country,signup_date\nc1,Ann,a@example.org,US,2026-01-01\nc2,Bob,b@example.org,US,\n"
@@ -85,7 +85,7 @@ class Shop:
         self.run("bin/ingest", "--data-dir", self.data)
 
     def build(self, *arguments: str, prefix: str = "") -> None:
-        self.run("bin/dbt", "--quiet", "build", *MODELS_ONLY, *arguments, prefix=prefix)
+        self.run(*DBT, "build", *MODELS_ONLY, *arguments, prefix=prefix)
 
     def warnings(self) -> dict[str, int]:
         """Return how many rows each test found that warned in the last run, by its name."""
@@ -195,7 +195,7 @@ def test_only_the_same_line_of_a_later_file_heals_a_rejected_one(
     ]  # fmt: skip
     shop.deliver("batch_002", "\n".join([f"line_id,{HEADER}", *lines]) + "\n")
     shop.run("bin/ingest", "--data-dir", tmp_path)
-    shop.run("bin/dbt", "--quiet", "run", "--select", "+rejected_rows")
+    shop.run(*DBT, "run", "--select", "+rejected_rows")
     assert shop.query("select line_number, state, healed_by_batch_id from marts.rejected_rows order by 1") == [
         (2, "open", None),  # only another line of the order came again
         (4, "open", None),  # a return is not the sale
@@ -207,11 +207,11 @@ def test_only_the_same_line_of_a_later_file_heals_a_rejected_one(
 def test_a_new_spelling_counts_its_lines_again_without_a_full_refresh(shop: Shop) -> None:
     """It comes last, because it changes the shop; it is also the comparison with a full refresh."""
     for prefix in ("", FULL):
-        shop.run("bin/dbt", "--quiet", "seed", prefix=prefix)
+        shop.run(*DBT, "seed", prefix=prefix)
         shop.query(f"insert into {prefix}staging.line_statuses values ('on_hold', 'Placed', 'sold')")
     models = ("--exclude-resource-type", "seed", "test", "unit_test")
-    shop.run("bin/dbt", "--quiet", "build", *models)
-    shop.run("bin/dbt", "--quiet", "build", *models, prefix=FULL)
+    shop.run(*DBT, "build", *models)
+    shop.run(*DBT, "build", *models, prefix=FULL)
     assert shop.day("2026-01-13", "order_count, net_sales_usd, unmapped_usd") == (1, 50, 0)
     assert differences(shop.database) == []
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from conftest import NO_LIMITS, Database
+from conftest import DBT, NO_LIMITS, Database
 
 CENT = Decimal("0.01")
 DAILY = "select * from marts.fct_daily_sales order by sales_date"
@@ -40,7 +40,7 @@ class Line(NamedTuple):
 def warehouse(new_database: Callable[[], Database]) -> Database:
     database = new_database()
     run(database, "bin/ingest", "shop")
-    run(database, "bin/dbt", "--quiet", "build", *NO_LIMITS, "--select", "group:shop", "tag:ledger")
+    run(database, *DBT, "build", *NO_LIMITS, "--select", "group:shop", "tag:ledger")
     return database
 
 
@@ -294,7 +294,7 @@ def test_a_delivered_line_changes_just_the_days_that_depend_on_it(
         f"o_moving,c_001,p_01,{quantity},20.00,,{order_date},{status}\n"
     )
     run(warehouse, "bin/ingest", "--data-dir", tmp_path)
-    run(warehouse, "bin/dbt", "--quiet", "run", "--select", "group:shop", "tag:ledger")
+    run(warehouse, *DBT, "run", "--select", "group:shop", "tag:ledger")
     check_days(warehouse)
     changed = Counter(warehouse.query(DAILY)) - before
     assert changed.total() == changed_count

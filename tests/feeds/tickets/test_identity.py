@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from conftest import Database
+from conftest import DBT, Database
 from feeds.tickets.identity_reference import canonical_customers, connected_customers, undone_merges
 
 Merge = tuple[str, str, str]  # from, to, merged_at
@@ -34,7 +34,7 @@ def warehouse(new_database: Callable[[], Database], tmp_path_factory: pytest.Tem
     """A warehouse without data, of which the tests fill and resolve the merges."""
     database = new_database()
     empty = tmp_path_factory.mktemp("data")
-    for command in (("bin/ingest", "--data-dir", empty), ("bin/dbt", "--quiet", "seed")):
+    for command in (("bin/ingest", "--data-dir", empty), (*DBT, "seed")):
         done = database.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
     database.query("truncate staging.identity_overrides")
@@ -58,7 +58,7 @@ def resolve(warehouse: Database, *batches: list[Merge]) -> dict[str, str]:
             [number, ["\t".join(merge) for merge in merges]],
         )
         refresh = ("--full-refresh",) if number == 1 else ()
-        done = warehouse.run("bin/dbt", "--quiet", "run", *refresh, "--select", *MODELS)
+        done = warehouse.run(*DBT, "run", *refresh, "--select", *MODELS)
         assert done.returncode == 0, done.stdout + done.stderr
     rows = warehouse.query(
         "select customer_id, canonical_customer_id from intermediate.int_identity__resolved_customers"

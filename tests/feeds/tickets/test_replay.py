@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg2 import sql
 
-from conftest import NO_LIMITS, Database
+from conftest import DBT, NO_LIMITS, Database
 from copies import FULL, apart, differences
 from feeds.tickets.histories import STEP_COUNT, History, draw, history_of, overrides_at, smaller, write_step
 from feeds.tickets.identity_reference import canonical_customers
@@ -65,7 +65,7 @@ class Warehouse:
 
     def dbt(self, *arguments: str, prefix: str = "") -> None:
         settings = apart(self.data / "target", prefix)
-        done = self.database.run("bin/dbt", "--quiet", *arguments, env=settings)
+        done = self.database.run(*DBT, *arguments, env=settings)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def override(self, merges: list[tuple[str, str]], prefix: str = "") -> None:

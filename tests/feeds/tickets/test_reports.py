@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODELS_ONLY, Database
+from conftest import DBT, MODELS_ONLY, Database
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def far_ahead(sample: Database, new_database: Callable[..., Database], tmp_path:
     )
     for command in (
         ("bin/ingest", "--data-dir", tmp_path),
-        ("bin/dbt", "--quiet", "build", "--select", "group:tickets", "tag:ledger", *MODELS_ONLY),
+        (*DBT, "build", "--select", "group:tickets", "tag:ledger", *MODELS_ONLY),
     ):
         done = database.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
