@@ -40,9 +40,8 @@
     {{ return(adapter.dispatch('exported_tables', 'granary')()) }}
 {% endmacro %}
 
-{% macro duckdb__exported_tables() %}
-    {%- set files = "select distinct split_part(file, '/', -2) from glob('" ~ env_var('GRANARY_LAKE') ~ "/raw/*/*.parquet')" -%}
-    {{ return(run_query(files).columns[0].values() | list) }}
+{% macro default__exported_tables() %}
+    {{ return([]) }}
 {% endmacro %}
 
 
@@ -56,13 +55,14 @@
 {% endmacro %}
 
 
+{#- The Parquet files of a table in the lake, as a relation. -#}
 {% macro lake_files(table) %}
     {{ return(adapter.dispatch('lake_files', 'granary')(env_var('GRANARY_LAKE') ~ '/raw/' ~ table)) }}
 {% endmacro %}
 
-{% macro duckdb__lake_files(folder) -%}
-    read_parquet('{{ folder | replace("'", "''") }}/*.parquet', union_by_name = true)
-{%- endmacro %}
+{% macro default__lake_files(folder) %}
+    {{ exceptions.raise_compiler_error(target.type ~ " can't read the lake") }}
+{% endmacro %}
 
 
 {#- The statements for the tables of the ledger that a build writes. What PostgreSQL knows of replayed values is taken over. -#}

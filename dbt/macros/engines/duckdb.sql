@@ -1,18 +1,28 @@
 {#- What DuckDB says differently from PostgreSQL. Each macro is described where it is dispatched. -#}
 
-{# `~` depends on a setting, and [:space:] is that of ASCII in RE2. #}
+{% macro duckdb__exported_tables() %}
+    {%- set files = "glob('" ~ (env_var('GRANARY_LAKE') | replace("'", "''")) ~ "/raw/*/*.parquet')" -%}
+    {{ return(run_query("select distinct split_part(file, '/', -2) from " ~ files).columns[0].values() | list) }}
+{% endmacro %}
+
+{% macro duckdb__lake_files(folder) -%}
+    read_parquet('{{ folder | replace("'", "''") }}/*.parquet', union_by_name = true)
+{%- endmacro %}
+
+{# `~` is another operator. #}
 {% macro duckdb__matches(value, pattern) -%}
     regexp_matches({{ value }}, '{{ pattern }}')
 {%- endmacro %}
 
-{# [:alnum:] is that of ASCII in RE2. #}
 {% macro duckdb__words_joined_by_underscores(value) -%}
-    trim(regexp_replace({{ value }}, '[^\p{L}\p{Nd}]+', '_', 'g'), '_')
+    trim(regexp_replace({{ value }}, '[{{ between_words("\\x{%x}") }}]+', '_', 'g'), '_')
 {%- endmacro %}
 
-{# There are no escapes for these characters. #}
+{# Escapes are those of ASCII only. #}
 {% macro duckdb__trim_whitespace(value) -%}
-    trim({{ value }}, '{{ outer_characters() }}')
+    {%- set characters = outer_characters() | replace('\t', '\\t') | replace('\n', '\\n') | replace('\r', '\\r')
+        | replace('\f', '\\f') | replace('\x0b', '\\x0b') -%}
+    trim({{ value }}, e'{{ characters }}')
 {%- endmacro %}
 
 {% macro duckdb__to_number(value) -%}
