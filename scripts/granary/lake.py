@@ -20,13 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 from granary import engines, project
 from granary.project import GranaryError, check_packages, replacing, run_main
-from granary.server.connection import connect, environment
+from granary.server.arrow import snapshot
+from granary.server.connection import connect
 from granary.text import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEDGER = ("_rejected_lines", "_accepted_batches", "_replayed_values", "_last_removed_batch", "_batches")  # in this order
+LEDGER = (
+    "_rejected_lines",
+    "_accepted_batches",
+    "_replayed_values",
+    "_last_removed_batch",
+    "_batches",
+)  # in this order
 TABLES = """
     select table_name from information_schema.tables
     where table_schema = 'raw' and table_type = 'BASE TABLE' and not starts_with(table_name, '_')
@@ -45,9 +52,9 @@ def main() -> None:
     """Export what is new, and say what that was."""
     ArgumentParser("bin/lake", description=__doc__, formatter_class=RawDescriptionHelpFormatter).parse_args()
     project.load_env()
-    check_packages("lake", None, "adbc_driver_postgresql", "fsspec", "pyarrow")
+    check_packages("engines", None, "adbc_driver_postgresql", "fsspec", "pyarrow")
     started, lake = time.monotonic(), Lake(engines.lake())
-    with snapshot(lake.place) as cursor:
+    with only_one(lake.place), snapshot() as cursor:
         done = export(cursor, lake)
     deleted = f", {counted(done.deleted, 'file')} deleted" if done.deleted else ""
     new = f"{done.batches:,} new batches ({counted(done.rows, 'row')}, {done.size / 1e6:.1f} MB written{deleted})"
@@ -68,7 +75,11 @@ class Lake:
     def names(self, table: str) -> set[str]:
         """Return the names of a table's files."""
         folder = f"{self.root}/raw/{table}"
-        return {path.rpartition("/")[2] for path in self.files.ls(folder, detail=False)} if self.files.exists(folder) else set()
+        return (
+            {path.rpartition("/")[2] for path in self.files.ls(folder, detail=False)}
+            if self.files.exists(folder)
+            else set()
+        )
 
     def tables(self) -> set[str]:
         """Return the names of all tables."""
@@ -117,24 +128,11 @@ class Lake:
 
 
 @contextlib.contextmanager
-def snapshot(place: str) -> Iterator[Any]:
-    """Yield a cursor that sees one state of the warehouse, once no other export to this lake is going on."""
-    import adbc_driver_postgresql.dbapi
-
-    connect().close()  # raises an error in plain words if the server can't be used
-    values = environment()
-    with contextlib.closing(connect()) as waiting, waiting, waiting.cursor() as lock:
-        lock.execute("select pg_advisory_xact_lock(hashtext('lake ' || %s))", [place])
-        with adbc_driver_postgresql.dbapi.connect(uri_of(values)) as connection, connection.cursor() as cursor:
-            cursor.execute("set transaction isolation level repeatable read, read only")
-            yield cursor
-
-
-def uri_of(values: dict[str, str]) -> str:
-    """Return libpq's address of a server."""
-    keys = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname", "PGPASSWORD": "password"}
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()}
-    return " ".join(f"{keys[name]}='{value}'" for name, value in quoted.items())
+def only_one(place: str) -> Iterator[None]:
+    """Wait until no other export to this lake is going on, and let none begin."""
+    with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(hashtext('lake ' || %s))", [place])
+        yield
 
 
 def export(cursor: Any, lake: Lake) -> Lake:
