@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from granary import project
-from granary.project import GranaryError
+from granary.project import GranaryError, run_main
 
 ENGINES = ("postgres", "duckdb")
 
@@ -45,3 +45,13 @@ def settings(engine: str) -> dict[str, str]:
         "GRANARY_DUCKDB": duckdb_file(),
         "DBT_TARGET_PATH": target,
     }
+
+
+def main() -> None:
+    """Print the engine in use, for shell scripts."""
+    project.load_env()
+    print(chosen())
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -11,7 +11,6 @@ The lake is GRANARY_LAKE: a folder (default: lake), or an object store such as s
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
@@ -27,13 +26,13 @@ from granary.text import counted
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEDGER = (
-    "_rejected_lines",
-    "_accepted_batches",
-    "_replayed_values",
-    "_last_removed_batch",
-    "_batches",
-)  # in this order
+LEDGER = {  # what the core reads, in the order in which it is written; builds are each engine's own
+    "_rejected_lines": "select * from raw._rejected_lines order by batch_id, line_number",
+    "_accepted_batches": "select * from raw._accepted_batches order by batch_id",
+    "_replayed_values": "select * from raw._replayed_values order by rejection_id",
+    "_last_removed_batch": "select last_value from raw._last_removed_batch",
+    "_batches": "select * from raw._batches order by batch_id",
+}
 TABLES = """
     select table_name from information_schema.tables
     where table_schema = 'raw' and table_type = 'BASE TABLE' and not starts_with(table_name, '_')
@@ -45,20 +44,26 @@ BATCHES = """
     where rows_loaded > 0
     order by batch_id
 """
-COLUMNS, FILE = "batch_0.parquet", re.compile(r"batch_(\d+)\.parquet")  # the first has no rows: it knows all columns
+FILE = "batch_{}.parquet"
+COLUMNS = FILE.format(0)  # without rows: from it, engines know all columns, even of a table to which nothing has come
 
 
 def main() -> None:
-    """Export what is new, and say what that was."""
+    """Export what is new."""
     ArgumentParser("bin/lake", description=__doc__, formatter_class=RawDescriptionHelpFormatter).parse_args()
     project.load_env()
+    update()
+
+
+def update() -> None:
+    """Export what is new, and say what that was."""
     check_packages("engines", None, "adbc_driver_postgresql", "fsspec", "pyarrow")
     started, lake = time.monotonic(), Lake(engines.lake())
     with only_one(lake.place), snapshot() as cursor:
-        done = export(cursor, lake)
-    deleted = f", {counted(done.deleted, 'file')} deleted" if done.deleted else ""
-    new = f"{done.batches:,} new batches ({counted(done.rows, 'row')}, {done.size / 1e6:.1f} MB written{deleted})"
-    print(f"lake: {new} in {time.monotonic() - started:.1f} s, {lake.place}")
+        export(cursor, lake)
+    deleted = f", {counted(lake.deleted, 'file')} deleted" if lake.deleted else ""
+    new = f"{lake.batches:,} new batches ({counted(lake.rows, 'row')}, {lake.size / 1e6:.1f} MB written{deleted})"
+    print(f"lake: {new} in {time.monotonic() - started:.1f} s, {lake.place}", flush=True)
 
 
 class Lake:
@@ -72,19 +77,10 @@ class Lake:
         self.is_local = "file" in (protocol := self.files.protocol) or protocol == "file"
         self.batches = self.rows = self.size = self.deleted = 0
 
-    def names(self, table: str) -> set[str]:
-        """Return the names of a table's files."""
-        folder = f"{self.root}/raw/{table}"
-        return (
-            {path.rpartition("/")[2] for path in self.files.ls(folder, detail=False)}
-            if self.files.exists(folder)
-            else set()
-        )
-
-    def tables(self) -> set[str]:
-        """Return the names of all tables."""
-        folder = f"{self.root}/raw"
-        found = self.files.ls(folder, detail=False) if self.files.exists(folder) else []
+    def names(self, folder: str) -> set[str]:
+        """Return the names of what is in a folder below raw."""
+        path = f"{self.root}/raw/{folder}".rstrip("/")
+        found = self.files.ls(path, detail=False) if self.files.exists(path) else []
         return {path.rstrip("/").rpartition("/")[2] for path in found}
 
     def read(self, table: str, columns: list[str]) -> pa.Table | None:
@@ -135,7 +131,7 @@ def only_one(place: str) -> Iterator[None]:
         yield
 
 
-def export(cursor: Any, lake: Lake) -> Lake:
+def export(cursor: Any, lake: Lake) -> None:
     """Write what the lake doesn't have, delete what the ledger doesn't have any more, and write the ledger."""
     cursor.execute(TABLES)
     tables = [name for (name,) in cursor.fetchall()]
@@ -152,15 +148,14 @@ def export(cursor: Any, lake: Lake) -> Lake:
     if any(current.get(batch, finished_at) != finished_at for batch, finished_at in exported.items()):
         lake.delete("_batches", "all.parquet")  # it is of another ledger, with other batches of these numbers
         exported = {}
-    for table in sorted(lake.tables() - {*tables, *LEDGER}):
+    for table in sorted(lake.names("") - {*tables, *LEDGER}):
         for name in lake.names(table):
             lake.delete(table, name)
     for table in tables:
         export_table(cursor, lake, table, batches[table], exported)
-    for table in LEDGER:
-        cursor.execute(f'select * from raw."{table}"')
+    for table, query in LEDGER.items():
+        cursor.execute(query)
         lake.write(table, "all.parquet", cursor.fetch_record_batch())
-    return lake
 
 
 def export_table(cursor: Any, lake: Lake, table: str, batches: dict[int, Any], exported: dict[int, Any]) -> None:
@@ -169,14 +164,13 @@ def export_table(cursor: Any, lake: Lake, table: str, batches: dict[int, Any], e
     cursor.execute(f"select * from raw.{quoted} where false")
     lake.write(table, COLUMNS, cursor.fetch_record_batch())
     for batch in batches:
-        name = f"batch_{batch}.parquet"
+        name = FILE.format(batch)
         if name not in names or batch not in exported:
             cursor.execute(f"select * from raw.{quoted} where _batch_id = {batch} order by _row_id")
             lake.rows += lake.write(table, name, cursor.fetch_record_batch())
             lake.batches += 1
-    for name in names - {COLUMNS}:
-        if (match := FILE.fullmatch(name)) and int(match[1]) not in batches:
-            lake.delete(table, name)
+    for name in sorted(names - {COLUMNS, *map(FILE.format, batches)}):  # also what a killed export has left
+        lake.delete(table, name)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ final as (
         cast(days_since_previous_close as bigint) as days_since_previous_close,
         cast(change_since_previous_close_pct as numeric(38, 6)) as change_since_previous_close_pct,
         cast(daily_return_pct as numeric(38, 6)) as daily_return_pct,
-        sma_7d_close,
+        cast(sma_7d_close as numeric(38, 18)) as sma_7d_close,
         cast(round(volatility_30d_pct, 6) as numeric(38, 6)) as volatility_30d_pct,
 
         -- booleans

@@ -152,7 +152,7 @@ final as (
         cast(net_sales_usd as numeric(38, 4)) as net_sales_usd,
         cast(unmapped_usd as numeric(38, 4)) as unmapped_usd,
         {{ ratio('gross_sales_usd - discount_usd', 'order_count', 2) }} as average_order_usd,
-        net_sales_7d_avg_usd
+        cast(net_sales_7d_avg_usd as numeric(38, 2)) as net_sales_7d_avg_usd
 
     from averages
     where is_changed_by_week
