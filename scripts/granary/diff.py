@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
 OWN = {"build_log", "table_log"}  # each engine tells of its own builds
+DIGITS = "significant_digits"  # in the meta of a column: how many of them all engines compute alike
 SHOWN = 5  # rows of a mart that differ
 TYPES_IN_POSTGRES = """
     select
@@ -101,11 +102,13 @@ def is_equal(cursor: Any, other: duckdb.DuckDBPyConnection, mart: Mart, engine: 
     table = f'{marts_schema()}."{mart.name}"'
     cursor.execute(f"select {', '.join(map(quoted, ours))} from {table}")
     other.register("arriving", cursor.fetch_record_batch())  # with numerics as text
-    typed = ", ".join(f"cast({quoted(name)} as {kind}) as {quoted(name)}" for name, kind in ours.items())
-    other.execute(f"create or replace temporary table ours as select {typed} from arriving")
+    digits = {column.name: column.meta[DIGITS] for column in mart.columns if DIGITS in column.meta}
+    typed = {name: f"cast({quoted(name)} as {kind})" for name, kind in ours.items()}
+    typed |= {name: f"format('{{:.{count - 1}e}}', cast({quoted(name)} as double))" for name, count in digits.items()}
+    values = ", ".join(f"{value} as {quoted(name)}" for name, value in typed.items())
+    other.execute(f"create or replace temporary table ours as select {values} from arriving")
     other.unregister("arriving")
-    names = ", ".join(map(quoted, ours))
-    other.execute(f"create or replace temporary view theirs as select {names} from other.{table}")
+    other.execute(f"create or replace temporary view theirs as select {values} from other.{table}")
     for one, two in (("ours", "theirs"), ("theirs", "ours")):
         only = f"select * from {one} except all select * from {two}"
         other.execute(f"create or replace temporary table only_{one} as {only}")
