@@ -3,7 +3,7 @@
 
     value: SQL expression of a number
     decimals: digits after the decimal point, at most 18
-    window: name of the window over which the average is taken; without one it is that of the group
+    window: name or definition of the window over which the average is taken; without one it is that of the group
 -#}
 {% macro average(value, decimals, window=none) -%}
     {{ return(adapter.dispatch('average', 'granary')(value, decimals, ' over ' ~ window if window else '')) }}
