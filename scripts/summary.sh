@@ -11,6 +11,17 @@ case ${1:-} in
     *) echo "error: unknown option $1; see scripts/summary.sh --help" >&2 && exit 1 ;;
 esac
 
+engine=$("$root/scripts/in_venv.sh" granary.engines)
+if [ "$engine" != postgres ]; then
+    cat <<TEXT
+
+To try    bin/warehouse sql 'select * from marts.rejected_rows limit 5'     with GRANARY_ENGINE=$engine
+          bin/diff               compare the marts with those of PostgreSQL, once it has built them
+          docs/engines.md        what $engine can do, and what it can't
+TEXT
+    exit
+fi
+
 cd "$root" # psql's variables take no path with a quote in it
 for feed in scripts/granary/feeds/*/summary.sql; do # of each feed that has one
     [ ! -f "$feed" ] || files+=(--file "$feed")

@@ -30,7 +30,7 @@ import requests
 import yaml
 from tqdm import tqdm
 
-from granary import last_build, rules
+from granary import engines, last_build, rules
 from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
 from granary.server.lock import keep_lock, take_lock
@@ -63,13 +63,17 @@ def main() -> int:
         os.execv(sys.executable, [sys.executable, "-m", *sys.argv[2:]])
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--bar"] or ["--help"]
+    engine = engines.chosen(arguments)
+    os.environ |= engines.settings(engine)
     command = "" if HELP.intersection(arguments) else command_of(arguments)
     if arguments[0] in HELP:
         print(f"{__doc__.strip()}\n\ndbt's own help:\n")
     if command == "deps":
         return fetch_packages(arguments, asked_for)
     broken = False
-    if command not in WITHOUT_SERVER:
+    if command not in WITHOUT_SERVER and engine != "postgres":
+        broken = leave_out_broken_tables()
+    elif command not in WITHOUT_SERVER:
         connection = connect_dbt()
         broken = leave_out_broken_tables(connection)
         if command in WRITES:
@@ -135,7 +139,7 @@ def connect_dbt() -> psycopg2.extensions.connection:
     return connection
 
 
-def leave_out_broken_tables(connection: psycopg2.extensions.connection) -> bool:
+def leave_out_broken_tables(connection: psycopg2.extensions.connection | None = None) -> bool:
     """Find the tables whose declaration can't be used, print why, and let dbt leave them out; return if there are any.
 
     dbt itself would find out while it builds the core's models of all feeds, and skip everything that reads these.

@@ -9,7 +9,8 @@ and data tests read only rows that they can have changed (bin/dbt test reads all
 macros or parsing rules have changed are built from scratch, and so is all that depends on them. Unit tests run if code
 has changed. The docs follow the code; the quality report is always written.
 
-bin/dbt build always builds and tests everything, but nothing from scratch, unless it is told to (--full-refresh).
+bin/dbt build always builds and tests everything, but nothing from scratch, unless it is told to (--full-refresh). So
+does this command where GRANARY_ENGINE names another engine than PostgreSQL, after exporting what is new (bin/lake).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import dataclasses
 import datetime
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from granary import affected, dbt, last_build
+from granary import affected, dbt, engines, lake, last_build
 from granary.last_build import State
 from granary.project import ROOT, TEST_RESULTS, GranaryError, replacing, run_main, schema_prefix, target_directory
 from granary.reports import quality
@@ -65,6 +67,8 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     dbt.prepare()
+    if (engine := engines.chosen()) != "postgres":
+        return update_apart(engine, options.force)
     connection = dbt.connect_dbt()
     last = last_build.read(connection)
     if last and not options.force and not changes_since(last, connection) and not missing_artifacts():
@@ -81,6 +85,15 @@ def main() -> int:
             changes.everything.append("--force")
         code = Update(own, last, changes).run(broken)
     return quality.write() or code
+
+
+def update_apart(engine: str, force: bool) -> int:
+    """Export what was loaded, and build all of it with another engine; return an exit code."""
+    lake.update()
+    os.environ |= engines.settings(engine)
+    broken = dbt.leave_out_broken_tables()
+    dbt.be_interruptible()
+    return dbt.run_with_bar("build", ["build", *(["--full-refresh"] if force else [])]) or int(broken)
 
 
 def missing_artifacts() -> list[str]:

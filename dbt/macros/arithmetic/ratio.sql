@@ -6,6 +6,10 @@
     decimals: digits after the decimal point, at most 18
 -#}
 {% macro ratio(numerator, denominator, decimals) -%}
+    {{ return(adapter.dispatch('ratio', 'granary')(numerator, denominator, decimals)) }}
+{%- endmacro %}
+
+{% macro default__ratio(numerator, denominator, decimals) -%}
     cast(round(
         cast({{ numerator }} as numeric(38, 18)) / nullif(cast({{ denominator }} as numeric(38, 18)), 0), {{ decimals }}
     ) as numeric(38, {{ decimals }}))

@@ -9,5 +9,5 @@
 
 {# On other engines the difference between two dates is an interval, or needs datediff(). #}
 {% macro default__days_from(first, last) -%}
-    ({{ last }} - {{ first }})
+    cast({{ last }} - {{ first }} as integer)
 {%- endmacro %}

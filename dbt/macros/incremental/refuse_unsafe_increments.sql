@@ -85,7 +85,7 @@
 
 {#-
     The models whose newest batch isn't in the ledger, or is another file there. Batches that were removed with their feed don't
-    count. pg_sequences has no value while none were, and where the user may not read it.
+    count.
 -#}
 {% macro models_of_another_ledger() %}
     select
@@ -101,10 +101,24 @@
         watermarks.loaded_at is not null
         and batches.batch_id is null
         and watermarks.loaded_batch_id > coalesce(
-            (select last_value from pg_sequences where schemaname = 'raw' and sequencename = '_last_removed_batch'), 0
+            ({{ last_removed_batch() }}), 0
         )
     order by watermarks.model
 {% endmacro %}
+
+
+{% macro last_removed_batch() %}
+    {{ return(adapter.dispatch('last_removed_batch', 'granary')()) }}
+{% endmacro %}
+
+{# pg_sequences has no value while no batch was removed, and where the user may not read it. #}
+{% macro postgres__last_removed_batch() -%}
+    select last_value from pg_sequences where schemaname = 'raw' and sequencename = '_last_removed_batch'
+{%- endmacro %}
+
+{% macro default__last_removed_batch() -%}
+    select max(last_value) from raw._last_removed_batch
+{%- endmacro %}
 
 
 {#- Whether a model reads a landing table, directly or through other models. -#}

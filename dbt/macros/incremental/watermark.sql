@@ -37,7 +37,16 @@
         model text primary key, batch_id bigint not null, loaded_batch_id bigint not null, loaded_at timestamptz,
         seeds text not null default '', build_id text
     );
-    -- Only in a warehouse of an earlier version: this waits for all readers of the table, and of marts.table_log.
+    {{ adapter.dispatch('upgrade_watermarks', 'granary')() }}
+    {%- endif %}
+{% endmacro %}
+
+{# Only PostgreSQL has warehouses of earlier versions. #}
+{% macro default__upgrade_watermarks() %}
+{% endmacro %}
+
+{# Where the columns are there, nothing waits: a change waits for all readers of the table, and of marts.table_log. #}
+{% macro postgres__upgrade_watermarks() %}
     do $$ begin
         if (
             select count(*) < 3 from pg_attribute
@@ -49,7 +58,6 @@
                 add column if not exists build_id text;
         end if;
     end $$
-    {%- endif %}
 {% endmacro %}
 
 

@@ -14,15 +14,24 @@
     {{ return(adapter.dispatch('trim_whitespace', 'granary')(value)) }}
 {%- endmacro %}
 
-{#
-    The escapes are specific to PostgreSQL; other engines write control characters differently.
-    In this order: whitespace of ASCII and of Unicode; zero-width space, word joiner and byte order mark; marks, embeddings and
-    isolates that give text a direction.
-#}
+{# Escapes are specific to PostgreSQL; those of JSON are among them. #}
 {% macro default__trim_whitespace(value) -%}
-    {%- set spaces = ' \\t\\n\\r\\f\\v\\u0085\\u00a0\\u1680\\u2000\\u2001\\u2002\\u2003\\u2004\\u2005\\u2006\\u2007\\u2008\\u2009\\u200a'
-        ~ '\\u2028\\u2029\\u202f\\u205f\\u3000' -%}
-    {%- set invisible = '\\u200b\\u2060\\ufeff' -%}
-    {%- set directions = '\\u061c\\u200e\\u200f\\u202a\\u202b\\u202c\\u202d\\u202e\\u2066\\u2067\\u2068\\u2069' -%}
-    btrim({{ value }}, e'{{ spaces ~ invisible ~ directions }}')
+    btrim({{ value }}, e'{{ tojson(outer_characters())[1:-1] }}')
 {%- endmacro %}
+
+
+{#-
+    The characters that are trimmed: whitespace; zero-width space, word joiner and byte order mark; marks, embeddings and isolates
+    that give text a direction.
+-#}
+{% macro outer_characters() %}
+    {%- set invisible = '\u200b\u2060\ufeff' -%}
+    {%- set directions = '\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069' -%}
+    {{ return(' \t\n\r\f\x0b' ~ spaces_beyond_ascii() ~ invisible ~ directions) }}
+{% endmacro %}
+
+
+{#- The whitespace of Unicode that is not in ASCII. -#}
+{% macro spaces_beyond_ascii() %}
+    {{ return('\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000') }}
+{% endmacro %}

@@ -4,5 +4,7 @@
     value: SQL expression of cleaned text
 -#}
 {% macro parse_email(value) -%}
-    case when {{ matches(value, '^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:].]+$') }} then {{ value }} end
+    {#- What else than ASCII is whitespace depends on the engine, and in PostgreSQL on the locale of the server. -#}
+    {%- set neither = '@[:space:]' ~ spaces_beyond_ascii() -%}
+    case when {{ matches(value, '^[^' ~ neither ~ ']+@[^' ~ neither ~ ']+[.][^' ~ neither ~ '.]+$') }} then {{ value }} end
 {%- endmacro %}

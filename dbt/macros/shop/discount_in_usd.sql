@@ -5,14 +5,14 @@
     discount, quantity, unit_price: SQL expressions of the parsed values
 -#}
 {% macro discount_in_usd(discount, quantity, unit_price) -%}
+    least(
         cast(
-            least(
-                case
-                    when right({{ discount }}, 1) = '%'
-                        then round(abs({{ quantity }} * {{ unit_price }}) * cast(replace({{ discount }}, '%', '') as numeric(18, 2)) / 100, 2)
-                    else cast({{ discount }} as numeric(18, 2))
-                end,
-                abs({{ quantity }} * {{ unit_price }})
-            ) as numeric(38, 4)
-        )
+            case
+                when right({{ discount }}, 1) = '%'
+                    then round(abs({{ quantity }} * {{ unit_price }}) * cast(replace({{ discount }}, '%', '') as numeric(18, 2)) * 0.01, 2)
+                else cast({{ discount }} as numeric(18, 2))
+            end as numeric(38, 4)
+        ),
+        cast(abs({{ quantity }} * {{ unit_price }}) as numeric(38, 4))
+    )
 {%- endmacro %}

@@ -7,8 +7,6 @@
     columns: its columns, from declared_columns
 -#}
 {% macro delivered_rows(feed, entity, columns) %}
-    {#- The limits do not change the result. They keep PostgreSQL from inlining the subqueries, which would compute each
-        expression again wherever its column is used. #}
     from {{ source(feed, entity) }} as delivered
     cross join lateral (
         select
@@ -22,7 +20,7 @@
             {%- endif %}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
-        limit 1
+        {{ one_row() }}
     ) as cleaned
     cross join lateral (
         select
@@ -30,9 +28,19 @@
             {{ parse_column(column, column_in('cleaned', column.name)) }} as {{ adapter.quote(column.name) }}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
-        limit 1
+        {{ one_row() }}
     ) as parsed
 {% endmacro %}
+
+
+{#- Keeps the engine from inlining a subquery of one row, which would compute each expression wherever its column is used. -#}
+{% macro one_row() -%}
+    {{ return(adapter.dispatch('one_row', 'granary')()) }}
+{%- endmacro %}
+
+{% macro default__one_row() -%}
+    limit 1
+{%- endmacro %}
 
 
 {#- A column of an alias as SQL, quoted: its name may begin with a digit. -#}

@@ -1,6 +1,7 @@
 """Manage the warehouse, the PostgreSQL server that all other commands use.
 
-usage: bin/warehouse start | stop | status | env | roles | upgrade [DIR] | psql [...] | pg_dump [...] | pg_restore [...]
+usage: bin/warehouse start | stop | status | env | roles | upgrade [DIR] | sql QUERY
+       bin/warehouse psql [...] | pg_dump [...] | pg_restore [...]
 
   start    start the embedded server (all other commands start it when they need it)
   stop     stop the embedded server; the data stays
@@ -9,6 +10,7 @@ usage: bin/warehouse start | stop | status | env | roles | upgrade [DIR] | psql 
   roles    create or update the roles of loaders, builders, readers and the API, with their rights
   upgrade  copy the embedded server's data to a newer major version of PostgreSQL, once such a one is installed;
            upgrade DIR takes the old version's programs from this directory, if they are in no usual place
+  sql      run a query and show its rows, on the engine that GRANARY_ENGINE names:  bin/warehouse sql 'select 1'
   psql     run psql, with any arguments:  bin/warehouse psql -c 'select 1'
   pg_dump, pg_restore
            back up and restore the warehouse: see docs/deployment.md
@@ -27,14 +29,16 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from granary import engines
 from granary.process import end_in_order
-from granary.project import GranaryError, load_env, run_main
+from granary.project import GranaryError, check_packages, load_env, run_main
 from granary.server.connection import connect, environment, is_embedded
 from granary.server.embedded import answering_socket, refuse_held_elsewhere, server_processes, silent, start, stop
 from granary.server.home import real_home
 from granary.server.programs import newest
 from granary.server.roles import create_roles
 from granary.server.upgrade import upgrade
+from granary.text import printable
 
 CLIENTS = ("psql", "pg_dump", "pg_restore")
 
@@ -69,12 +73,33 @@ def run_client(name: str, arguments: list[str]) -> NoReturn:
     os.execve(client, [client, *arguments], terminals | dict(os.environ) | values)
 
 
+def query_duckdb(query: str) -> None:
+    """Run a query on DuckDB's file, which it can't change, and print its rows."""
+    check_packages("engines", None, "duckdb")
+    import duckdb
+
+    path = Path(engines.duckdb_file())
+    if not path.exists():
+        raise GranaryError(f"{path} doesn't exist: build it with bin/lake && bin/dbt --target duckdb build")
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            if rows := connection.sql(query):
+                print("\n".join(map(printable, str(rows).splitlines())))
+    except duckdb.Error as error:
+        raise GranaryError(str(error)) from None
+
+
 def main() -> int:
     """Run the command that the arguments name."""
     command, *arguments = sys.argv[1:] or ["--help"]
     load_env()
     if command in ("--help", "-h"):
         print(__doc__.strip())
+    elif command == "sql" and len(arguments) == 1:
+        if engines.chosen() == "postgres":
+            run_client("psql", ["--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--pset", "pager=off", "-c", *arguments])
+        query_duckdb(*arguments)
     elif command in CLIENTS:
         run_client(command, arguments)
     elif command == "upgrade" and len(arguments) < 2:

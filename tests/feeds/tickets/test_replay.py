@@ -1,4 +1,4 @@
-"""Incremental equals full refresh, and both equal the rules, for generated histories delivered step by step.
+"""Incremental equals full refresh, on both engines, and both equal the rules, for generated histories.
 
 `make test` replays a few dozen histories, `make soak` 1,800 (GRANARY_SOAK=1; GRANARY_SEED draws others).
 """
@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 from psycopg2 import sql
 
@@ -20,7 +21,7 @@ from feeds.tickets.identity_reference import canonical_customers
 SOAK = bool(os.environ.get("GRANARY_SOAK"))
 SEED = int(os.environ.get("GRANARY_SEED", "0"))
 ROUNDS, HISTORIES = (12, 150) if SOAK else (1, 60)
-TESTED_STEPS = (1, STEP_COUNT - 1)  # whose data tests run: they take as long as the models
+TESTED_STEPS = (1, STEP_COUNT - 1)  # which data tests and DuckDB follow: each takes as long as the models
 SHRINKING_ROUNDS = int(os.environ.get("GRANARY_SHRINKING_ROUNDS", "5"))  # of about a minute each
 pytestmark = [pytest.mark.soak, pytest.mark.feeds("market", "shop"), pytest.mark.timeout(0 if SOAK else 2400)]
 # A partial run builds these tables after only some of their inputs.
@@ -68,6 +69,21 @@ class Warehouse:
         done = self.database.run(*DBT, *arguments, env=settings)
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def build_on_duckdb(self, merges: list[tuple[str, str]]) -> None:
+        """Build what was delivered so far on DuckDB, too, with merges to ignore."""
+        names = {"GRANARY_LAKE": "lake", "GRANARY_DUCKDB": "a.duckdb", "DBT_TARGET_PATH": "target on duckdb"}
+        settings = {name: str(self.data / place) for name, place in names.items()}
+        exported = self.database.run("bin/lake", env=settings)
+        assert exported.returncode == 0, exported.stderr
+        for arguments in (("seed",), ("build", "--exclude-resource-type", "seed", "unit_test", "test")):
+            done = self.database.run(*DBT, *arguments, "--target", "duckdb", env=settings)
+            assert done.returncode == 0, done.stdout + done.stderr
+            with duckdb.connect(settings["GRANARY_DUCKDB"]) as connection:
+                connection.execute("delete from staging.identity_overrides")
+                for merge in merges:
+                    connection.execute("insert into staging.identity_overrides values (?, ?, 'test')", merge)
+        self.settings = settings
+
     def override(self, merges: list[tuple[str, str]], prefix: str = "") -> None:
         """Puts merges to ignore where `dbt seed` would."""
         table = sql.Identifier(f"{prefix}staging", "identity_overrides")
@@ -100,6 +116,8 @@ def replay(warehouse: Warehouse, drawn: list[History], order: random.Random) -> 
             warehouse.ingest(*rest)
         left_out = ["seed", "unit_test", *(["test"] if step not in TESTED_STEPS else [])]
         warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", *left_out)
+        if step in TESTED_STEPS:
+            warehouse.build_on_duckdb(overrides_at(drawn, step))
     warehouse.dbt("seed", prefix=FULL)
     warehouse.override(overrides_at(drawn, STEP_COUNT - 1), prefix=FULL)
     warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", "seed", "unit_test", "test", prefix=FULL)
@@ -145,6 +163,9 @@ def test_histories_end_as_a_full_refresh_and_the_rules_say(
         pytest.fail(
             f"incremental and full refresh differ:\n{shown}\nsmallest history found:\n{smallest}", pytrace=False
         )
+
+    compared = warehouse.database.run("bin/diff", env=warehouse.settings)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
 
     # Histories that never make anything happen would prove nothing.
     assert warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")[0][0] > HISTORIES

@@ -77,7 +77,8 @@ averages as (
 
     select
         *,
-        case when count(daily_return_pct) over six_days = 6 then avg(close_price_usd) over seven_days end as sma_7d_close,
+        case when count(daily_return_pct) over six_days = 6 then {{ average('close_price_usd', 18, 'seven_days') }} end
+            as sma_7d_close,
         case when count(daily_return_pct) over thirty_days = 30 then stddev_samp(daily_return_pct) over thirty_days end
             as volatility_30d_pct,
         max(_batch_id) over what_it_depends_on as changed_batch_id
@@ -103,7 +104,7 @@ final as (
         cast(days_since_previous_close as bigint) as days_since_previous_close,
         cast(change_since_previous_close_pct as numeric(38, 6)) as change_since_previous_close_pct,
         cast(daily_return_pct as numeric(38, 6)) as daily_return_pct,
-        cast(round(sma_7d_close, 18) as numeric(38, 18)) as sma_7d_close,
+        cast(sma_7d_close as numeric(38, 18)) as sma_7d_close,
         cast(round(volatility_30d_pct, 6) as numeric(38, 6)) as volatility_30d_pct,
 
         -- booleans

@@ -29,10 +29,10 @@ aggregated as (
         segments.market_segment,
         count(measured.asset_id) as asset_count,
         sum(measured.market_cap_usd) as market_cap_usd,
-        avg(measured.price_usd) as average_price_usd,
-        avg(measured.change_24h_pct) as average_change_24h_pct,
-        avg(measured.price_range_24h_pct) as average_price_range_24h_pct,
-        avg(measured.volume_to_market_cap) as average_volume_to_market_cap,
+        {{ average('measured.price_usd', 18) }} as average_price_usd,
+        {{ average('measured.change_24h_pct', 18) }} as average_change_24h_pct,
+        {{ average('measured.price_range_24h_pct', 18) }} as average_price_range_24h_pct,
+        {{ average('measured.volume_to_market_cap', 18) }} as average_volume_to_market_cap,
         min(measured.market_cap_rank) as best_market_cap_rank,
         max(measured.market_cap_rank) as worst_market_cap_rank
     from segments
@@ -56,7 +56,7 @@ final as (
         -- numerics
         asset_count,
         cast(round(coalesce(market_cap_usd, 0), 2) as numeric(38, 2)) as market_cap_usd,
-        cast(round(average_price_usd, 18) as numeric(38, 18)) as average_price_usd,
+        average_price_usd,
         cast(round(average_change_24h_pct, 6) as numeric(38, 6)) as average_change_24h_pct,
         cast(round(average_price_range_24h_pct, 6) as numeric(38, 6)) as average_price_range_24h_pct,
         cast(round(average_volume_to_market_cap, 6) as numeric(38, 6)) as average_volume_to_market_cap,

@@ -20,7 +20,7 @@ final as (
         max(requested_count) as requested_count,
         cast(round(coalesce(sum(market_cap_usd), 0), 2) as numeric(38, 2)) as market_cap_usd,
         cast(round(coalesce(sum(total_volume_usd), 0), 2) as numeric(38, 2)) as total_volume_usd,
-        cast(round(avg(change_24h_pct), 6) as numeric(38, 6)) as average_change_24h_pct,
+        {{ average('change_24h_pct', 6) }} as average_change_24h_pct,
         count(case when change_24h_pct > 0 then 1 end) as gainer_count,
         count(case when change_24h_pct < 0 then 1 end) as loser_count,
 

@@ -39,7 +39,7 @@ versions as (
         '{{ amount.measure }}' as measure,
         true as is_current,
         false as is_overwritten,
-        sum({{ staged_amount }}) as amount_usd,
+        cast(sum({{ staged_amount }}) as numeric(38, 4)) as amount_usd,
         count(*) as row_count
     from {{ ref(amount.versions) }} as versions
     {%- if holds_all_versions(amount.versions) %}
@@ -51,7 +51,7 @@ versions as (
         '{{ amount.measure }}' as measure,
         false as is_current,
         overwritten._row_id is not null as is_overwritten,
-        sum({{ staged_amount }}) as amount_usd,
+        cast(sum({{ staged_amount }}) as numeric(38, 4)) as amount_usd,
         count(*) as row_count
     {%- if holds_all_versions(amount.versions) %}
     from {{ ref(amount.versions) }} as versions
@@ -149,7 +149,8 @@ counted as (
     {'name': 'current', 'title': 'in the current versions', 'is_total': true},
 ] %}
 
--- Deductions change sign, so that each section adds up to the next total.
+-- Deductions change sign, so that each section adds up to the next total. All amounts have the same scale: DuckDB would otherwise
+-- round those of a larger scale to that of the others.
 steps as (
 
     {%- for amount in declared_amounts() %}
@@ -165,7 +166,7 @@ steps as (
             '{{ step.name }}' as step_name,
             '{{ step.title }}' as step_title,
             {{ step.is_total }} as is_total,
-            {{ 'sum' if step.is_total else '-sum' }}(amount_usd) as amount_usd,
+            cast({{ 'sum' if step.is_total else '-sum' }}(amount_usd) as numeric(38, 4)) as amount_usd,
             coalesce(sum(row_count), 0) as row_count,
             coalesce(sum(rows_without_amount_count), 0) as rows_without_amount_count
         from counted
@@ -187,7 +188,7 @@ steps as (
             '{{ step.step }}' as step_name,
             {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
             false as is_total,
-            -{{ before.amount }} as amount_usd,
+            cast(-{{ before.amount }} as numeric(38, 4)) as amount_usd,
             {{ before.rows or 'null' }} as row_count,
             0 as rows_without_amount_count
         from {{ ref(before.mart) }} as counted
@@ -202,7 +203,7 @@ steps as (
             '{{ step.step }}' as step_name,
             {{ dbt.string_literal(dbt.escape_single_quotes(step.title)) }} as step_title,
             false as is_total,
-            -{{ step.amount }} as amount_usd,
+            cast(-{{ step.amount }} as numeric(38, 4)) as amount_usd,
             {{ step.rows or 'null' }} as row_count,
             0 as rows_without_amount_count
         from {{ ref(step.mart) }}
@@ -214,7 +215,7 @@ steps as (
             '{{ step.mart }}' as step_name,
             'in the mart' as step_title,
             true as is_total,
-            {{ step.amount }} as amount_usd,
+            cast({{ step.amount }} as numeric(38, 4)) as amount_usd,
             {{ step.rows or 'null' }} as row_count,
             0 as rows_without_amount_count
         from {{ ref(step.mart) }}

@@ -129,7 +129,7 @@ averages as (
         *,
         case
             when {{ days_from('lag(sales_date, 6) over (order by sales_date)', 'sales_date') }} = 6
-                then avg(net_sales_usd) over (order by sales_date rows between 6 preceding and current row)
+                then {{ average('net_sales_usd', 2, '(order by sales_date rows between 6 preceding and current row)') }}
         end as net_sales_7d_avg_usd
     from sums
 
@@ -152,7 +152,7 @@ final as (
         cast(net_sales_usd as numeric(38, 4)) as net_sales_usd,
         cast(unmapped_usd as numeric(38, 4)) as unmapped_usd,
         {{ ratio('gross_sales_usd - discount_usd', 'order_count', 2) }} as average_order_usd,
-        cast(round(net_sales_7d_avg_usd, 2) as numeric(38, 2)) as net_sales_7d_avg_usd
+        cast(net_sales_7d_avg_usd as numeric(38, 2)) as net_sales_7d_avg_usd
 
     from averages
     where is_changed_by_week

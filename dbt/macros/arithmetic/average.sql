@@ -1,0 +1,14 @@
+{#-
+    The average of the values that are not null, rounded.
+
+    value: SQL expression of a number
+    decimals: digits after the decimal point, at most 18
+    window: name or definition of the window over which the average is taken; without one it is that of the group
+-#}
+{% macro average(value, decimals, window=none) -%}
+    {{ return(adapter.dispatch('average', 'granary')(value, decimals, ' over ' ~ window if window else '')) }}
+{%- endmacro %}
+
+{% macro default__average(value, decimals, over) -%}
+    cast(round(avg({{ value }}){{ over }}, {{ decimals }}) as numeric(38, {{ decimals }}))
+{%- endmacro %}

@@ -1,0 +1,57 @@
+"""Which engine builds the models, and where the others find their data: the lake, and a file of DuckDB."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from granary import project
+from granary.project import GranaryError, run_main
+
+ENGINES = ("postgres", "duckdb")
+
+
+def chosen(arguments: Sequence[str] = ()) -> str:
+    """Return the engine that dbt's arguments name (--target), or else GRANARY_ENGINE."""
+    engine = os.environ.get("GRANARY_ENGINE") or "postgres"
+    for place, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in ("--target", "-t"):
+            engine = value or "".join(arguments[place + 1 : place + 2])
+    if engine not in ENGINES:
+        raise GranaryError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    return engine
+
+
+def lake() -> str:
+    """Return where the lake is: an absolute path, or the address of an object store."""
+    place = os.environ.get("GRANARY_LAKE") or "lake"
+    return place.rstrip("/") if "://" in place else str(project.ROOT / place)
+
+
+def duckdb_file() -> str:
+    """Return the path of DuckDB's file."""
+    return str(project.ROOT / (os.environ.get("GRANARY_DUCKDB") or "granary.duckdb"))
+
+
+def settings(engine: str) -> dict[str, str]:
+    """Return the variables by which dbt builds with an engine. The artifacts of another one are kept apart."""
+    if engine == "postgres":
+        return {}
+    target = os.environ.get("DBT_TARGET_PATH") or f"target_{engine}"
+    return {
+        "GRANARY_ENGINE": engine,
+        "GRANARY_LAKE": lake(),
+        "GRANARY_DUCKDB": duckdb_file(),
+        "DBT_TARGET_PATH": target,
+    }
+
+
+def main() -> None:
+    """Print the engine in use, for shell scripts."""
+    project.load_env()
+    print(chosen())
+
+
+if __name__ == "__main__":
+    run_main(main)
