@@ -99,9 +99,9 @@ install_with_pip() {
 # index: uv doesn't know them, and would ask the public one.
 find_uv() {
     local settings
-    command -v uv && return
     settings=$("$venv/bin/python" -m pip config list)
-    ! grep -Eq "[.:](index-url|extra-index-url|no-index)=" <<<"$settings" || return
+    ! grep -Eq "[.:](index-url|extra-index-url|no-index)='[^']" <<<"$settings" || return
+    command -v uv && return
     [ -x "$venv/bin/uv" ] || install_with_pip "$UV" || return
     echo "$venv/bin/uv"
 }

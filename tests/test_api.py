@@ -14,6 +14,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -994,6 +995,20 @@ def test_a_build_gives_up_on_a_reader_and_names_it(caller: Caller, built: Databa
     assert "idle in transaction for" in said
     assert max(times) < 1.5
     assert built.run(*build).returncode == 0
+
+
+@pytest.mark.parametrize("mart", ["fct_daily_sales", "build_log"])
+def test_who_waits_for_a_table_that_is_replaced_reads_the_new_one(caller: Caller, built: Database, mart: str) -> None:
+    before = caller.get("daily_sales?limit=3").json
+    with contextlib.closing(built.connect()) as build, build.cursor() as cursor:
+        cursor.execute(f"create table marts.new as table marts.{mart}; grant select on marts.new to public")
+        cursor.execute(f"alter table marts.{mart} rename to old; alter table marts.new rename to {mart}")
+        ended = threading.Timer(0.5, build.commit)
+        ended.start()
+        assert caller.get("daily_sales?limit=3").json == before
+        assert not ended.is_alive(), "it has waited"
+        cursor.execute(f"drop table marts.{mart}; alter table marts.old rename to {mart}")
+        build.commit()
 
 
 def test_a_build_does_not_wait_for_a_reader_of_watermarks(built: Database) -> None:

@@ -96,7 +96,9 @@ def test_setup_installs_with_uv_or_else_with_pip(works: bool, tmp_path: Path) ->
     (tmp_path / "requirements" / "other.txt").touch()
     (uv := tmp_path / "programs" / "uv").write_text(f'#!/bin/sh\necho "$@" >>asked\nexit {0 if works else 1}\n')
     uv.chmod(0o755)
-    path = {"PATH": f"{uv.parent}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    no_index = dict.fromkeys(("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"), "")
+    path = {"PATH": f"{uv.parent}:{os.environ['PATH']}", "PYTHON": sys.executable, "PIP_CONFIG_FILE": os.devnull}
+    path |= no_index
     done = run_command("scripts/setup.sh", root=tmp_path, env=path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     options = f"--quiet --compile-bytecode --python {tmp_path}/.venv/bin/python"
@@ -106,8 +108,9 @@ def test_setup_installs_with_uv_or_else_with_pip(works: bool, tmp_path: Path) ->
     stamp = tmp_path / ".venv" / "granary-requirements.txt"
     assert stamp.exists()
 
-    uv.rename(tmp_path / ".venv" / "bin" / "uv")  # the environment's own
-    for settings in ({}, {"PIP_EXTRA_INDEX_URL": "http://127.0.0.1:9/simple"}):  # which uv would not ask
+    internal = {"PIP_EXTRA_INDEX_URL": "http://127.0.0.1:9/simple"}  # which uv would not ask
+    for place, settings in ((uv, internal), (tmp_path / ".venv" / "bin" / "uv", {}), (None, internal)):
+        uv = uv.rename(place) if place else uv  # the environment's own
         stamp.unlink()
         (tmp_path / "asked").write_text("")
         done = run_command("scripts/setup.sh", root=tmp_path, env=path | settings, cwd=tmp_path)

@@ -670,6 +670,21 @@ def test_keys_of_json_are_columns(project: Project, load):
     assert project.rejected() == [(1, '{"id": 1, "Id": 2}', "ambiguous_key", '"id" and "Id" both become id')]
 
 
+def test_two_keys_of_one_column_are_told_apart_in_any_order(project: Project, load):
+    one, other = (
+        b'{"id":1,"note":2,"Ref Url":"capital","ref_url":"small"}\n',
+        b'{"id":1,"note":2,"ref_url":"s","Ref Url":"c"}\n',
+    )
+    project.write(f"{ORDERS}/b1.jsonl", one * 2 + other * 3)
+    assert load()[0] == 0
+    assert [row[1:] for row in project.rows("ref_url, ref_url__2")] == [("capital", "small")] * 2 + [("c", "s")] * 3
+    empty, ambiguous = b'{"id":1,"note":"home","Note":null}\n', b'{"id":1,"note":"a","Note":"b"}\n'
+    project.write(f"{ORDERS}/b2.jsonl", empty * 2 + ambiguous)
+    assert load()[0] == 0
+    assert project.ledger("rows_loaded, rows_rejected")[1] == (2, 1)
+    assert [reason for _, _, reason, _ in project.rejected()] == ["ambiguous_key"]
+
+
 def test_gzipped_csv_is_hashed_as_delivered(project: Project, load):
     file = project.write(f"{ORDERS}/b1.csv.gz", b"id,note\n1,a\n2\n")
     assert load()[0] == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,9 @@ from {{ ref('int_bar__sales') }} as sales
 left join {{ ref('tips') }} as tips on sales.sale_id = cast(tips.sale_id as text)
 where sales._batch_id > {{ watermark(restarts_with_seeds=true) }}
 """
+
+
+LINES = "models: [{name: fct_lines, config: {group: bar}, columns: [{name: n, data_type: integer}]}]"
 
 
 class Project:
@@ -184,6 +188,59 @@ def test_rows_that_a_later_batch_did_not_supersede_are_found(project: Project) -
     project.update()
 
 
+def test_what_is_edited_during_an_update_is_built_by_the_next(project: Project) -> None:
+    project.edit(MART, "price, note", "price, lower(note) as note")
+    command = ("/bin/sh", "-c", f"exec '{project.root}/bin/update'")
+    relation = "select 'marts.fct_bar_sales'::regclass::oid"
+    before = project.database.query(relation)
+    with start_command(*command, env=project.environment) as update:
+        wait_until(lambda: project.database.query(relation) != before, update)
+        project.edit(MART, "price, lower(note) as note", "price, note")
+        assert update.wait(timeout=300) == 0, update.communicate()
+    assert "from scratch: fct_bar_sales+" in project.update()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "create or replace view staging.stg_bar__sales as select * from ({}) as rows where false",
+        "alter table marts.fct_bar_sales drop column note",
+    ],
+)
+def test_a_table_whose_definition_was_changed_by_hand_is_built_again(project: Project, change: str) -> None:
+    ((definition,),) = project.database.query("select pg_get_viewdef('staging.stg_bar__sales'::regclass)")
+    project.database.query(change.format(definition.rstrip(";")))
+    assert "built: everything" in project.update()
+
+
+def test_files_that_dbt_does_not_read_are_no_obstacle(project: Project) -> None:
+    (project.root / "dbt/models/.#fct.sql").symlink_to("me@host.1:1")  # as an editor locks it
+    project.write("dbt/models/marts/logs/fct_lines.sql", "select 1 as n")
+    project.write("dbt/models/marts/logs/fct_lines.yml", LINES)
+    project.update()
+    project.edit("dbt/models/marts/logs/fct_lines.sql", "1", "2")
+    assert "from scratch: fct_lines+" in project.update()
+    shutil.rmtree(project.root / "dbt/models/marts/logs")
+    project.database.query("drop table marts.fct_lines, full_marts.fct_lines")
+    project.update()
+
+
+def test_a_large_seed_and_the_types_of_a_seed_are_looked_at(project: Project) -> None:
+    header, *lines = (project.root / SEED).read_text().splitlines()
+    more = [f"{number},0.1" for number in range(1000, 130_000)]
+    project.write(SEED, "\n".join([header, *lines, *more, ""]))
+    project.update()
+    project.edit(SEED, f"{lines[0]}\n", f"{lines[0].partition(',')[0]},0.7\n")
+    project.update()
+    project.write(SEED, "\n".join([header, *lines, ""]))
+    project.write(
+        "dbt/seeds/bar/_bar__seeds.yml", "seeds: [{name: tips, config: {column_types: {tip: 'numeric(9, 3)'}}}]"
+    )
+    assert "from scratch: tips+" in project.update()
+    kind = "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'staging.tips'::regclass"
+    assert project.database.query(f"{kind} and attname = 'tip'") == [("numeric(9,3)",)]
+
+
 def test_an_incremental_model_is_built_from_scratch(project: Project) -> None:
     project.edit(MODEL, "(select * from", "(select *, upper(note) as shouted from")
     assert "from scratch: int_bar__sales+" in project.update()
@@ -301,3 +358,11 @@ def test_what_was_built_by_other_code_is_built_from_scratch(project: Project) ->
     project.run(*DBT, "run", "--full-refresh", "--select", "int_bar__sales")
     project.write(MODEL, text)
     assert "from scratch: int_bar__sales+" in project.update()
+
+
+def test_a_removed_table_leaves_the_models_of_the_core(project: Project) -> None:
+    rejected = "select count(*) from marts.rejected_rows"
+    assert project.database.query(rejected) != [(0,)]
+    project.run("bin/feed", "remove", "bar", "--yes", "--force")
+    assert "built from scratch: everything (bar.sales removed)" in project.run("bin/update")
+    assert project.database.query(rejected) == [(0,)]

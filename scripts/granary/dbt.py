@@ -57,6 +57,7 @@ def main() -> int:
     """Run dbt with the arguments of the command line and return its exit code."""
     asked_for = prepare()
     if sys.argv[1:2] == ["--exec"]:
+        os.environ["GRANARY_ENGINE"] = "postgres"  # whose SQL it is that sqlfluff checks
         connection = connect_dbt()
         leave_out_broken_tables(connection)
         connection.close()

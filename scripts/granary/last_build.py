@@ -5,6 +5,7 @@ The warehouse keeps it, in intermediate._last_build: it says of the warehouse's 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -13,7 +14,6 @@ import json
 import os
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -24,7 +24,7 @@ from psycopg2 import sql
 from granary.project import ROOT, schema_prefix
 
 CODE = ("dbt", "scripts/granary")
-GENERATED = {"target", "logs", "dbt_packages", "__pycache__", ".user.yml"}
+GENERATED = re.compile(r"dbt/(target[^/]*|logs|dbt_packages|\.user\.yml)|.*/__pycache__")
 SETTING = re.compile(rb"env_var\(\s*['\"](\w+)")
 DISPLAY = re.compile("COLOR|LOG|PRINT|QUIET")  # variables of dbt that change what it shows
 SECRET = "PGPASSWORD"
@@ -35,11 +35,18 @@ CREATE = """
         state jsonb not null, manifest bytea not null, results bytea not null, is_uncertain boolean not null
     )
 """
-# Which relation it is, its file (which a truncation changes), and how many rows were ever written: any change shows.
+# Which relation it is, its file (which a truncation changes), how many rows were ever written, and which transactions
+# wrote its columns and, of a view, its query: any change shows.
 TABLES = """
     select
         n.nspname || '.' || c.relname,
-        array[c.oid, c.relfilenode, coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0)]::bigint[]
+        array[
+            c.oid,
+            c.relfilenode,
+            coalesce(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, 0),
+            (select sum(xmin::text::bigint) from pg_attribute where attrelid = c.oid),
+            (select sum(xmin::text::bigint) from pg_rewrite where ev_class = c.oid)
+        ]::bigint[]
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
     left join pg_stat_all_tables as s on c.oid = s.relid
@@ -85,7 +92,7 @@ class State:
 
     files: dict[str, str]  # hashes of the code, by path below the project's root
     settings: dict[str, str]  # versions of dbt, and hashes of environment variables that it reads
-    variables: dict[str, Any]  # of dbt_project.yml, without the registry of feeds, which the code of models shows
+    variables: dict[str, Any]  # of dbt_project.yml
     newest_batch: int | None
     batches: str | None  # a hash of the batches up to the newest one
     decisions: str  # which batches were accepted or removed
@@ -131,7 +138,7 @@ def write(connection: psycopg2.extensions.connection, state: State, manifest: by
 def note_other_code(connection: psycopg2.extensions.connection) -> None:
     """Note that dbt is about to write tables with other code than the last build's, if it is."""
     last = read(connection)
-    if last and (last.files, last.settings) != code():
+    if last and (last.files, last.settings, last.variables) != code():
         with connection, connection.cursor() as cursor:
             cursor.execute(sql.SQL("update {} set is_uncertain = true where not is_uncertain").format(table()))
 
@@ -143,23 +150,26 @@ def is_uncertain(connection: psycopg2.extensions.connection) -> bool:
         return cursor.fetchone()[0]
 
 
-def code() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the hash of each file that what is built depends on, by its path; and settings, by name.
+def code() -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
+    """Return the hash of each file that what is built depends on, by its path; settings, by name; dbt's variables.
 
     Settings are the versions of dbt, and the hashes of the variables that the project or dbt reads, but of no password.
     """
     hashes, named = {}, {name for name in os.environ if name.startswith("DBT_") and not DISPLAY.search(name)}
     packages = ROOT / "dbt" / os.environ["DBT_PACKAGES_INSTALL_PATH"]
     for folder in (*(ROOT / name for name in CODE), packages):
-        for parent, folders, names in os.walk(folder):
-            folders[:] = [name for name in folders if name not in GENERATED]
-            for path in (Path(parent, name) for name in names if name not in GENERATED):
-                content = path.read_bytes()
-                hashes[os.path.relpath(path, ROOT)] = hashlib.sha256(content).hexdigest()
-                named |= {name.decode() for name in SETTING.findall(content)}
+        for parent, folders, names in os.walk(folder, followlinks=True):  # as dbt does
+            below = os.path.relpath(parent, ROOT)
+            folders[:] = [name for name in folders if not GENERATED.fullmatch(f"{below}/{name}")]
+            for path in (f"{below}/{name}" for name in names if not GENERATED.fullmatch(f"{below}/{name}")):
+                with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere, such as an editor's lock
+                    content = (ROOT / path).read_bytes()
+                    hashes[path] = hashlib.sha256(content).hexdigest()
+                    named |= {name.decode() for name in SETTING.findall(content)}
     values = {name: os.environ.get(name, "") for name in named - {SECRET}}
     settings = {name: hashlib.sha256(value.encode()).hexdigest() for name, value in values.items()}
-    return hashes, settings | {name: importlib.metadata.version(name) for name in DBT}
+    declared = yaml.safe_load((ROOT / "dbt" / "dbt_project.yml").read_text("utf-8")).get("vars") or {}
+    return hashes, settings | {name: importlib.metadata.version(name) for name in DBT}, declared
 
 
 def now(connection: psycopg2.extensions.connection, schemas: list[str], newest_batch: int | None = None) -> State:
@@ -167,9 +177,7 @@ def now(connection: psycopg2.extensions.connection, schemas: list[str], newest_b
 
     Raises psycopg2.errors.UndefinedTable if there is no ledger.
     """
-    files, settings = code()
-    declared = yaml.safe_load((ROOT / "dbt" / "dbt_project.yml").read_text("utf-8")).get("vars") or {}
-    variables = {name: value for name, value in declared.items() if name != "feeds"}
+    files, settings, variables = code()
     with connection, connection.cursor() as cursor:
         cursor.execute(LEDGER, {"newest_batch": newest_batch})
         ledger = cursor.fetchone()

@@ -117,7 +117,9 @@ def changes_since(last: State, connection: psycopg2.extensions.connection) -> Ch
     changes.everything += [*different(last.settings, state.settings), *changes.tables]
     if last.decisions != state.decisions:
         changes.everything.append("batches were accepted or removed")
-    if last.variables != state.variables:
+    if gone := removed_tables(last.variables.get("feeds") or {}, state.variables.get("feeds") or {}):
+        changes.from_scratch.append(f"{named(gone)} removed")
+    if any(name != "feeds" for name in different(last.variables, state.variables)):  # new ones the code shows
         changes.from_scratch.append("the variables in dbt_project.yml")
     if last.batches != state.batches:
         changes.from_scratch.append("batches were replaced or removed")
@@ -139,6 +141,11 @@ def first_changes(connection: psycopg2.extensions.connection) -> Changes:
 def different(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return the keys whose values are not the same, sorted."""
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+
+
+def removed_tables(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return the landing tables that are no longer registered. (The code of models shows what is new.)"""
+    return [f"{feed}.{name}" for feed, tables in before.items() for name in tables if name not in after.get(feed, {})]
 
 
 def named(names: list[str]) -> str:
@@ -169,6 +176,7 @@ class Update:
         """
         from dbt.cli.main import dbtRunner  # takes a second: only when dbt is really run
 
+        self.code = last_build.code()  # what is edited from now on may come too late for this build
         parsed = dbtRunner().invoke(["--log-level", "warn", "parse"])
         if not parsed.success:
             return 2
@@ -201,7 +209,7 @@ class Update:
         if changes.from_scratch:
             print(f"built from scratch: everything ({named(changes.from_scratch)})")
             return self.run_dbt("--full-refresh")
-        seeds = self.changed("state:modified", kind="seed")
+        seeds = sorted({*self.changed("state:modified", kind="seed"), *self.large_seeds()})
         from_scratch = [f"{root}+" for root in self.roots(seeds)]
         selection = [f"{seed}+" for seed in seeds]
         selection += ["state:modified"] if self.changed("state:modified", besides=from_scratch) else []
@@ -267,12 +275,18 @@ class Update:
             raise GranaryError(f"dbt can't compare the project with that of the last build: {done.exception}")
         return done.result
 
+    def large_seeds(self) -> list[str]:
+        """Return the seeds whose file has changed: dbt doesn't look into those of more than a megabyte."""
+        nodes = [node for node in self.project["nodes"].values() if node["resource_type"] == "seed"]
+        return [node["name"] for node in nodes if f"dbt/{node['original_file_path']}" in self.changes.code]
+
     def roots(self, seeds: list[str]) -> list[str]:
         """Return the models, sources and seeds from which on all is built from scratch; none depends on another."""
         if not self.last:
             return []
         found = [seed for seed in seeds if self.has_other_columns(seed)]
         if self.is_code_changed:
+            found += self.changed("state:modified.configs", kind="seed")  # such as its column_types
             found += self.changed(*CHANGED, kind="model")
             found += affected.by_macros(self.project, self.before) + affected.by_rules(self.project, self.before)
         if last_build.is_uncertain(self.connection):
@@ -328,6 +342,7 @@ class Update:
         schemas = sorted({node["schema"] for node in self.project["nodes"].values() if "alias" in node})
         last_build.wait_for_statistics(self.connection)
         state = last_build.now(self.connection, schemas)
+        state.files, state.settings, state.variables = self.code
         state.summary, state.finished_at = what, time.time()
         last_build.write(self.connection, state, *self.artifacts)
         left = kinds - self.ran

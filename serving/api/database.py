@@ -50,6 +50,7 @@ BUILD = f"""
     ) as latest
     left join ({PASSED}) as passed on true
 """
+LOGS = ("build_log", "table_log")  # which these statements read
 ADMIT = "select * from api.admit($1)"
 ADMIT_AND_BUILD = f"{ADMIT} left join ({BUILD.format(mart='$2')}) as build on true"
 LATEST_BUILD = text(BUILD.format(mart=":mart"))
@@ -126,19 +127,26 @@ def check_connection(pools: Pools) -> None:
         pools.dispose()  # processes that are forked later must not share a connection
 
 
-def run_prepared(connection: Connection, statement: str, values: Sequence[Any]) -> list[Row]:
-    """Return the rows of a statement with parameters ($1, $2, ...), which its connection plans once and then keeps."""
+def run_prepared(connection: Connection, statement: str, values: Sequence[Any], *marts: str) -> list[Row]:
+    """Return the rows of a statement with parameters ($1, $2, ...), which its connection plans once and then keeps.
+
+    `marts` are those that the statement reads.
+    """
     try:
-        return execute(connection, statement, values)
+        return execute(connection, statement, values, marts)
     except sqlalchemy.exc.DBAPIError as error:
         if error.connection_invalidated or error.orig.pgcode not in NOT_AS_PREPARED:
             raise
         connection.info["prepared"].clear()
-        return execute(connection, statement, values)
+        return execute(connection, statement, values, marts)
 
 
-def execute(connection: Connection, statement: str, values: Sequence[Any]) -> list[Row]:
-    """Prepare a statement unless its connection has it, and execute it, in one round trip."""
+def execute(connection: Connection, statement: str, values: Sequence[Any], marts: Sequence[str]) -> list[Row]:
+    """Prepare a statement unless its connection has it, and execute it, in one round trip.
+
+    A mart that is being replaced is waited for first: a prepared statement takes its snapshot before it waits, and
+    would then find the new table empty.
+    """
     prepared: set[str] = connection.info.setdefault("prepared", set())
     name, begin = name_of(statement), ""
     if name not in prepared:
@@ -147,8 +155,14 @@ def execute(connection: Connection, statement: str, values: Sequence[Any]) -> li
             begin = f"deallocate all; {begin}"
             prepared.clear()
         prepared.add(name)  # even if it fails, because the server may have it then; if it hasn't, it says so
+    wait = f"lock table {', '.join(map(qualified, marts))} in access share mode; " if marts else ""
     places = f"({', '.join(['%s'] * len(values))})" if values else ""
-    return connection.exec_driver_sql(f"{begin}execute {name}{places}", tuple(values)).all()
+    return connection.exec_driver_sql(f"{wait}{begin}execute {name}{places}", tuple(values)).all()
+
+
+def qualified(mart: str) -> str:
+    """Return the name of a mart for a statement whose parameters are marked by %s."""
+    return 'marts."' + mart.replace('"', '""').replace("%", "%%") + '"'
 
 
 @functools.lru_cache(maxsize=500)
@@ -174,7 +188,7 @@ def admit(pools: Pools, token: str, mart: str | None) -> tuple[Row | None, Build
     def ask() -> tuple[Row | None, Build]:
         with pools.counting.connect() as connection:
             try:
-                row = next(iter(run_prepared(connection, ADMIT_AND_BUILD, [given, mart])), None)
+                row = next(iter(run_prepared(connection, ADMIT_AND_BUILD, [given, mart], *LOGS)), None)
                 return row, Build(*(getattr(row, name) for name in Build._fields)) if row else Build()
             except sqlalchemy.exc.DBAPIError as error:
                 if error.connection_invalidated:

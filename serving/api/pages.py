@@ -23,7 +23,7 @@ from werkzeug.datastructures import MultiDict
 from granary.text import read_day
 
 from . import formats
-from .database import PASSED, WRITTEN_BY, Build, run_prepared
+from .database import LOGS, PASSED, WRITTEN_BY, Build, run_prepared
 from .endpoints import OWN_PARAMETERS, Column, Endpoint, Filter
 from .formats import FORMATS
 from .problems import Problem
@@ -335,8 +335,9 @@ def read_page(connection: Connection, query: Query, form: str, build: Build) -> 
     )
     statement, parameters = select_page(shape)
     values = values_of(query, build)
+    given = [values.get(name, value) for name, value in parameters]
     try:
-        rows = run_prepared(connection, statement, [values.get(name, value) for name, value in parameters])
+        rows = run_prepared(connection, statement, given, query.endpoint.mart, *(LOGS if is_built else ()))
     except sqlalchemy.exc.DataError:  # of all that is compared, only a cursor's values have not been read yet
         if not query.cursor:
             raise

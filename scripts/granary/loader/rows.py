@@ -181,7 +181,8 @@ class JsonRows(Rows):
                 self.waiting.append((number, text, row))
                 return
             else:
-                if list(row) == columns:
+                # Where two keys are of one column, the place of a key doesn't tell the column of its value.
+                if [*map(self.column_of.get, found[0])] == columns:
                     self.keys = found[0]
                     self.pattern = json_records.plain_objects(self.keys) if self.keys and not one_by_one else None
                 yield number, text, written(row_id, [*map(row.get, columns)])
