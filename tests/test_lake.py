@@ -160,6 +160,14 @@ def exists(files: Any, bucket: str) -> bool:
     return True
 
 
+def test_a_place_that_can_not_be_written_is_named(warehouse: Warehouse) -> None:
+    for place, said in (("Makefile/lake", "Not a directory"), ("nowhere://lake", "Protocol not known: nowhere")):
+        done = warehouse.database.run("bin/lake", root=warehouse.root, env={"GRANARY_LAKE": place})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("error: can't write to the lake ")
+        assert said in done.stderr
+
+
 def test_without_anything_loaded_it_says_so(database: Database, tmp_path: Path) -> None:
     done = database.run("bin/lake", root=copy_of_project(tmp_path / "a copy"))
     assert (done.returncode, done.stderr) == (1, "error: nothing was loaded yet: run bin/ingest first\n")

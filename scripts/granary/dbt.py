@@ -31,7 +31,7 @@ import yaml
 from tqdm import tqdm
 
 from granary import engines, last_build, rules
-from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
+from granary.project import ROOT, TEST_RESULTS, check_packages, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
 from granary.server.lock import keep_lock, take_lock
 from granary.text import counted
@@ -73,6 +73,7 @@ def main() -> int:
         return fetch_packages(arguments, asked_for)
     broken = False
     if command not in WITHOUT_SERVER and engine != "postgres":
+        check_packages("engines", None, f"dbt.adapters.{engine}")
         broken = leave_out_broken_tables()
     elif command not in WITHOUT_SERVER:
         connection = connect_dbt()

@@ -58,9 +58,13 @@ def main() -> None:
 def update() -> None:
     """Export what is new, and say what that was."""
     check_packages("engines", None, "adbc_driver_postgresql", "fsspec", "pyarrow")
-    started, lake = time.monotonic(), Lake(engines.lake())
-    with only_one(lake.place), snapshot() as cursor:
-        export(cursor, lake)
+    started, place = time.monotonic(), engines.lake()
+    try:
+        lake = Lake(place)
+        with only_one(place), snapshot() as cursor:
+            export(cursor, lake)
+    except (OSError, ImportError, ValueError) as error:  # of the folder, the object store, or fsspec about its address
+        raise GranaryError(f"can't write to the lake {place}: {error} (GRANARY_LAKE names the place)") from None
     deleted = f", {counted(lake.deleted, 'file')} deleted" if lake.deleted else ""
     new = f"{lake.batches:,} new batches ({counted(lake.rows, 'row')}, {lake.size / 1e6:.1f} MB written{deleted})"
     print(f"lake: {new} in {time.monotonic() - started:.1f} s, {lake.place}", flush=True)
@@ -148,18 +152,19 @@ def export(cursor: Any, lake: Lake) -> None:
     if any(current.get(batch, finished_at) != finished_at for batch, finished_at in exported.items()):
         lake.delete("_batches", "all.parquet")  # it is of another ledger, with other batches of these numbers
         exported = {}
-    for table in sorted(lake.names("") - {*tables, *LEDGER}):
-        for name in lake.names(table):
-            lake.delete(table, name)
     for table in tables:
         export_table(cursor, lake, table, batches[table], exported)
     for table, query in LEDGER.items():
         cursor.execute(query)
         lake.write(table, "all.parquet", cursor.fetch_record_batch())
+    for table in sorted(lake.names("") - LEDGER.keys()):
+        kept = {COLUMNS, *map(FILE.format, batches[table])} if table in batches else set()
+        for name in sorted(lake.names(table) - kept):  # also what a killed export has left
+            lake.delete(table, name)
 
 
 def export_table(cursor: Any, lake: Lake, table: str, batches: dict[int, Any], exported: dict[int, Any]) -> None:
-    """Write the batches of a landing table that aren't exported yet, and delete those that are gone."""
+    """Write the batches of a landing table that aren't exported yet."""
     quoted, names = '"' + table.replace('"', '""') + '"', lake.names(table)
     cursor.execute(f"select * from raw.{quoted} where false")
     lake.write(table, COLUMNS, cursor.fetch_record_batch())
@@ -169,8 +174,6 @@ def export_table(cursor: Any, lake: Lake, table: str, batches: dict[int, Any], e
             cursor.execute(f"select * from raw.{quoted} where _batch_id = {batch} order by _row_id")
             lake.rows += lake.write(table, name, cursor.fetch_record_batch())
             lake.batches += 1
-    for name in sorted(names - {COLUMNS, *map(FILE.format, batches)}):  # also what a killed export has left
-        lake.delete(table, name)
 
 
 if __name__ == "__main__":
