@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -107,6 +108,16 @@ def test_what_differs_is_named_by_its_key(pair: Pair) -> None:
     for said in changes.values():
         assert said in done.stdout, done.stdout
     assert done.stdout.endswith("29 of 34 marts equal in postgres and duckdb\n")
+
+
+def test_a_build_waits_until_nobody_else_uses_the_file(pair: Pair) -> None:
+    with duckdb.connect(pair.environment["GRANARY_DUCKDB"]) as connection:
+        connection.execute("select 1")
+        build = (*DBT, "run", "--select", "dim_event")
+        with pair.database.start(*build, env=pair.on_duckdb) as waiting:
+            assert re.match(r"waiting for .* \(PID \d+\), which uses .*a\.duckdb \.\.\.\n", waiting.stderr.readline())
+            connection.close()
+            assert waiting.wait(timeout=120) == 0
 
 
 def test_ways_out(pair: Pair, database: Database, tmp_path: Path) -> None:

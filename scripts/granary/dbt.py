@@ -74,6 +74,7 @@ def main() -> int:
     broken = False
     if command not in WITHOUT_SERVER and engine != "postgres":
         check_packages("engines", None, f"dbt.adapters.{engine}")
+        engines.wait_for_duckdb()
         broken = leave_out_broken_tables()
     elif command not in WITHOUT_SERVER:
         connection = connect_dbt()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+import time
 from collections.abc import Sequence
 
 from granary import project
@@ -32,6 +35,28 @@ def lake() -> str:
 def duckdb_file() -> str:
     """Return the path of DuckDB's file."""
     return str(project.ROOT / (os.environ.get("GRANARY_DUCKDB") or "granary.duckdb"))
+
+
+def wait_for_duckdb() -> None:
+    """Wait until no other process uses DuckDB's file: only one can write it, and dbt's message would be a traceback.
+
+    Raises GranaryError if the file can't be opened for another reason.
+    """
+    import duckdb
+
+    said = ""
+    while True:
+        try:
+            duckdb.connect(duckdb_file()).close()
+            return
+        except duckdb.IOException as error:
+            if "Conflicting lock" not in str(error):
+                raise GranaryError(f"can't open {duckdb_file()}: {error}") from None
+            holder = re.search(r"held in (.*?)\. See", str(error))
+            if not said:
+                said = f"waiting for {holder[1] if holder else 'another process'}, which uses {duckdb_file()} ..."
+                print(said, file=sys.stderr, flush=True)
+        time.sleep(0.5)
 
 
 def settings(engine: str) -> dict[str, str]:
