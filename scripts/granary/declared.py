@@ -287,7 +287,7 @@ def primary_key(model: Mapping[str, Any]) -> tuple[str, ...]:
 
 def yaml_texts(folder: Path, word: str) -> Iterator[tuple[Path, bytes]]:
     """Yield each YAML file below a folder that contains a word, with its text."""
-    for path in sorted(folder.rglob("*.y*ml")):
+    for path in sorted(filter(Path.is_file, folder.rglob("*.y*ml"))):  # an editor's lock is a link that leads nowhere
         text = path.read_bytes()
         if word.encode() in text:
             yield path, text

@@ -203,7 +203,7 @@ def check_references(feeds: list[str], paths: list[Path]) -> None:
         f"{relative(file)}: {match.group()}"
         for folder in folders
         for file in sorted(folder.rglob("*.*"))
-        if file.suffix in patterns and file not in own
+        if file.suffix in patterns and file not in own and file.is_file()
         for match in patterns[file.suffix].finditer(file.read_text("utf-8"))
     ]
     if found:

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -60,7 +61,7 @@ def tables_to_come(entities: Iterable[Entity], connection: psycopg2.extensions.c
 
 def known_macros() -> set[str]:
     """Return the names of the project's macros."""
-    files = (project.ROOT / "dbt" / "macros").rglob("*.sql")
+    files = filter(Path.is_file, (project.ROOT / "dbt" / "macros").rglob("*.sql"))
     return {name for file in files for name in MACRO.findall(file.read_text("utf-8"))}
 
 
