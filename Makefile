@@ -24,7 +24,7 @@ help: ## List the targets
 
 setup: ## Create .venv, install the requirements and the dbt packages (PYTHON=... names an interpreter)
 	@"$$ROOT/scripts/setup.sh"
-	@[ "$$("$$ROOT/scripts/in_venv.sh" granary.engines)" = postgres ] || "$$ROOT/scripts/setup.sh" --engines
+	@engine=$$("$$ROOT/scripts/in_venv.sh" granary.engines) && { [ "$$engine" = postgres ] || "$$ROOT/scripts/setup.sh" --engines; }
 	@"$$ROOT/bin/dbt" deps --once
 
 up: setup ## Start the embedded PostgreSQL server (other targets start it when they need it)

@@ -40,12 +40,17 @@ makes_venvs() {
     "$1" -c 'import venv, ensurepip' 2>/dev/null
 }
 
+# Prints the interpreter that a virtual environment was made from: the environment may be the one that is made anew here.
+base_of() {
+    "$1" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))'
+}
+
 find_python() {
     local candidate fitting=
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.10; do
         if fits "$candidate"; then
             fitting=${fitting:-$candidate}
-            makes_venvs "$candidate" && echo "$candidate" && return
+            makes_venvs "$candidate" && base_of "$candidate" && return
         fi
         [ "$candidate" != "${PYTHON:-}" ] || break # that one or none
     done

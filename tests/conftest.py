@@ -49,6 +49,9 @@ NEUTRAL = {
     "COINGECKO_CALLS_PER_MINUTE": "",
     "COINGECKO_TIMEOUT": "",
     "GRANARY_RAW_URL": "",
+    "GRANARY_ENGINE": "",
+    "GRANARY_LAKE": "",
+    "GRANARY_DUCKDB": "",
     "GRANARY_API_PASSWORD": "",
     "GRANARY_READER_PASSWORD": "",
     "PYTHONDONTWRITEBYTECODE": "",  # or each command compiles the project's modules again

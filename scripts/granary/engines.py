@@ -15,12 +15,13 @@ ENGINES = ("postgres", "duckdb")
 
 
 def chosen(arguments: Sequence[str] = ()) -> str:
-    """Return the engine that dbt's arguments name (--target), or else GRANARY_ENGINE."""
+    """Return the engine that --target names, or else GRANARY_ENGINE. Other targets are those of PostgreSQL."""
     engine = os.environ.get("GRANARY_ENGINE") or "postgres"
     for place, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name in ("--target", "-t"):
-            engine = value or "".join(arguments[place + 1 : place + 2])
+            target = value or "".join(arguments[place + 1 : place + 2])
+            engine = target if target in ENGINES else "postgres"
     if engine not in ENGINES:
         raise GranaryError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
     return engine
