@@ -5,6 +5,7 @@
 # usage: scripts/setup.sh [--PART]
 #   --PART       also install requirements/PART.txt, such as --dev (for tests and checks) or --notebook
 #   --airflow    prepare .venv-airflow instead, the environment of Airflow
+#   --spark      prepare .venv-spark instead, the environment of Spark, with the jars of spark/jars.txt
 #
 # PYTHON is the interpreter to use; the default is the first suitable one of python3, python3.13 ... python3.10.
 set -euo pipefail
@@ -16,7 +17,7 @@ UV='uv>=0.11,<1' # not in requirements.txt, because it has to be there first
 case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
     "") ;;
-    --airflow) venv=$root/.venv-airflow requirements=("$root/requirements/airflow.txt") ;;
+    --airflow | --spark) venv=$root/.venv-${1#--} requirements=("$root/requirements/${1#--}.txt") ;;
     *)
         requirements+=("$root/requirements/${1#--}.txt")
         [ -f "${requirements[1]}" ] || { echo "error: unknown option $1; see scripts/setup.sh --help" >&2 && exit 1; }
@@ -89,7 +90,7 @@ write_path() {
 # Each file has a stamp, written last, so that an interrupted set-up is repeated. It is a hash of all requirements, because
 # files include others.
 stamp() {
-    cat "$root/requirements.txt" "$root"/requirements/*.txt | sha256sum | cut -d' ' -f1
+    cat "$root/requirements.txt" "$root"/requirements/*.txt "$root/spark/jars.txt" | sha256sum | cut -d' ' -f1
 }
 
 is_installed() {
@@ -142,3 +143,4 @@ fi
 for file in "${requirements[@]}"; do
     is_installed "$file" || install_requirements "$file"
 done
+[ "${1:-}" != --spark ] || "$venv/bin/python" -m granary.jars

@@ -73,8 +73,7 @@ def main() -> int:
         return fetch_packages(arguments, asked_for)
     broken = False
     if command not in WITHOUT_SERVER and engine != "postgres":
-        check_packages("engines", None, f"dbt.adapters.{engine}")
-        engines.wait_for_duckdb()
+        arguments = engines.prepare(engine, command, arguments)
         broken = leave_out_broken_tables()
     elif command not in WITHOUT_SERVER:
         connection = connect_dbt()

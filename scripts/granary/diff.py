@@ -9,6 +9,9 @@ of some rows are shown, with what differs. The exit code is 1 if anything does.
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import tempfile
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +58,9 @@ TYPES_IN_DUCKDB = """
 def main() -> int:
     """Compare, print a line for each mart and a summary; return an exit code."""
     parser = ArgumentParser("bin/diff", description=__doc__, formatter_class=RawDescriptionHelpFormatter, usage=" ")
-    parser.add_argument("--to", metavar="ENGINE", default="duckdb", choices=engines.ENGINES[1:], help="duckdb")
+    parser.add_argument(
+        "--to", metavar="ENGINE", default="duckdb", choices=engines.ENGINES[1:], help="duckdb (the default) or spark"
+    )
     parser.add_argument("marts", nargs="*", metavar="MART", help="what to compare (default: all marts)")
     options = parser.parse_args()
     project.load_env()
@@ -64,27 +69,51 @@ def main() -> int:
     if unknown := sorted(set(options.marts) - marts.keys()):
         raise GranaryError(f"there is no mart {unknown[0]}: choose from {', '.join(marts)}")
     chosen = options.marts or [*marts]
-    with snapshot() as cursor, built(options.to) as other:
+    with snapshot() as cursor, BUILT[options.to](chosen) as other:
         differing = sum(not is_equal(cursor, other, marts[name], options.to) for name in chosen)
     print(f"{len(chosen) - differing} of {counted(len(chosen), 'mart')} equal in postgres and {options.to}")
     return int(differing > 0)
 
 
 @contextlib.contextmanager
-def built(engine: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield DuckDB with the tables of an engine, as the database `other`."""
+def built_with_duckdb(marts: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield DuckDB with its marts in the database `other`."""
     import duckdb
 
     path = Path(engines.duckdb_file())
     if not path.exists():
-        raise GranaryError(f"{path} doesn't exist: build it with bin/lake && bin/dbt --target {engine} build")
+        raise GranaryError(f"{path} doesn't exist: build it with bin/lake && bin/dbt --target duckdb build")
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         try:
-            connection.execute(f"attach '{str(path).replace(chr(39), 2 * chr(39))}' as other (read_only)")
+            connection.execute(f"attach {in_quotes(path)} as other (read_only)")
         except duckdb.Error as error:
             raise GranaryError(f"can't read {path}: {error}") from None
         yield connection
+
+
+@contextlib.contextmanager
+def built_with_spark(marts: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield DuckDB with the marts of Spark in the database `other`, read from Parquet files that Spark writes for it."""
+    import duckdb
+
+    if not engines.spark_folder().exists():
+        raise GranaryError(
+            f"{engines.spark_folder()} doesn't exist: build it with bin/lake && bin/dbt --target spark build"
+        )
+    engines.check_spark()
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        connection.execute(f"set TimeZone = 'UTC'; attach ':memory:' as other; create schema other.{marts_schema()}")
+        python = engines.VENV_OF_SPARK / "bin" / "python"
+        command = [python, "-m", "granary.spark_marts", marts_schema(), folder, *marts]
+        subprocess.run(command, env=os.environ | engines.settings("spark"), check=True)
+        for mart in sorted(path.name for path in Path(folder).iterdir()):
+            files = f"read_parquet({in_quotes(Path(folder, mart, '*.parquet'))})"
+            connection.execute(f'create view other.{marts_schema()}."{mart}" as select * from {files}')
+        yield connection
+
+
+BUILT = {"duckdb": built_with_duckdb, "spark": built_with_spark}
 
 
 def is_equal(cursor: Any, other: duckdb.DuckDBPyConnection, mart: Mart, engine: str) -> bool:
@@ -150,6 +179,11 @@ def differences(other: duckdb.DuckDBPyConnection, mart: Mart, columns: list[str]
             yield f"{key}: {unequal}"
         else:
             yield f"{key}: only in {'postgres' if is_ours else engine}"
+
+
+def in_quotes(path: Path) -> str:
+    """Return a path for a statement."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:

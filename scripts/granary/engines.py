@@ -1,17 +1,26 @@
-"""Which engine builds the models, and where the others find their data: the lake, and a file of DuckDB."""
+"""Which engine builds the models, and where the others find their data: the lake, a file of DuckDB, a folder of Spark."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from granary import project
 from granary.project import GranaryError, run_main
 
-ENGINES = ("postgres", "duckdb")
+ENGINES = ("postgres", "duckdb", "spark")
+SPARK = project.ROOT / "spark"  # settings and jars
+VENV_OF_SPARK = project.ROOT / ".venv-spark"
+DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
 
 
 def chosen(arguments: Sequence[str] = ()) -> str:
@@ -60,17 +69,86 @@ def wait_for_duckdb() -> None:
         time.sleep(0.5)
 
 
+def spark_folder() -> Path:
+    """Return where a Spark on one machine keeps its tables and its catalog."""
+    return project.ROOT / (os.environ.get("GRANARY_SPARK") or "lakehouse")
+
+
+def spark_format() -> str:
+    """Return the format of Spark's tables: delta, unless its jar isn't there."""
+    has_delta = any(VENV_OF_SPARK.glob("lib/python*/site-packages/pyspark/jars/delta-spark_*.jar"))
+    return os.environ.get("GRANARY_SPARK_FORMAT") or ("delta" if has_delta else "parquet")
+
+
+def spark_settings() -> dict[str, str]:
+    """Return the variables by which a Spark on one machine starts, whatever starts it."""
+    folder = spark_folder()
+    catalog = f"jdbc:derby:;databaseName={folder / 'catalog'};create=true"
+    options = {"spark.sql.warehouse.dir": folder.as_uri(), "spark.hadoop.javax.jdo.option.ConnectionURL": catalog}
+    options |= DELTA if spark_format() == "delta" else {}
+    arguments = [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
+    return {
+        "GRANARY_SPARK": str(folder),
+        "GRANARY_SPARK_FORMAT": spark_format(),
+        "SPARK_CONF_DIR": str(SPARK / "conf"),
+        "PYSPARK_SUBMIT_ARGS": shlex.join([*arguments, "pyspark-shell"]),
+    }
+
+
+def enter_venv_of_spark() -> None:
+    """Run this command again in the environment of Spark, unless it runs there."""
+    if Path(sys.prefix) != VENV_OF_SPARK:
+        check_spark()
+        python = str(VENV_OF_SPARK / "bin" / "python")
+        os.execv(python, [python, *sys.orig_argv[1:]])
+
+
+def create_catalog() -> None:
+    """Create the catalog of a Spark on one machine, for views of any length: by itself it would take 32,700 characters."""
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.enableHiveSupport().getOrCreate()
+    spark.sql("show tables").collect()
+    connection = spark._jvm.java.sql.DriverManager.getConnection(
+        f"jdbc:derby:;databaseName={spark_folder() / 'catalog'}"
+    )
+    for column in ("VIEW_ORIGINAL_TEXT", "VIEW_EXPANDED_TEXT"):
+        statement = connection.createStatement()
+        statement.execute(f'alter table TBLS drop column "{column}"')
+        statement.execute(f'alter table TBLS add column "{column}" clob')
+    connection.close()
+
+
+def check_spark() -> None:
+    """Raise GranaryError if Spark isn't installed, or Java is missing."""
+    if not (VENV_OF_SPARK / "bin" / "python").exists():
+        raise GranaryError("Spark isn't installed: run scripts/setup.sh --spark")
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        raise GranaryError("Spark needs Java 17 or 21, and there is no `java`: install it, or set JAVA_HOME")
+
+
+def prepare(engine: str, command: str, arguments: list[str]) -> list[str]:
+    """Make an engine other than PostgreSQL ready for a command of dbt; return the command's arguments."""
+    if engine == "duckdb":
+        project.check_packages("engines", None, "dbt.adapters.duckdb")
+        wait_for_duckdb()
+        return arguments
+    enter_venv_of_spark()
+    if not spark_folder().exists():
+        create_catalog()
+    if spark_format() == "parquet" and command in ("build", "run") and "--full-refresh" not in arguments:
+        print("Spark's tables are plain Parquet files, so all models are built from scratch", flush=True)
+        return [*arguments, "--full-refresh"]
+    return arguments
+
+
 def settings(engine: str) -> dict[str, str]:
     """Return the variables by which dbt builds with an engine. The artifacts of another one are kept apart."""
     if engine == "postgres":
         return {}
     target = os.environ.get("DBT_TARGET_PATH") or f"target_{engine}"
-    return {
-        "GRANARY_ENGINE": engine,
-        "GRANARY_LAKE": lake(),
-        "GRANARY_DUCKDB": duckdb_file(),
-        "DBT_TARGET_PATH": target,
-    }
+    own = spark_settings() if engine == "spark" else {"GRANARY_DUCKDB": duckdb_file()}
+    return {"GRANARY_ENGINE": engine, "GRANARY_LAKE": lake(), "DBT_TARGET_PATH": target, **own}
 
 
 def main() -> None:

@@ -91,10 +91,10 @@ def update_apart(engine: str, force: bool) -> int:
     """Export what was loaded, and build all of it with another engine; return an exit code."""
     lake.update()
     os.environ |= engines.settings(engine)
-    engines.wait_for_duckdb()
+    arguments = engines.prepare(engine, "build", ["build", *(["--full-refresh"] if force else [])])
     broken = dbt.leave_out_broken_tables()
     dbt.be_interruptible()
-    return dbt.run_with_bar("build", ["build", *(["--full-refresh"] if force else [])]) or int(broken)
+    return dbt.run_with_bar("build", arguments) or int(broken)
 
 
 def missing_artifacts() -> list[str]:

@@ -26,12 +26,24 @@
         ) }}
     {%- endif -%}
     {%- do run_query('create schema if not exists raw') -%}
-    {%- do run_query(view_of_lake('_batches')) -%}
-    {%- for source in graph.sources.values() if source.schema == 'raw' and source.identifier not in ['_batches', '_builds', '_replayed_values'] -%}
+    {%- do run_query(ledger_of_lake()) -%}
+    {%- for source in sources_to_attach() if source.schema == 'raw' and source.identifier not in ['_batches', '_builds', '_replayed_values'] -%}
         {%- do run_query(view_of_lake(source.identifier, is_landing_table=source.loader == 'bin/ingest')) -%}
     {%- endfor -%}
     {%- do run_query(view_of_lake('_last_removed_batch')) -%}
-    {%- do run_query(own_ledger()) -%}
+    {%- for statement in own_ledger() -%}
+        {%- do run_query(statement) -%}
+    {%- endfor -%}
+{% endmacro %}
+
+
+{#- The sources of which a run needs views: all of them, unless an engine takes long to create one. -#}
+{% macro sources_to_attach() %}
+    {{ return(adapter.dispatch('sources_to_attach', 'granary')()) }}
+{% endmacro %}
+
+{% macro default__sources_to_attach() %}
+    {{ return(graph.sources.values() | list) }}
 {% endmacro %}
 
 
@@ -42,6 +54,16 @@
 
 {% macro default__exported_tables() %}
     {{ return([]) }}
+{% endmacro %}
+
+
+{#- The statement for raw._batches. -#}
+{% macro ledger_of_lake() %}
+    {{ return(adapter.dispatch('ledger_of_lake', 'granary')()) }}
+{% endmacro %}
+
+{% macro default__ledger_of_lake() %}
+    {{ return(view_of_lake('_batches')) }}
 {% endmacro %}
 
 
@@ -67,19 +89,37 @@
 
 {#- The statements for the tables of the ledger that a build writes. What PostgreSQL knows of replayed values is taken over. -#}
 {% macro own_ledger() %}
-    create table if not exists raw._builds (
-        build_id {{ dbt.type_string() }} not null, schema_prefix {{ dbt.type_string() }} not null,
-        command {{ dbt.type_string() }} not null, selection {{ dbt.type_string() }}, is_full_refresh boolean not null,
-        status {{ dbt.type_string() }} not null, models_built bigint not null, tests_passed bigint not null,
-        tests_warned bigint not null, tests_failed bigint not null, errors bigint not null, started_at timestamptz not null,
-        finished_at timestamptz not null default get_current_timestamp()
-    );
-    create table if not exists raw._replayed_values (
-        rejection_id {{ dbt.type_string() }} primary key, feed {{ dbt.type_string() }} not null,
-        entity {{ dbt.type_string() }} not null, severity {{ dbt.type_string() }} not null, column_name {{ dbt.type_string() }},
-        delivered_value {{ dbt.type_string() }}, reason {{ dbt.type_string() }} not null,
-        explanation {{ dbt.type_string() }} not null, file_path {{ dbt.type_string() }} not null, line_number bigint not null,
-        batch_id bigint not null, row_id bigint not null, replayed_at timestamptz not null default get_current_timestamp()
-    );
-    insert into raw._replayed_values select * from {{ lake_files('_replayed_values') }} on conflict do nothing
+    {%- set text, moment = dbt.type_string(), type_moment() -%}
+    {%- set builds -%}
+        create table if not exists raw._builds (
+            build_id {{ text }} not null, schema_prefix {{ text }} not null, command {{ text }} not null, selection {{ text }},
+            is_full_refresh boolean not null, status {{ text }} not null, models_built bigint not null,
+            tests_passed bigint not null, tests_warned bigint not null, tests_failed bigint not null, errors bigint not null,
+            started_at {{ moment }} not null, finished_at {{ moment }} not null
+        )
+    {%- endset -%}
+    {%- set replayed_values -%}
+        create table if not exists raw._replayed_values (
+            rejection_id {{ text }} not null, feed {{ text }} not null, entity {{ text }} not null, severity {{ text }} not null,
+            column_name {{ text }}, delivered_value {{ text }}, reason {{ text }} not null, explanation {{ text }} not null,
+            file_path {{ text }} not null, line_number bigint not null, batch_id bigint not null, row_id bigint not null,
+            replayed_at {{ moment }} not null
+        )
+    {%- endset -%}
+    {%- set known -%}
+        insert into raw._replayed_values
+        select * from {{ lake_files('_replayed_values') }} as exported
+        where exported.rejection_id not in (select rejection_id from raw._replayed_values)
+    {%- endset -%}
+    {{ return([builds, replayed_values, known]) }}
 {% endmacro %}
+
+
+{#- The type of a moment: a timestamp with time zone. -#}
+{% macro type_moment() -%}
+    {{ return(adapter.dispatch('type_moment', 'granary')()) }}
+{%- endmacro %}
+
+{% macro default__type_moment() -%}
+    timestamptz
+{%- endmacro %}

@@ -98,3 +98,10 @@
 {# Nothing is inlined twice here, and a limit would keep DuckDB from seeing that each row is computed by itself. #}
 {% macro duckdb__one_row() -%}
 {%- endmacro %}
+
+{# dbt_utils joins all columns with themselves, which loses rows with nulls. #}
+{% macro duckdb__deduplicate(relation, partition_by, order_by) -%}
+    select distinct on ({{ partition_by }}) *
+    from {{ relation }}
+    order by {{ partition_by }}, {{ order_by }}
+{%- endmacro %}

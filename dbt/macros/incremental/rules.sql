@@ -13,7 +13,7 @@
 -#}
 {% macro rules() %}
     {{ return(api.Relation.create(
-        database=target.database, schema=generate_schema_name('intermediate', none), identifier='_rules'
+        database=target.get('database'), schema=generate_schema_name('intermediate', none), identifier='_rules'
     )) }}
 {% endmacro %}
 
@@ -21,11 +21,15 @@
 {#- Runs at the start of each run, so that every model finds the table. -#}
 {% macro create_rules() %}
     {%- if execute and flags.WHICH in ('run', 'build') %}
+    {{ adapter.dispatch('create_rules', 'granary')() }}
+    {%- endif %}
+{% endmacro %}
+
+{% macro default__create_rules() %}
     create table if not exists {{ rules() }} (
         model text not null, landing_table text not null, fingerprint text not null,
         primary key (model, landing_table, fingerprint)
     )
-    {%- endif %}
 {% endmacro %}
 
 
@@ -41,7 +45,7 @@
             [amount.measure, declared_sql(amount.delivered, 'delivered'), declared_sql(amount.staged, 'staged')]
         ) -%}
     {%- endfor -%}
-    {%- set sql = queries | join(' ') | replace(adapter.quote(target.database) ~ '.', '') -%}
+    {%- set sql = queries | join(' ') | replace(adapter.quote(target.get('database') or '') ~ '.', '') -%}
     {{ return(local_md5(sql.split() | join(' '))) }}
 {% endmacro %}
 
@@ -49,6 +53,11 @@
 {#- The hook that each model runs in its own transaction. -#}
 {% macro record_rules() %}
     {%- if execute and model.config.materialized != 'ephemeral' %}
+    {{ adapter.dispatch('record_rules', 'granary')() }}
+    {%- endif %}
+{% endmacro %}
+
+{% macro default__record_rules() %}
     {%- set inputs = inputs_of(model) %}
     delete from {{ rules() }} where model = '{{ model.name }}';
     insert into {{ rules() }} (model, landing_table, fingerprint)
@@ -67,7 +76,6 @@
         fingerprint
     from {{ rules() }}
     where model in ({% for name in inputs.models %}'{{ name }}', {% endfor %}'')
-    {%- endif %}
 {% endmacro %}
 
 

@@ -24,7 +24,7 @@
 -#}
 {% macro watermarks() %}
     {{ return(api.Relation.create(
-        database=target.database, schema=generate_schema_name('intermediate', none), identifier='_watermarks'
+        database=target.get('database'), schema=generate_schema_name('intermediate', none), identifier='_watermarks'
     )) }}
 {% endmacro %}
 
@@ -32,13 +32,17 @@
 {#- Runs at the start of each run, so that every model finds the table. -#}
 {% macro create_watermarks() %}
     {%- if execute and flags.WHICH in ('run', 'build') %}
+    {{ adapter.dispatch('create_watermarks', 'granary')() }}
+    {%- endif %}
+{% endmacro %}
+
+{% macro default__create_watermarks() %}
     create schema if not exists {{ adapter.quote(watermarks().schema) }};
     create table if not exists {{ watermarks() }} (
         model text primary key, batch_id bigint not null, loaded_batch_id bigint not null, loaded_at timestamptz,
         seeds text not null default '', build_id text
     );
     {{ adapter.dispatch('upgrade_watermarks', 'granary')() }}
-    {%- endif %}
 {% endmacro %}
 
 {# Only PostgreSQL has warehouses of earlier versions. #}
@@ -87,6 +91,11 @@
 {#- The hook that each table runs in its own transaction. -#}
 {% macro record_watermark() %}
     {%- if execute and model.config.materialized not in ('view', 'ephemeral') %}
+    {{ adapter.dispatch('record_watermark', 'granary')() }}
+    {%- endif %}
+{% endmacro %}
+
+{% macro default__record_watermark() %}
     insert into {{ watermarks() }} (model, batch_id, loaded_batch_id, loaded_at, seeds, build_id)
     select
         '{{ model.name }}' as model,
@@ -118,7 +127,6 @@
         loaded_at = excluded.loaded_at,
         seeds = excluded.seeds,
         build_id = excluded.build_id
-    {%- endif %}
 {% endmacro %}
 
 

@@ -5,7 +5,7 @@
     results: dbt's results, as passed to on-run-end
 -#}
 {% macro record_build(results) %}
-    {%- set ledger = api.Relation.create(database=target.database, schema='raw', identifier='_builds') -%}
+    {%- set ledger = api.Relation.create(database=target.get('database'), schema='raw', identifier='_builds') -%}
     {#- Where attach_lake has made the table, nobody looks for it: that would begin a transaction, which nothing ends. -#}
     {%- if execute and results and flags.WHICH in ('run', 'build')
             and (target.type != 'postgres' or load_relation(ledger) is not none) -%}
@@ -27,7 +27,7 @@
         {%- set selection = invocation_args_dict.get('select') or [] -%}
         insert into {{ ledger }} (
             build_id, schema_prefix, command, selection, is_full_refresh, status,
-            models_built, tests_passed, tests_warned, tests_failed, errors, started_at
+            models_built, tests_passed, tests_warned, tests_failed, errors, started_at, finished_at
         )
         values (
             '{{ invocation_id }}',
@@ -37,7 +37,7 @@
             {{ flags.FULL_REFRESH or false }},
             '{{ "failed" if count.failed or count.errors else "passed" }}',
             {{ count.models }}, {{ count.passed }}, {{ count.warned }}, {{ count.failed }}, {{ count.errors }},
-            '{{ run_started_at }}'
+            cast('{{ run_started_at }}' as {{ type_moment() }}), {{ 'clock_timestamp()' if target.type == 'postgres' else 'current_timestamp' }}
         )
     {%- endif -%}
 {% endmacro %}

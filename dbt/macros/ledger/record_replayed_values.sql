@@ -13,8 +13,11 @@
     {%- set existing = load_relation(this) if execute and tables and not is_incremental() -%}
     {%- set columns = adapter.get_columns_in_relation(existing) | map(attribute='name') | list if existing else [] -%}
     {%- if existing and not (needed | reject('in', columns) | list) %}
-    insert into raw._replayed_values ({{ needed | join(', ') | replace('_batch_id, _row_id', 'batch_id, row_id') }})
-    select {{ needed | join(', ') }} from {{ existing }} as rejections
+    insert into raw._replayed_values ({{ needed | join(', ') | replace('_batch_id, _row_id', 'batch_id, row_id') }}, replayed_at)
+    select
+        {{ needed | join(', ') }},
+        current_timestamp as replayed_at
+    from {{ existing }} as rejections
     where
         reason <> 'replaced_batch'
         and feed || '.' || entity in (
@@ -28,6 +31,6 @@
                 rejections._row_id = still_rejected._row_id
                 and (still_rejected.severity = 'row' or rejections.column_name = still_rejected.column_name)
         )
-    on conflict (rejection_id) do nothing
+        and rejection_id not in (select known.rejection_id from raw._replayed_values as known)
     {%- endif %}
 {% endmacro %}

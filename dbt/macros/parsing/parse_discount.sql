@@ -7,6 +7,6 @@
 {% macro parse_discount(value) -%}
     coalesce(
         case when {{ matches(value, '^[0-9]{1,3}([.][0-9]{1,2})? ?%$') }} then replace({{ value }}, ' ', '') end,
-        cast({{ parse_amount(value) }} as varchar)
+        cast({{ parse_amount(value) }} as {{ dbt.type_string() }})
     )
 {%- endmacro %}

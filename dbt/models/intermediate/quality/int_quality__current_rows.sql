@@ -2,7 +2,7 @@
     materialized='incremental',
     unique_key='_batch_id',
     indexes=[{'columns': ['_batch_id']}],
-    post_hook='delete from {{ this }} where rows_current_count = 0',
+    post_hook="{{ delete_rows('rows_current_count = 0') }}",
 ) }}
 
 -- depends_on: {{ ref('stg_ledger__batches') }}

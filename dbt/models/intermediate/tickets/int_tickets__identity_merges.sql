@@ -8,7 +8,7 @@
         {'columns': ['to_customer_id']},
         {'columns': ['_batch_id']},
     ],
-    post_hook='analyze {{ this }}',
+    post_hook='{{ analyze() }}',
 ) }}
 
 with

@@ -54,7 +54,7 @@ final as (
         end as liquidity,
 
         -- numerics
-        leaderboard_rank,
+        cast(leaderboard_rank as bigint) as leaderboard_rank,
         market_cap_rank,
         price_usd,
         cast(round(market_cap_usd, 2) as numeric(38, 2)) as market_cap_usd,

@@ -1,7 +1,7 @@
 -- Rebuilt in full: a batch may be replaced later, and there are few batches. Without statistics, the planner would expect a
 -- handful, and compare each with each where rejected_shares joins them.
 {{ config(
-    post_hook='analyze {{ this }}',
+    post_hook='{{ analyze() }}',
 ) }}
 
 with

@@ -99,7 +99,7 @@ final as (
         -- ids
         order_id,
         line_key,
-        line_number,
+        cast(line_number as bigint) as line_number,
         product_id,
         coalesce(customer_id, 'unknown') as customer_id,
 

@@ -124,8 +124,8 @@ final as (
         cast(100 * {{ ratio('margin_usd', 'net_revenue_usd', 6) }} as numeric(38, 4)) as margin_pct,
         {{ ratio('returned_units', 'units', 4) }} as return_rate,
         cast(100 * {{ ratio('net_revenue_usd', 'total_net_revenue_usd', 6) }} as numeric(38, 4)) as share_of_revenue_pct,
-        revenue_rank,
-        category_revenue_rank,
+        cast(revenue_rank as bigint) as revenue_rank,
+        cast(category_revenue_rank as bigint) as category_revenue_rank,
         cast(net_revenue_last_28d_usd as numeric(38, 4)) as net_revenue_last_28d_usd,
         cast(net_revenue_previous_28d_usd as numeric(38, 4)) as net_revenue_previous_28d_usd,
         -- A percentage would be meaningless if the previous net revenue is 0 or negative.

@@ -5,7 +5,7 @@
         {'columns': ['customer_id_count']},
         {'columns': ['has_ignored_merge']},
     ],
-    post_hook='delete from {{ this }} where customer_id_count = 0',
+    post_hook="{{ delete_rows('customer_id_count = 0') }}",
 ) }}
 
 with

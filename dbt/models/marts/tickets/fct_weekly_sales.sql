@@ -2,7 +2,7 @@
     materialized='incremental',
     unique_key=['sales_week', 'event_id'],
     indexes=[{'columns': ['event_id']}],
-    post_hook='delete from {{ this }} where order_count = 0',
+    post_hook="{{ delete_rows('order_count = 0') }}",
 ) }}
 
 -- depends_on: {{ ref('int_tickets__order_versions') }}

@@ -1,11 +1,21 @@
+{{ config(
+    materialized='incremental' if target.type == 'spark' else 'view',
+    incremental_strategy='delete+insert',
+    unique_key='_batch_id',
+) }}
+
 with
 
 rejected_values as (
 
+    {%- if target.type == 'spark' %}
+    {{ spark_rejected_values() }}
+    {%- else %}
     {%- for table in landing_tables() %}
     {{ rejected_values(table.feed, table.entity) }}
     union all
     {%- endfor %}
+    {%- endif %}
     -- Keeps the query valid if there are no feeds.
     select
         cast(null as {{ dbt.type_string() }}) as feed,

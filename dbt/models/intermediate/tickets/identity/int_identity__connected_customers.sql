@@ -1,5 +1,11 @@
 -- Rebuilt in full, beside the incremental models. Without undone merges it has nothing to do.
 
+{% if target.type == 'spark' %}
+
+{{ spark_connected_customers() }}
+
+{% else %}
+
 -- Each round leaves at most half of the customers that are still connected with others: 24 rounds are enough for 16 million.
 {% set rounds = 24 %}
 
@@ -160,3 +166,5 @@ final as (
 )
 
 select * from final
+
+{% endif %}

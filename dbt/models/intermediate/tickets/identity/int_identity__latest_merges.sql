@@ -7,7 +7,7 @@
         {'columns': ['has_ignored_merge']},
         {'columns': ['_changed_batch_id']},
     ],
-    post_hook='analyze {{ this }}',
+    post_hook='{{ analyze() }}',
 ) }}
 
 -- The joins reference the table of merges directly rather than a CTE, so that they can use its indexes.

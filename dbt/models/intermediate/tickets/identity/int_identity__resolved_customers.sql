@@ -7,7 +7,7 @@
         {'columns': ['has_ignored_merge']},
         {'columns': ['_changed_batch_id']},
     ],
-    post_hook='analyze {{ this }}',
+    post_hook='{{ analyze() }}',
 ) }}
 
 -- Each doubling moves every pointer twice as far: after 24 doublings, a pointer is 16 million merges further.
@@ -54,6 +54,12 @@ pointers as (
     {% endif %}
 
 ),
+
+{% if target.type == 'spark' %}
+
+{{ spark_resolved_pointers() }}
+
+{% else %}
 
 -- Walks down from the customers that have not been absorbed. Each merge is followed once, so the cost is linear at any depth. (It
 -- reads the table directly, because a CTE that is used more than once is materialized without an index, and each step would scan
@@ -153,6 +159,8 @@ resolved as (
     from cycles
 
 ),
+
+{% endif %}
 
 -- A change to one member of a group counts as a change to all of them.
 groups as (
