@@ -10,7 +10,7 @@ FEEDS := $(shell cd '$(subst ','\'',$(ROOT))' && \
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test test_data docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_fast test_browser test_orchestration soak chaos psql reset clean
+.PHONY: all help setup up down extract ingest load dbt_deps dbt_run dbt_test test_data docs report expectations summary notebook api dashboard dagster dagster_run airflow airflow_run lint format test test_fast test_browser test_engines test_orchestration soak chaos psql reset clean
 .PHONY: $(FEEDS)
 
 all: setup ## Set up, load what is new, build and test what that affects, write docs and report, show a summary (the default; FORCE=1 builds all)
@@ -24,7 +24,8 @@ help: ## List the targets
 
 setup: ## Create .venv, install the requirements and the dbt packages (PYTHON=... names an interpreter)
 	@"$$ROOT/scripts/setup.sh"
-	@engine=$$("$$ROOT/scripts/in_venv.sh" granary.engines) && { [ "$$engine" = postgres ] || "$$ROOT/scripts/setup.sh" --engines; }
+	@engine=$$("$$ROOT/scripts/in_venv.sh" granary.engines) && { [ "$$engine" = postgres ] || "$$ROOT/scripts/setup.sh" --engines; } && \
+		{ [ "$$engine" != spark ] || "$$ROOT/scripts/setup.sh" --spark; }
 	@"$$ROOT/bin/dbt" deps --once
 
 up: setup ## Start the embedded PostgreSQL server (other targets start it when they need it)
@@ -127,6 +128,11 @@ test_browser: setup ## Test the docs and the dashboard in Chromium
 	@"$$ROOT/scripts/setup.sh" --browser
 	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m browser -n0
 
+test_engines: setup ## Test the same models on Spark (needs Java 17 or 21)
+	@"$$ROOT/scripts/setup.sh" --dev
+	@"$$ROOT/scripts/setup.sh" --spark
+	@cd "$$ROOT" && scripts/in_venv.sh pytest tests -m engines
+
 test_orchestration: setup ## Test the warehouse in Dagster and Airflow, with bad batches and killed runs
 	@"$$ROOT/scripts/setup.sh" --dev
 	@"$$ROOT/scripts/setup.sh" --dagster
@@ -146,5 +152,5 @@ reset: setup ## Drop the warehouse's schemas and load the initial data again
 
 clean: ## Stop the server and remove what `make` can create again, but not the data or bin/report's files
 	@[ ! -x "$$ROOT/.venv/bin/python" ] || "$$ROOT/bin/warehouse" stop
-	@cd "$$ROOT" && rm -rf .venv .venv-airflow dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/quality_report.html
+	@cd "$$ROOT" && rm -rf .venv .venv-airflow .venv-spark dbt/dbt_packages dbt/logs dbt/target dbt/.user.yml logs .hypothesis .*_cache output/expectations output/quality_report.html
 	@cd "$$ROOT" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -52,6 +52,9 @@ NEUTRAL = {
     "GRANARY_ENGINE": "",
     "GRANARY_LAKE": "",
     "GRANARY_DUCKDB": "",
+    "GRANARY_SPARK": "",
+    "GRANARY_SPARK_FORMAT": "",
+    "GRANARY_SPARK_HOST": "",
     "GRANARY_API_PASSWORD": "",
     "GRANARY_READER_PASSWORD": "",
     "PYTHONDONTWRITEBYTECODE": "",  # or each command compiles the project's modules again

@@ -131,4 +131,4 @@ def test_ways_out(pair: Pair, database: Database, tmp_path: Path) -> None:
     for command in (("bin/dbt", "build"), ("bin/update",), ("make", "-C", str(ROOT), "summary")):
         done = pair.run(*command, GRANARY_ENGINE="oracle")
         assert done.returncode in (1, 2)
-        assert "error: unknown engine 'oracle': choose one of postgres, duckdb\n" in done.stderr
+        assert "error: unknown engine 'oracle': choose one of postgres, duckdb, spark\n" in done.stderr

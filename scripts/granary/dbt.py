@@ -31,7 +31,7 @@ import yaml
 from tqdm import tqdm
 
 from granary import engines, last_build, rules
-from granary.project import ROOT, TEST_RESULTS, check_packages, load_env, replacing, run_main, target_directory
+from granary.project import ROOT, TEST_RESULTS, load_env, replacing, run_main, target_directory
 from granary.server.connection import connect, environment
 from granary.server.lock import keep_lock, take_lock
 from granary.text import counted

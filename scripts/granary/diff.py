@@ -58,9 +58,8 @@ TYPES_IN_DUCKDB = """
 def main() -> int:
     """Compare, print a line for each mart and a summary; return an exit code."""
     parser = ArgumentParser("bin/diff", description=__doc__, formatter_class=RawDescriptionHelpFormatter, usage=" ")
-    parser.add_argument(
-        "--to", metavar="ENGINE", default="duckdb", choices=engines.ENGINES[1:], help="duckdb (the default) or spark"
-    )
+    others = engines.ENGINES[1:]
+    parser.add_argument("--to", metavar="ENGINE", default=others[0], choices=others, help=" or ".join(others))
     parser.add_argument("marts", nargs="*", metavar="MART", help="what to compare (default: all marts)")
     options = parser.parse_args()
     project.load_env()
@@ -94,10 +93,10 @@ def built_with_duckdb(marts: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextlib.contextmanager
 def built_with_spark(marts: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield DuckDB with the marts of Spark in the database `other`, read from Parquet files that Spark writes for it."""
+    """Yield DuckDB with the marts of Spark in the database `other`: files of Parquet that Spark writes for it."""
     import duckdb
 
-    if not engines.spark_folder().exists():
+    if not (engines.spark_folder() / "catalog").exists():
         raise GranaryError(
             f"{engines.spark_folder()} doesn't exist: build it with bin/lake && bin/dbt --target spark build"
         )

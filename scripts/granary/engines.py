@@ -1,7 +1,8 @@
-"""Which engine builds the models, and where the others find their data: the lake, a file of DuckDB, a folder of Spark."""
+"""Which engine builds the models, and where the others keep data: in the lake, a file of DuckDB, a folder of Spark."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from granary import project
 from granary.project import GranaryError, run_main
 
 ENGINES = ("postgres", "duckdb", "spark")
+LEFT_OUT = {"duckdb": [], "spark": ["--exclude-resource-type", "unit_test"]}  # by `make`: fixtures aren't SQL of Spark
 SPARK = project.ROOT / "spark"  # settings and jars
 VENV_OF_SPARK = project.ROOT / ".venv-spark"
 DELTA = {
@@ -80,18 +82,23 @@ def spark_format() -> str:
     return os.environ.get("GRANARY_SPARK_FORMAT") or ("delta" if has_delta else "parquet")
 
 
-def spark_settings() -> dict[str, str]:
-    """Return the variables by which a Spark on one machine starts, whatever starts it."""
+def spark_options() -> list[str]:
+    """Return the options of spark-submit by which a Spark on one machine finds its tables."""
     folder = spark_folder()
     catalog = f"jdbc:derby:;databaseName={folder / 'catalog'};create=true"
     options = {"spark.sql.warehouse.dir": folder.as_uri(), "spark.hadoop.javax.jdo.option.ConnectionURL": catalog}
     options |= DELTA if spark_format() == "delta" else {}
-    arguments = [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
+    return [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
+
+
+def spark_settings() -> dict[str, str]:
+    """Return the variables by which a Spark on one machine starts."""
     return {
-        "GRANARY_SPARK": str(folder),
+        "GRANARY_SPARK": str(spark_folder()),
         "GRANARY_SPARK_FORMAT": spark_format(),
         "SPARK_CONF_DIR": str(SPARK / "conf"),
-        "PYSPARK_SUBMIT_ARGS": shlex.join([*arguments, "pyspark-shell"]),
+        "PYSPARK_SUBMIT_ARGS": shlex.join([*spark_options(), "pyspark-shell"]),
+        "SPARK_LOCAL_IP": os.environ.get("SPARK_LOCAL_IP") or "127.0.0.1",  # of this machine only
     }
 
 
@@ -103,8 +110,25 @@ def enter_venv_of_spark() -> None:
         os.execv(python, [python, *sys.orig_argv[1:]])
 
 
+def wait_for_spark() -> None:
+    """Wait until no other process uses the catalog of a Spark on one machine, keep it, and create it if need be."""
+    folder = spark_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)  # held until the process ends
+    except OSError as error:
+        raise GranaryError(f"can't write to {folder}: {error.strerror} (GRANARY_SPARK names the place)") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"waiting for another process, which uses {folder} ...", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    if not (folder / "catalog").exists():
+        create_catalog()
+
+
 def create_catalog() -> None:
-    """Create the catalog of a Spark on one machine, for views of any length: by itself it would take 32,700 characters."""
+    """Create the catalog of a Spark on one machine, for views of any length: it would take 32,700 characters."""
     from pyspark.sql import SparkSession
 
     spark = SparkSession.builder.enableHiveSupport().getOrCreate()
@@ -123,7 +147,7 @@ def check_spark() -> None:
     """Raise GranaryError if Spark isn't installed, or Java is missing."""
     if not (VENV_OF_SPARK / "bin" / "python").exists():
         raise GranaryError("Spark isn't installed: run scripts/setup.sh --spark")
-    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+    if not (os.environ.get("GRANARY_SPARK_HOST") or os.environ.get("JAVA_HOME") or shutil.which("java")):
         raise GranaryError("Spark needs Java 17 or 21, and there is no `java`: install it, or set JAVA_HOME")
 
 
@@ -134,8 +158,8 @@ def prepare(engine: str, command: str, arguments: list[str]) -> list[str]:
         wait_for_duckdb()
         return arguments
     enter_venv_of_spark()
-    if not spark_folder().exists():
-        create_catalog()
+    if not os.environ.get("GRANARY_SPARK_HOST"):
+        wait_for_spark()
     if spark_format() == "parquet" and command in ("build", "run") and "--full-refresh" not in arguments:
         print("Spark's tables are plain Parquet files, so all models are built from scratch", flush=True)
         return [*arguments, "--full-refresh"]

@@ -20,15 +20,13 @@ INSTALLED = Path(pyspark.__file__).parent / "jars"
 def main() -> int:
     """Fetch what is missing; return an exit code."""
     lines = [line.partition("#")[0].split() for line in (SPARK / "jars.txt").read_text().splitlines()]
-    declared = {coordinates: sha256 for coordinates, sha256 in filter(None, lines)}
+    declared = {line[0]: line[1] for line in lines if line}
     if all(is_installed(INSTALLED / name_of(coordinates), sha256) for coordinates, sha256 in declared.items()):
         return 0
     with tempfile.TemporaryDirectory() as folder:
         if not fetch([*declared], folder):
-            print(
-                "the jars of spark/jars.txt can't be fetched, so Spark's tables will be plain Parquet files, and built from"
-                " scratch each time.\nIf a mirror of Maven Central can be reached, name it: DEFAULT_ARTIFACT_REPOSITORY=https://..."
-            )
+            print("the jars of spark/jars.txt can't be fetched: Spark will build all tables from scratch, as Parquet")
+            print("If a mirror of Maven Central can be reached, name it: DEFAULT_ARTIFACT_REPOSITORY=https://...")
             return 0
         for coordinates, sha256 in declared.items():
             group, artifact, version = coordinates.split(":")

@@ -6,10 +6,13 @@ import sys
 
 from pyspark.sql import SparkSession
 
+from granary import engines
+
 
 def main() -> None:
     """Write those that there are."""
     schema, folder, *marts = sys.argv[1:]
+    engines.wait_for_spark()
     spark = SparkSession.builder.enableHiveSupport().getOrCreate()
     for mart in marts:
         if spark.catalog.tableExists(f"{schema}.{mart}"):

@@ -91,7 +91,8 @@ def update_apart(engine: str, force: bool) -> int:
     """Export what was loaded, and build all of it with another engine; return an exit code."""
     lake.update()
     os.environ |= engines.settings(engine)
-    arguments = engines.prepare(engine, "build", ["build", *(["--full-refresh"] if force else [])])
+    arguments = ["build", *(["--full-refresh"] if force else []), *engines.LEFT_OUT[engine]]
+    arguments = engines.prepare(engine, "build", arguments)
     broken = dbt.leave_out_broken_tables()
     dbt.be_interruptible()
     return dbt.run_with_bar("build", arguments) or int(broken)

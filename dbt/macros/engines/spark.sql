@@ -82,6 +82,14 @@
 {% macro spark__analyze() -%}
 {%- endmacro %}
 
+{# Delta Lake has no subqueries in `delete`. #}
+{% macro spark__delete_rows_without(key, relation) -%}
+    merge into {{ this }} as known
+    using (select {{ key }} from {{ relation }}) as kept
+        on known.{{ key }} = kept.{{ key }}
+    when not matched by source then delete
+{%- endmacro %}
+
 {% macro spark__type_moment() -%}
     timestamp_ltz
 {%- endmacro %}
@@ -229,6 +237,23 @@
         delivered.{{ column }}{{ ', ' if not loop.last }}
         {%- endfor -%}
     )
+{% endmacro %}
+
+
+{#- A table beside the model that is being built, for what it computes on the way. -#}
+{% macro beside(name) %}
+    {{ return(this.incorporate(path={'identifier': this.identifier ~ '__' ~ name})) }}
+{% endmacro %}
+
+
+{#- Writes a table, in place of the one before. -#}
+{% macro write_table(relation, query) %}
+    {%- if has_open_tables() -%}
+        {%- do run_query('create or replace table ' ~ relation ~ ' using delta as ' ~ query) -%}
+    {%- else -%}
+        {%- do run_query('drop table if exists ' ~ relation) -%}
+        {%- do run_query('create table ' ~ relation ~ ' using parquet as ' ~ query) -%}
+    {%- endif -%}
 {% endmacro %}
 
 

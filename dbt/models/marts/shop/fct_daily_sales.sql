@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental',
     unique_key='sales_date',
-    post_hook="{{ delete_rows('sales_date not in (select sales_date from ' ~ ref('int_shop__sales_days') ~ ')') }}",
+    post_hook="{{ delete_rows_without('sales_date', ref('int_shop__sales_days')) }}",
 ) }}
 
 -- depends_on: {{ ref('int_shop__order_line_versions') }}
