@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import datetime
+import json
+import os
 import shutil
+import subprocess
+import unicodedata
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import DBT, ROOT, Database, needs_sample, new_build
+from granary import engines
 from test_engines import Pair
+from test_parsing import AROUND, TABLE, TYPES, postgres_reader, typed
 
 needs_spark = pytest.mark.skipif(
     not (shutil.which("java") and (ROOT / ".venv-spark" / "bin" / "python").exists()),
@@ -90,3 +100,51 @@ def test_what_spark_needs_is_named(spark: WithSpark) -> None:
     done = spark.run(str(ROOT / ".venv/bin/python"), "-m", "granary.dbt", "build", **(spark.on_spark | without_java))
     assert done.returncode == 1
     assert done.stderr == "error: Spark needs Java 17 or 21, and there is no `java`: install it, or set JAVA_HOME\n"
+
+
+def as_text(value: Any) -> Any:
+    """Return a value as Spark spells it; numbers and times are compared by value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if value is None or isinstance(value, Decimal | datetime.date) else str(value)
+
+
+def spelled(parse: str, text: str | None) -> Any:
+    """Return a value that Spark has spelled."""
+    if text is None or parse in ("boolean", "integer"):
+        return text
+    return typed(parse, text)
+
+
+def test_values_are_read_as_on_the_other_engines(database: Database, tmp_path: Path) -> None:
+    """The table of values, what is around them, and in texts, labels and addresses all characters that Python knows."""
+    calls = ", ".join(f"{{{{ parse_{name}('cleaned') }}}} as {name}_read" for name in TYPES)
+    cleaned = "(select place, {{ clean_text('delivered') }} as cleaned from texts) as texts"
+    query = ("--inline", f"select place, {calls} from {cleaned}")
+    compiled = database.run("bin/dbt", "--quiet", "compile", "--target", "spark", *query)
+    assert compiled.returncode == 0, compiled.stdout + compiled.stderr
+    characters = [chr(point) for point in range(1, 0x20000) if unicodedata.category(chr(point)) not in ("Cn", "Cs")]
+    texts = {parse: [*values] for parse, values in TABLE.items()}
+    for parse, form in (("label", "{0}{0} {0}1"), ("email", "a{}b@c.de"), ("text", "{}")):
+        texts[parse] += [form.format(character) for character in characters]
+    texts["text"] += [f"{one}a{one}b{one}" for one in AROUND]
+
+    (tmp_path / "query.sql").write_text(compiled.stdout)
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    command = [engines.VENV_OF_SPARK / "bin" / "python", Path(__file__).with_name("read_with_spark.py")]
+    environment = os.environ | {"GRANARY_SPARK": str(tmp_path / "its tables")} | engines.spark_settings()
+    done = subprocess.run(
+        [*command, tmp_path / "query.sql", tmp_path / "texts.json"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    read = json.loads(done.stdout)
+
+    for parse, values in TABLE.items():
+        expected = {text: None if value is None else as_text(typed(parse, value)) for text, value in values.items()}
+        found = {text: spelled(parse, value) for text, value in zip(texts[parse], read[parse], strict=True)}
+        assert {text: found[text] for text in values} == expected, parse
+    with contextlib.contextmanager(postgres_reader)(database) as read_with_postgres:
+        for parse in ("label", "email", "text"):
+            values = read_with_postgres(parse, texts[parse])
+            different = [one for one in zip(texts[parse], values, read[parse], strict=True) if one[1] != one[2]]
+            assert different == [], parse
