@@ -12,6 +12,11 @@
     trim(both '_' from regexp_replace({{ value }}, r'[{{ between_words("\\x{%x}") }}]+', '_'))
 {%- endmacro %}
 
+{# Java has another letter for a sigma at the end of a word, and two for a dotted capital I. #}
+{% macro spark__lower_case(value) -%}
+    lower(translate({{ value }}, 'İΣ', 'iσ'))
+{%- endmacro %}
+
 {# Escapes are those of JSON, but for the form feed. #}
 {% macro spark__trim_whitespace(value) -%}
     trim(both '{{ tojson(outer_characters())[1:-1] | replace("\\f", "\\u000c") }}' from {{ value }})

@@ -5,7 +5,17 @@
     value: SQL expression of cleaned text
 -#}
 {% macro parse_label(value) -%}
-    nullif({{ words_joined_by_underscores('lower(' ~ value ~ ')') }}, '')
+    nullif({{ words_joined_by_underscores(lower_case(value)) }}, '')
+{%- endmacro %}
+
+
+{#- Text in lower case, one character for one: a capital sigma is the same wherever it stands in a word. -#}
+{% macro lower_case(value) -%}
+    {{ return(adapter.dispatch('lower_case', 'granary')(value)) }}
+{%- endmacro %}
+
+{% macro default__lower_case(value) -%}
+    lower({{ value }})
 {%- endmacro %}
 
 
