@@ -90,7 +90,7 @@ write_path() {
 # Each file has a stamp, written last, so that an interrupted set-up is repeated. It is a hash of all requirements, because
 # files include others.
 stamp() {
-    cat "$root/requirements.txt" "$root"/requirements/*.txt "$root/spark/jars.txt" | sha256sum | cut -d' ' -f1
+    cat "$root/requirements.txt" "$root"/requirements/*.txt | sha256sum | cut -d' ' -f1
 }
 
 is_installed() {

@@ -1,6 +1,8 @@
-"""Run a job on Spark, with the warehouse in reach: bin/spark-submit [options of spark-submit] JOB.py [arguments]
+"""Run a job on Spark, with the warehouse in reach.
 
-e.g.  bin/spark-submit jobs/example_job.py output/weekly_sales
+usage: bin/spark-submit [options of spark-submit] JOB [arguments]
+
+e.g.   bin/spark-submit jobs/example_job.py output/weekly_sales
 
 The job finds the address of the warehouse in GRANARY_JDBC_URL. The embedded server is reached through its socket, so
 nothing listens on the network. The settings are those of dbt's Spark (spark/conf), but --master names another one.
