@@ -67,7 +67,7 @@ def spark(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPat
 
 def test_a_job_reads_the_warehouse_and_gives_the_rows_of_the_mart(spark: WithSpark, tmp_path: Path) -> None:
     folder = tmp_path / "weekly sales"
-    job = ("bin/spark-submit", "jobs/example_job.py", str(folder), "--format", "csv")
+    job = ("bin/spark-submit", "jobs/tickets/example_job.py", str(folder), "--format", "csv")
     assert f"weeks of events written to {folder}\n" in spark.succeed(*job)
     (file,) = folder.glob("*.csv")
     header, *rows = csv.reader(file.open())

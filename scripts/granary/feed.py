@@ -35,6 +35,7 @@ PARTS = (  # of a feed. Its staging, which declares it, goes last: a removal tha
     "docs/feeds/{}.md",
     "scripts/granary/feeds/{}",
     "tests/feeds/{}",
+    "jobs/{}",
     "benchmarks/generator/sample_data/{}.py",
     "dbt/tests/{}",
     "dbt/macros/{}",

@@ -2,8 +2,6 @@
 
 usage: bin/spark-submit [options of spark-submit] JOB [arguments]
 
-e.g.   bin/spark-submit jobs/example_job.py output/weekly_sales
-
 The job finds the address of the warehouse in GRANARY_JDBC_URL. The embedded server is reached through its socket, so
 nothing listens on the network. The settings are those of dbt's Spark (spark/conf), but --master names another one.
 """
@@ -30,7 +28,7 @@ def main() -> None:
         return
     job = next((argument for argument in arguments if argument.endswith((".py", ".jar"))), None)
     if not job:
-        raise GranaryError("name a job, such as jobs/example_job.py: see bin/spark-submit --help")
+        raise GranaryError("name a job, a file of Python or a jar: jobs/<feed> has those of a feed")
     if not Path(job).exists():
         raise GranaryError(f"{job} doesn't exist")
     project.load_env()

@@ -386,6 +386,16 @@
     {%- endfor %}
 {% endmacro %}
 
+{# Contracts name types as PostgreSQL does. #}
+{% macro spark__get_empty_schema_sql(columns) %}
+    {%- set known = {} -%}
+    {%- for name, column in columns.items() -%}
+        {%- set type = column.data_type | replace('timestamp with time zone', type_moment()) -%}
+        {%- do known.update({name: dict(column, data_type=type)}) -%}
+    {%- endfor -%}
+    {{ return(dbt.default__get_empty_schema_sql(known)) }}
+{% endmacro %}
+
 {# Nothing is enforced: the data tests find what PostgreSQL would refuse. #}
 {% macro spark__persist_constraints(relation, model) %}
 {% endmacro %}

@@ -1,6 +1,6 @@
 """Add up weekly sales by event with Spark: from the orders of the warehouse, which it reads over JDBC.
 
-usage: bin/spark-submit jobs/example_job.py FOLDER [--format csv|parquet] [--parts N] [--force]
+usage: bin/spark-submit jobs/tickets/example_job.py FOLDER [--format csv|parquet] [--parts N] [--force]
 
 The rows are those of marts.fct_weekly_sales, in any order. FOLDER must not exist yet, unless --force replaces it.
 """
