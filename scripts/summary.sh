@@ -13,10 +13,12 @@ esac
 
 engine=$("$root/scripts/in_venv.sh" granary.engines)
 if [ "$engine" != postgres ]; then
+    query="bin/warehouse sql 'select * from marts.rejected_rows limit 5'     with GRANARY_ENGINE=$engine"
+    [ "$engine" != spark ] || query="bin/spark-submit JOB   run a job of yours, such as those in jobs"
     cat <<TEXT
 
-To try    bin/warehouse sql 'select * from marts.rejected_rows limit 5'     with GRANARY_ENGINE=$engine
-          bin/diff               compare the marts with those of PostgreSQL, once it has built them
+To try    $query
+          bin/diff --to $engine    compare the marts with those of PostgreSQL, once it has built them
           docs/engines.md        what $engine can do, and what it can't
 TEXT
     exit

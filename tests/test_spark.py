@@ -96,6 +96,9 @@ def test_marts_are_equal_after_full_and_incremental_builds(spark: WithSpark, tmp
 
 
 def test_what_spark_needs_is_named(spark: WithSpark) -> None:
+    done = spark.run("bin/warehouse", "sql", "select 1", **spark.on_spark)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: this command can't query Spark's tables: a job can (bin/spark-submit)\n"
     without_java = {"PATH": f"{ROOT / '.venv' / 'bin'}:/nowhere", "JAVA_HOME": ""}
     done = spark.run(str(ROOT / ".venv/bin/python"), "-m", "granary.dbt", "build", **(spark.on_spark | without_java))
     assert done.returncode == 1

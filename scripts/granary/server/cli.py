@@ -99,6 +99,8 @@ def main() -> int:
     elif command == "sql" and len(arguments) == 1:
         if engines.chosen() == "postgres":
             run_client("psql", ["--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--pset", "pager=off", "-c", *arguments])
+        if engines.chosen() == "spark":
+            raise GranaryError("this command can't query Spark's tables: a job can (bin/spark-submit)")
         query_duckdb(*arguments)
     elif command in CLIENTS:
         run_client(command, arguments)
