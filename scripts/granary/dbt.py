@@ -73,7 +73,7 @@ def main() -> int:
         return fetch_packages(arguments, asked_for)
     broken = False
     if command not in WITHOUT_SERVER and engine != "postgres":
-        arguments = engines.prepare(engine, command, arguments, "granary.dbt")
+        arguments = engines.prepare(engine, command, arguments, sys.argv[1:])
         broken = leave_out_broken_tables()
     elif command not in WITHOUT_SERVER:
         connection = connect_dbt()

@@ -102,12 +102,12 @@ def spark_settings() -> dict[str, str]:
     }
 
 
-def enter_venv_of_spark(program: str) -> None:
-    """Run a module again in the environment of Spark, unless it runs there."""
+def enter_venv_of_spark(line: list[str]) -> None:
+    """Replace this process by bin/dbt in the environment of Spark, unless it runs there."""
     if Path(sys.prefix) != VENV_OF_SPARK:
         check_spark()
         python = str(VENV_OF_SPARK / "bin" / "python")
-        os.execv(python, [python, "-m", program, *sys.argv[1:]])
+        os.execv(python, [python, "-m", "granary.dbt", *line])
 
 
 def wait_for_spark() -> None:
@@ -151,16 +151,16 @@ def check_spark() -> None:
         raise GranaryError("Spark needs Java 17 or 21, and there is no `java`: install it, or set JAVA_HOME")
 
 
-def prepare(engine: str, command: str, arguments: list[str], program: str) -> list[str]:
+def prepare(engine: str, command: str, arguments: list[str], line: list[str]) -> list[str]:
     """Make an engine other than PostgreSQL ready for a command of dbt; return the command's arguments.
 
-    `program` is the module that runs the command: Spark has it run again in its own environment.
+    `line` are the arguments of bin/dbt that do the same: with Spark, it runs in an environment of its own.
     """
     if engine == "duckdb":
         project.check_packages("engines", None, "dbt.adapters.duckdb")
         wait_for_duckdb()
         return arguments
-    enter_venv_of_spark(program)
+    enter_venv_of_spark(line)
     if not os.environ.get("GRANARY_SPARK_HOST"):
         wait_for_spark()
     if spark_format() == "parquet" and command in ("build", "run") and "--full-refresh" not in arguments:

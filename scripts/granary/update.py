@@ -92,7 +92,7 @@ def update_apart(engine: str, force: bool) -> int:
     lake.update()
     os.environ |= engines.settings(engine)
     arguments = ["build", *(["--full-refresh"] if force else []), *engines.LEFT_OUT[engine]]
-    arguments = engines.prepare(engine, "build", arguments, "granary.update")
+    arguments = engines.prepare(engine, "build", arguments, ["--bar", *arguments])
     broken = dbt.leave_out_broken_tables()
     dbt.be_interruptible()
     return dbt.run_with_bar("build", arguments) or int(broken)
