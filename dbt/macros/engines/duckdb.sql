@@ -85,11 +85,6 @@
     + cast(({{ value }} - trunc({{ value }})) * 1000000000000000000 as hugeint)
 {%- endmacro %}
 
-{# DuckDB averages in floating point. #}
-{% macro duckdb__average(value, decimals, over) -%}
-    {{ duckdb__ratio('sum(' ~ value ~ ')' ~ over, 'count(' ~ value ~ ')' ~ over, decimals) }}
-{%- endmacro %}
-
 {% macro duckdb__fingerprint_of(relation) -%}
     {%- set row = 'cast(seed as text)' -%}
     (select md5(coalesce(string_agg({{ row }}, '' order by {{ row }}), '')) from {{ relation }} as seed)

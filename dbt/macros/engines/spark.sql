@@ -65,11 +65,6 @@
     from explode(sequence({{ first }}, {{ last }})) as days (day)
 {%- endmacro %}
 
-{# An average has only four digits more than its values. #}
-{% macro spark__average(value, decimals, over) -%}
-    {{ ratio('sum(' ~ value ~ ')' ~ over, 'count(' ~ value ~ ')' ~ over, decimals) }}
-{%- endmacro %}
-
 {% macro spark__fingerprint_of(relation) -%}
     (
         select md5(coalesce(array_join(array_sort(collect_list(to_json(struct(seed.*)))), ''), ''))
