@@ -76,6 +76,16 @@ def test_quotients_and_averages_are_exact(computed: Callable, pairs: list[tuple]
         assert list(found) == [*quotients, *averages]
 
 
+def test_an_average_of_the_largest_values_fits(new_database: Callable[[], Database]) -> None:
+    """Values of 38 digits: their sum has one more. (DuckDB has no longer numbers, and reports an error.)"""
+    database, largest = new_database(), "99999999999999999999.999999999999999999"
+    rows = f"(values (cast('{largest}' as numeric(38, 18))), ({largest})) as rows (n)"
+    inline = ("--inline", f"select {{{{ average('n', 18) }}}} from {rows}")
+    compiled = database.run("bin/dbt", "--quiet", "compile", *inline)
+    assert compiled.returncode == 0, compiled.stdout + compiled.stderr
+    assert database.query(compiled.stdout) == [(Decimal(largest),)]
+
+
 def test_halves_of_the_expectation_are_rounded_away_from_zero() -> None:
     for text in ("0.005", "-0.005", "2.675", "-1.125"):
         expected = Decimal(text).quantize(Decimal("0.01"), ROUND_HALF_UP)

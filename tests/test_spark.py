@@ -22,11 +22,7 @@ from granary import engines
 from test_engines import Pair
 from test_parsing import AROUND, TABLE, TYPES, postgres_reader, typed
 
-needs_spark = pytest.mark.skipif(
-    not (shutil.which("java") and (ROOT / ".venv-spark" / "bin" / "python").exists()),
-    reason="Spark and Java aren't installed (make test_engines installs Spark)",
-)
-pytestmark = [needs_sample, needs_spark, pytest.mark.long, pytest.mark.engines]
+pytestmark = [needs_sample, pytest.mark.long, pytest.mark.engines]
 
 FEED = ("--select", "group:tickets", "tag:ledger", "--exclude-resource-type", "test", "unit_test")
 
@@ -76,7 +72,7 @@ def test_a_job_reads_the_warehouse_and_gives_the_rows_of_the_mart(spark: WithSpa
     assert sorted(map(tuple, rows)) == sorted(expected)
     for arguments, said in [
         (job[1:], f"error: {folder} exists: choose another folder, or replace it with --force\n"),
-        (("jobs/none.py",), "error: jobs/none.py doesn't exist\n"),
+        (("jobs/none.py",), "error: there is no job jobs/none.py: name a file of Python, or a jar\n"),
         ((*job[1:], "--parts", "0"), "--parts: at least 1\n"),
     ]:
         done = spark.run("bin/spark-submit", *arguments)

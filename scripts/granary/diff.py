@@ -105,7 +105,8 @@ def built_with_spark(marts: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"set TimeZone = 'UTC'; attach ':memory:' as other; create schema other.{marts_schema()}")
         python = engines.VENV_OF_SPARK / "bin" / "python"
         command = [python, "-m", "granary.spark_marts", marts_schema(), folder, *marts]
-        subprocess.run(command, env=os.environ | engines.settings("spark"), check=True)
+        if subprocess.run(command, env=os.environ | engines.settings("spark")).returncode:
+            raise GranaryError("Spark could not write its marts for the comparison: see its messages above")
         for mart in sorted(path.name for path in Path(folder).iterdir()):
             files = f"read_parquet({in_quotes(Path(folder, mart, '*.parquet'))})"
             connection.execute(f'create view other.{marts_schema()}."{mart}" as select * from {files}')

@@ -17,6 +17,7 @@ from granary.project import GranaryError, run_main
 
 ENGINES = ("postgres", "duckdb", "spark")
 LEFT_OUT = {"duckdb": [], "spark": ["--exclude-resource-type", "unit_test"]}  # by `make`: fixtures aren't SQL of Spark
+READS_LAKE = {"build", "retry", "run", "run-operation", "seed", "test"}
 SPARK = project.ROOT / "spark"  # settings and jars
 VENV_OF_SPARK = project.ROOT / ".venv-spark"
 DELTA = {
@@ -160,6 +161,8 @@ def prepare(engine: str, command: str, arguments: list[str], line: list[str]) ->
         project.check_packages("engines", None, "dbt.adapters.duckdb")
         wait_for_duckdb()
         return arguments
+    if command in READS_LAKE and "://" not in lake() and not Path(lake(), "raw", "_batches").exists():
+        raise GranaryError(f"the lake {lake()} is empty: load and export first: bin/ingest && bin/lake")
     enter_venv_of_spark(line)
     if not os.environ.get("GRANARY_SPARK_HOST"):
         wait_for_spark()

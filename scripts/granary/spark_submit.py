@@ -26,11 +26,9 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__.strip())
         return
-    job = next((argument for argument in arguments if argument.endswith((".py", ".jar"))), None)
-    if not job:
-        raise GranaryError("name a job, a file of Python or a jar: jobs/<feed> has those of a feed")
-    if not Path(job).exists():
-        raise GranaryError(f"{job} doesn't exist")
+    job = arguments[0]
+    if not job.startswith("-") and not Path(job).is_file():  # after options, spark-submit says so
+        raise GranaryError(f"there is no job {job}: name a file of Python, or a jar")
     project.load_env()
     engines.check_spark()
     programs = engines.VENV_OF_SPARK / "bin"
