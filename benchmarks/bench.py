@@ -37,6 +37,8 @@ NEUTRAL = {
     "PGDATABASE": "",
     "GRANARY_DATA": "data",
     "GRANARY_SCHEMA_PREFIX": "",
+    "GRANARY_ENGINE": "",
+    "GRANARY_LAKE": "",
     "DBT_PACKAGES_INSTALL_PATH": "",
     "GRANARY_API_PASSWORD": "",
 }

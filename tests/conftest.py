@@ -51,6 +51,7 @@ NEUTRAL = {
     "GRANARY_RAW_URL": "",
     "GRANARY_ENGINE": "",
     "GRANARY_LAKE": "",
+    "GRANARY_CLICKHOUSE": "",
     "GRANARY_DUCKDB": "",
     "GRANARY_SPARK": "",
     "GRANARY_SPARK_FORMAT": "",

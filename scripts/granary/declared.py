@@ -82,12 +82,13 @@ def kind_of(data_type: str) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a mart. `meta` may hold its label, unit and format."""
+    """A column of a mart. `meta` may hold its label, unit and format; a required one is never null."""
 
     name: str
     data_type: str
     meta: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+    is_required: bool = False
 
     @property
     def kind(self) -> str:
@@ -247,6 +248,7 @@ def marts(models: Path | None = None) -> dict[str, Mart]:
                         str(column.get("data_type") or ""),
                         meta_of(column),
                         " ".join((column.get("description") or "").split()),
+                        any(constraint["type"] == "not_null" for constraint in column.get("constraints") or []),
                     )
                     for column in model.get("columns") or []
                 )

@@ -25,6 +25,7 @@ from granary.text import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset
 
 LEDGER = {  # what the core reads, in the order in which it is written; builds are each engine's own
     "_rejected_lines": "select * from raw._rejected_lines order by batch_id, line_number",
@@ -71,19 +72,20 @@ def update() -> None:
 
 
 class Lake:
-    """A folder or an object store, with a count of what is written there."""
+    """A folder of the lake, here or in an object store, with a count of what is written there."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, folder: str = "raw") -> None:
         import fsspec
 
         self.place = place
-        self.files, self.root = fsspec.core.url_to_fs(place)
+        self.files, root = fsspec.core.url_to_fs(place)
+        self.root = f"{root}/{folder}"
         self.is_local = "file" in (protocol := self.files.protocol) or protocol == "file"
         self.batches = self.rows = self.size = self.deleted = 0
 
     def names(self, folder: str) -> set[str]:
-        """Return the names of what is in a folder below raw."""
-        path = f"{self.root}/raw/{folder}".rstrip("/")
+        """Return the names of what is in a table's folder, or in the folder of all."""
+        path = f"{self.root}/{folder}".rstrip("/")
         found = self.files.ls(path, detail=False) if self.files.exists(path) else []
         return {path.rstrip("/").rpartition("/")[2] for path in found}
 
@@ -91,11 +93,17 @@ class Lake:
         """Return columns of a table of the ledger, if there is one."""
         import pyarrow.parquet
 
-        path = f"{self.root}/raw/{table}/all.parquet"
+        path = f"{self.root}/{table}/all.parquet"
         if not self.files.exists(path):
             return None
         with self.files.open(path) as file:
             return pyarrow.parquet.read_table(file, columns=columns)
+
+    def dataset(self, table: str, name: str) -> pyarrow.dataset.Dataset:
+        """Return a file to be read piece by piece."""
+        import pyarrow.dataset
+
+        return pyarrow.dataset.dataset(f"{self.root}/{table}/{name}", filesystem=self.files)
 
     def write(self, table: str, name: str, reader: pa.RecordBatchReader) -> int:
         """Write a file, and return the number of its rows."""
@@ -103,7 +111,7 @@ class Lake:
 
         rows = 0
         schema = reader.schema.remove_metadata()
-        with self.replacing(f"{self.root}/raw/{table}/{name}") as file:
+        with self.replacing(f"{self.root}/{table}/{name}") as file:
             with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
                 for batch in reader:
                     writer.write_batch(batch.replace_schema_metadata(None))
@@ -123,7 +131,7 @@ class Lake:
 
     def delete(self, table: str, name: str) -> None:
         """Delete a file."""
-        self.files.rm_file(f"{self.root}/raw/{table}/{name}")
+        self.files.rm_file(f"{self.root}/{table}/{name}")
         self.deleted += 1
 
 

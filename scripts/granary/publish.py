@@ -1,0 +1,318 @@
+"""Publish finished marts to ClickHouse, which answers questions about many rows sooner than PostgreSQL.
+
+usage: bin/publish clickhouse [--dry-run] [--force] [MART ...]
+
+Each mart becomes a table of the database `marts`, sorted by its grain. The marts of the engine in use are written to
+the lake as Parquet, marts/<mart>/all.parquet, and compared with what was published before, row by row. What differs
+goes into a new table, which is compared again; when all marts are ready, each new table takes the place of the one
+before in one step. A reader sees a mart as it was or as it is, whenever a publication is killed.
+
+Where a mart's YAML names a date (meta: {clickhouse: {month_of: price_date}}), only the months that differ are written.
+
+The server is GRANARY_CLICKHOUSE, such as http://granary:secret@127.0.0.1:8123; chdb:///some/folder is a ClickHouse
+within this process (requirements/chdb.txt).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import re
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from granary import diff, engines, project
+from granary.built import Built, marts_of, quoted, workspace
+from granary.declared import Mart
+from granary.lake import Lake, only_one
+from granary.project import GranaryError, check_packages, marts_schema, run_main
+from granary.text import counted, printable
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow.dataset
+    from clickhouse_connect.driver.client import Client
+
+TYPES = {  # those of PostgreSQL, exactly; dates and times reach from 1900 to 2299
+    "bigint": "Int64",
+    "boolean": "Bool",
+    "date": "Date32",
+    "double precision": "Float64",
+    "integer": "Int32",
+    "smallint": "Int16",
+    "text": "String",
+    "timestamp with time zone": "DateTime64(6, 'UTC')",
+    "timestamp without time zone": "DateTime64(6, 'UTC')",
+}
+FEW = 10_000  # different values, up to which a dictionary is smaller and faster than the texts themselves
+NEW = "{}__new"  # a table until it takes the place of the one before
+FILE = "all.parquet"
+ROWS = 500_000  # sent at once
+LAST_BUILD = """
+    select status, tests_failed_count, error_count from {}.build_log
+    where schema_prefix = '{}'
+    order by started_at desc
+    limit 1
+"""
+COLUMNS = """
+    select name, type, '', comment from system.columns
+    where database = '{}' and table = '{}'
+    order by position
+"""
+KEYS = """
+    select partition_key, sorting_key, engine, comment from system.tables
+    where database = '{}' and name = '{}'
+"""
+PARTITIONS = """
+    select distinct partition_id from system.parts
+    where active and database = '{}' and table = '{}'
+    order by 1
+"""
+
+
+def main() -> None:
+    """Publish."""
+    parser = ArgumentParser("bin/publish", description=__doc__, formatter_class=RawDescriptionHelpFormatter, usage=" ")
+    parser.add_argument("server", choices=["clickhouse"], metavar="clickhouse", help="the only one there is so far")
+    parser.add_argument("--dry-run", action="store_true", help="print the tables as they would be created")
+    parser.add_argument("--force", action="store_true", help="even if the last build failed")
+    parser.add_argument("marts", nargs="*", metavar="MART", help="what to publish (default: all marts)")
+    options = parser.parse_intermixed_args()
+    project.load_env()
+    check_packages("engines", None, "adbc_driver_postgresql", "duckdb", "fsspec", "pyarrow")
+    check_packages("clickhouse", None, "clickhouse_connect")
+    started, chosen = time.monotonic(), diff.choose(options.marts)
+    address = os.environ.get("GRANARY_CLICKHOUSE") or ""
+    with only_one(f"{address} {marts_schema()}"), workspace() as connection:
+        tables = export(chosen, options.force, connection)
+        if options.dry_run:
+            print("\n\n".join(f"{table.definition(table.mart.name)};" for table in tables))
+            return
+        with clickhouse(address) as client:
+            publish(client, connection, tables)
+    print(f"{counted(len(tables), 'mart')} published in {time.monotonic() - started:.1f} s, each equal to its source")
+
+
+@dataclass
+class Table:
+    """A mart as ClickHouse keeps it. `types` are PostgreSQL's; `few` are the columns with few different texts."""
+
+    mart: Mart
+    types: dict[str, str]
+    descriptions: dict[str, str]
+    few: set[str]
+    stored: pyarrow.dataset.Dataset
+
+    @property
+    def required(self) -> set[str]:
+        """Return the columns that are never null."""
+        return {*self.mart.grain, *(column.name for column in self.mart.columns if column.is_required)}
+
+    @property
+    def month_of(self) -> str | None:
+        """Return the column by whose months the table is divided, if it is."""
+        name = (self.mart.meta.get("clickhouse") or {}).get("month_of")
+        if name and (name not in self.required or not self.types.get(name, "").startswith(("date", "timestamp"))):
+            raise GranaryError(
+                f"{self.mart.path}: mart {self.mart.name}: `month_of: {name}` needs a date or a timestamp that is"
+                " never null: one of the grain, or with a constraint not_null"
+            )
+        return name
+
+    @property
+    def partition(self) -> str:
+        """Return what gives a row's partition in DuckDB, as ClickHouse names it."""
+        return f"strftime({quoted(self.month_of)}, '%Y%m')" if self.month_of else "'all'"
+
+    def definition(self, name: str) -> str:
+        """Return the statement that creates the table under a name."""
+        columns = ",\n".join(
+            f"    {quoted(column)} {self.type_of(column)} comment {literal(' '.join(description.split()))}"
+            for column, description in self.descriptions.items()
+        )
+        partition = f"partition by toYYYYMM({quoted(self.month_of)})\n" if self.month_of else ""
+        order = ", ".join(map(quoted, self.mart.grain))
+        return (
+            f"create table {place(name)} (\n{columns}\n)\nengine = MergeTree\n{partition}order by ({order})\n"
+            f"comment {literal(self.mart.description)}"
+        )
+
+    def type_of(self, column: str) -> str:
+        """Return the type of a column."""
+        given = self.types[column]
+        exact = re.fullmatch(r"numeric\((\d+),(\d+)\)", given)
+        if not exact and given not in TYPES:
+            raise GranaryError(f"{self.mart.path}: mart {self.mart.name}: can't publish {column}, of type {given}")
+        kind = f"Decimal({exact[1]}, {exact[2]})" if exact else TYPES[given]
+        kind = kind if column in self.required else f"Nullable({kind})"
+        return f"LowCardinality({kind})" if column in self.few else kind
+
+
+def export(marts: list[Mart], force: bool, connection: duckdb.DuckDBPyConnection) -> list[Table]:
+    """Write marts of the engine in use to the lake, all as of one moment; return them as ClickHouse will keep them.
+
+    Raises GranaryError if one isn't built, or if the last build failed and that isn't to be published by force.
+    """
+    lake = Lake(engines.lake(), marts_schema())
+    with marts_of(engines.chosen(), [*(mart.name for mart in marts), "build_log"]) as built:
+        if not force:
+            check_last_build(built)
+        return [export_mart(lake, built, mart, connection) for mart in marts]
+
+
+def check_last_build(built: Built) -> None:
+    """Raise GranaryError if the last build failed."""
+    query = LAST_BUILD.format(built.schema, project.schema_prefix())
+    for status, failed, errors in built.execute(query).fetchall():
+        if status != "passed":
+            what = f"{counted(failed, 'test')} failed, {counted(errors, 'error')}"
+            raise GranaryError(f"the last build in {built.engine} failed ({what}): mend that, or publish with --force")
+
+
+def export_mart(lake: Lake, built: Built, mart: Mart, connection: duckdb.DuckDBPyConnection) -> Table:
+    """Write a mart to the lake."""
+    types = built.types(mart.name)
+    if not types:
+        raise GranaryError(f"{mart.name} isn't built in {built.engine}: build it, or name the marts to publish")
+    typed = ", ".join(f"cast({quoted(name)} as {kind}) as {quoted(name)}" for name, kind in types.items())
+    connection.register("arriving", built.rows(mart.name, types))
+    lake.write(mart.name, FILE, connection.sql(f"select {typed} from arriving").to_arrow_reader())
+    connection.unregister("arriving")
+    stored = lake.dataset(mart.name, FILE)
+    texts = [name for name, kind in types.items() if kind == "text"]
+    connection.register("stored", stored)
+    counts = ["count(*)", *(f"approx_count_distinct({quoted(name)})" for name in texts)]
+    ((rows, *distinct),) = connection.execute(f"select {', '.join(counts)} from stored").fetchall()
+    connection.unregister("stored")
+    few = {name for name, count in zip(texts, distinct, strict=True) if count <= FEW and 2 * count <= rows}
+    return Table(mart, types, built.descriptions(mart.name), few, stored)
+
+
+@contextlib.contextmanager
+def clickhouse(address: str) -> Iterator[Client]:
+    """Yield a client of ClickHouse. Raises GranaryError for what the server refuses, and if there is none."""
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https", "chdb"):
+        raise GranaryError("name a server: GRANARY_CLICKHOUSE=http://user:password@host:8123 (docs/engines.md)")
+    if parts.scheme == "chdb":
+        check_packages("chdb", None, "chdb")
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it prints what it raises as well
+    settings = {"max_partitions_per_insert_block": 0}  # rows are sent by month anyway
+    try:
+        with clickhouse_connect.get_client(interface=parts.scheme, dsn=address, settings=settings) as client:
+            yield client
+    except ClickHouseError as error:
+        said = str(error).splitlines()[0].partition(", Stack trace")[0]
+        unreachable = re.search(r"\[Errno -?\d+\] ([^)'\"]+)", said)
+        reason = f"can't connect: {unreachable[1]} (GRANARY_CLICKHOUSE)" if unreachable else said
+        raise GranaryError(f"ClickHouse at {parts.hostname or parts.path}: {reason}") from None
+
+
+def publish(client: Client, connection: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
+    """Fill and compare a new table for each mart that differs, and then let all of them take their places."""
+    client.command(f"create database if not exists {marts_schema()}")
+    for table in [table for table in tables if prepare(client, connection, table)]:
+        name, new = place(table.mart.name), place(NEW.format(table.mart.name))
+        if client.command(f"exists table {name}"):
+            client.command(f"exchange tables {name} and {new}")
+            client.command(f"drop table {new}")
+        else:
+            client.command(f"rename table {new} to {name}")
+
+
+def prepare(client: Client, connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
+    """Compare what is published of a mart; return whether it differs, and there is a new table to take its place."""
+    import pyarrow as pa
+
+    name, new = table.mart.name, NEW.format(table.mart.name)
+    client.command(f"drop table if exists {place(new)}")  # of a publication that was killed
+    client.command(table.definition(new))
+    described, published = describe(client, new), describe(client, name)
+    is_alike = [row[:3] for row in described] == [row[:3] for row in published]
+    diff.copy(connection, "ours", table.types, table.stored)
+    fetch(client, connection, table, name if is_alike else new)
+    rows, missing, added = diff.set_apart(connection)
+    if described == published and not missing and not added:
+        client.command(f"drop table {place(new)}")
+        print(f"{name}: unchanged, {counted(rows, 'row')}", flush=True)
+        return False
+    differing = partitions(connection, table, "(from only_ours union all from only_theirs) as rows")
+    parts = client.query(PARTITIONS.format(marts_schema(), name)).result_rows if is_alike else []
+    for (partition,) in parts:
+        if partition not in differing:  # its files are linked, not copied
+            client.command(f"alter table {place(new)} attach partition id '{partition}' from {place(name)}")
+    connection.execute(f"delete from ours where {table.partition} not in ({listed(differing)})")
+    written = 0
+    for batch in connection.sql("from ours").to_arrow_reader(ROWS):
+        client.insert_arrow(place(new), pa.Table.from_batches([batch]))
+        written += batch.num_rows
+    check(client, connection, table, differing, rows)
+    print(f"{name}: {counted(rows, 'row')}, {written:,} written", flush=True)
+    return True
+
+
+def check(client: Client, connection: duckdb.DuckDBPyConnection, table: Table, differing: list[str], rows: int) -> None:
+    """Raise GranaryError unless the new table has as many rows as the mart, and those that were written as they are."""
+    new = NEW.format(table.mart.name)
+    fetch(client, connection, table, new, f"where _partition_id in ({listed(differing)})")
+    _, missing, added = diff.set_apart(connection)
+    if missing or added or client.command(f"select count() from {place(new)}") != rows:
+        found = diff.differences(connection, table.mart.grain, [*table.types], ("the mart", "ClickHouse"))
+        raise GranaryError(
+            f"{table.mart.name} isn't in ClickHouse as it is in the mart, so nothing was published: "
+            + printable("; ".join(found) or "rows of a month that had not changed are missing")
+        )
+
+
+def fetch(client: Client, connection: duckdb.DuckDBPyConnection, table: Table, name: str, condition: str = "") -> None:
+    """Copy rows of a table of ClickHouse into the table theirs."""
+    import pyarrow as pa
+
+    query = f"select {', '.join(map(quoted, table.types))} from {place(name)} {condition}"
+    with client.query_arrow_stream(query) as batches:
+        for first in batches:
+            rows = pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches))
+            diff.copy(connection, "theirs", table.types, rows)
+            return
+    connection.execute("create or replace temporary table theirs as from ours limit 0")
+
+
+def describe(client: Client, name: str) -> list[tuple]:
+    """Return the columns and the keys of a table, with their descriptions last; nothing if there is no such table."""
+    found = [client.query(query.format(marts_schema(), name)).result_rows for query in (COLUMNS, KEYS)]
+    return [tuple(row) for rows in found for row in rows]
+
+
+def partitions(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> list[str]:
+    """Return the partitions of some rows."""
+    return [
+        name for (name,) in connection.execute(f"select distinct {table.partition} from {rows} order by 1").fetchall()
+    ]
+
+
+def listed(names: list[str]) -> str:
+    """Return texts as a list for a statement; it is never empty."""
+    return ", ".join(map(literal, names)) or "''"
+
+
+def place(name: str) -> str:
+    """Return a table with its database for a statement of ClickHouse."""
+    return f'{marts_schema()}."{name}"'
+
+
+def literal(text: str) -> str:
+    """Return a text for a statement of ClickHouse."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+if __name__ == "__main__":
+    run_main(main)
