@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from granary import declared, engines, project
 from granary.built import Built, marts_of, quoted, workspace
@@ -130,12 +131,17 @@ def differences(
     ).fetchall()
     for *values, is_ours, is_theirs in found:
         row = dict(zip(columns, zip(values[::2], values[1::2], strict=True), strict=True))
-        key = ", ".join(f"{name}={row[name][0 if is_ours else 1]}" for name in grain)
+        key = ", ".join(f"{name}={shown(row[name][0 if is_ours else 1])}" for name in grain)
         if is_ours and is_theirs:
-            unequal = ", ".join(f"{name} {one} / {two}" for name, (one, two) in row.items() if one != two)
+            unequal = ", ".join(f"{name} {shown(one)} / {shown(two)}" for name, (one, two) in row.items() if one != two)
             yield f"{key}: {unequal}"
         else:
             yield f"{key}: only in {names[0] if is_ours else names[1]}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as people write it."""
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 if __name__ == "__main__":
