@@ -39,6 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orders", type=int, nargs="+", default=[1_000_000], help="(default: a million)")
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2], help="of Spark (default: 1 and 2)")
+    parser.add_argument(
+        "--only-spark", action="store_true", help="don't build on PostgreSQL, which takes its time, too"
+    )
     parser.add_argument("--directory", help="where all temporary data goes (default: the system's)")
     options = parser.parse_args()
     with private_server(options.directory) as server:
@@ -50,21 +53,24 @@ def main() -> None:
             database.settle()
             lake = database.scratch / f"lake_{orders}"
             measure_lake(database, lake)
-            postgres = build(database, {})
-            report(f"{orders:,} orders, PostgreSQL", orders, postgres)
+            postgres = Run() if options.only_spark else build(database, {})
+            if postgres.seconds:
+                report(f"{orders:,} orders, PostgreSQL", orders, postgres)
             folders = {cores: database.scratch / f"tables_{orders}_{cores}" for cores in options.cores}
             full = {}
             for cores, folder in folders.items():
                 full[cores] = build_on_spark(database, lake, folder, cores)
                 report(f"{orders:,} orders, local[{cores}]", orders, full[cores])
-                print_ratio(f"local[{cores}] / PostgreSQL", full[cores].seconds / postgres.seconds, "")
+                if postgres.seconds:
+                    print_ratio(f"local[{cores}] / PostgreSQL", full[cores].seconds / postgres.seconds, "none")
             deliver(database, weeks, weeks + 1)
             measure_lake(database, lake)
-            report(f"a batch of {ORDERS:,} after them, PostgreSQL", ORDERS, build(database, {}))
+            if postgres.seconds:
+                report(f"a batch of {ORDERS:,} after them, PostgreSQL", ORDERS, build(database, {}))
             for cores, folder in folders.items():
                 batch = build_on_spark(database, lake, folder, cores)
                 report(f"a batch of {ORDERS:,} after them, local[{cores}]", ORDERS, batch)
-                print_ratio(f"local[{cores}], a batch / the history", batch.seconds / full[cores].seconds, "")
+                print_ratio(f"local[{cores}], a batch / the history", batch.seconds / full[cores].seconds, "none")
                 shutil.rmtree(folder)
 
 

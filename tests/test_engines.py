@@ -132,3 +132,18 @@ def test_ways_out(pair: Pair, database: Database, tmp_path: Path) -> None:
         done = pair.run(*command, GRANARY_ENGINE="oracle")
         assert done.returncode in (1, 2)
         assert "error: unknown engine 'oracle': choose one of postgres, duckdb, spark\n" in done.stderr
+
+
+def test_after_a_reset_nothing_of_the_former_ledger_is_left(pair: Pair) -> None:
+    """The numbers of batches and rows mean other files then: what DuckDB knows of the former ones is not about them."""
+    pair.succeed(str(ROOT / ".venv/bin/python"), "-m", "granary.reset")
+    pair.succeed("bin/ingest", "--initial", "tickets", "courses")
+    pair.succeed("bin/ingest", "--initial")
+    pair.succeed(*DBT, "build", *MODELS_ONLY)
+    pair.succeed("bin/lake")
+    refused = pair.run(*DBT, "build", *MODELS_ONLY, **pair.on_duckdb)
+    assert refused.returncode != 0
+    assert "Rebuild all tables once: bin/dbt build --full-refresh --target duckdb\n" in refused.stdout + refused.stderr
+    pair.succeed(*DBT, "build", *MODELS_ONLY, "--full-refresh", **pair.on_duckdb)
+    said = pair.succeed("bin/diff")
+    assert said.endswith("34 of 34 marts equal in postgres and duckdb\n"), said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,6 +156,23 @@ def test_values_at_the_edges_stay_what_they_are(published: Published) -> None:
         assert published.query(query) == published.database.query(query)
 
 
+def test_any_year_that_can_be_read_is_published(published: Published) -> None:
+    """A mart that is divided by months, too, with a change in one of them."""
+    query = published.database.query
+    query(
+        "with numbered as (select order_id, row_number() over (order by order_id) as number from marts.fct_orders)"
+        " update marts.fct_orders set ordered_at = case number when 1 then timestamp '0001-01-01'"
+        " when 2 then '0999-12-31'"
+        " when 3 then '1899-12-31 23:59:59.999999' else '9999-12-31' end"
+        " from numbered where numbered.order_id = fct_orders.order_id and number < 5"
+    )
+    published.succeed("fct_orders")
+    query("update marts.fct_orders set order_total_usd = 1 where ordered_at < '1000-01-01'")
+    assert ", 2 written\n" in published.succeed("fct_orders")
+    rows = "select order_id, ordered_at, order_total_usd from marts.fct_orders order by 1"
+    assert published.query(rows) == query(rows)
+
+
 def test_what_clickhouse_does_not_keep_is_named_and_nothing_is_published(published: Published) -> None:
     published.succeed(PRICES, "dim_event")
     before = published.query(f"select count(), sum(close_price_usd) from marts.{PRICES}")
@@ -205,23 +223,52 @@ def test_a_killed_publication_leaves_each_mart_whole(published: Published, when:
     assert published.tables() == sorted(marts)
 
 
-def test_marts_of_a_build_that_failed_are_not_published(published: Published) -> None:
-    published.database.query("update raw._builds set status = 'failed', tests_failed = 2")
+def test_marts_of_a_build_that_failed_was_killed_or_is_running_are_not_published(published: Published) -> None:
+    """Until everything was built and tested again: a later build of a part doesn't make up for it."""
+    query = published.database.query
+    build = (
+        "insert into raw._builds select %s, '', 'build', %s, false, %s, 9, %s, 0, %s, 0, now() + %s::interval, now()"
+    )
+    query(build, ["failed", None, "failed", 5, 2, "1 second"])
+    query(build, ["a part", "dim_event", "passed", 5, 0, "2 seconds"])
+    query(build, ["untested", None, "passed", 0, 0, "3 seconds"])
     done = published.publish("dim_event")
     assert (done.returncode, done.stdout) == (1, "")
-    said = "error: the last build in postgres failed (2 tests failed, 0 errors): mend that, or publish with --force\n"
-    assert done.stderr == said
+    assert re.fullmatch(
+        r"error: the build of \S+ \S+ in postgres failed \(2 tests failed, 0 errors\): build all again without that, or"
+        r" publish with --force\n",
+        done.stderr,
+    )
     assert published.tables() == []
     published.succeed("dim_event", "--force")
     assert published.tables() == ["dim_event"]
+    query(build, ["all", None, "passed", 5, 0, "4 seconds"])
+    published.succeed("dim_event")
+    query("insert into raw._begun_builds values ('killed', '', now() + interval '5 seconds')")
+    done = published.publish("dim_event")
+    assert " in postgres is running, or was killed: wait, or build again, or publish with --force\n" in done.stderr
+    query("insert into raw._begun_builds values ('all again', '', now() + interval '6 seconds')")
+    query(build, ["all again", None, "passed", 5, 0, "6 seconds"])
+    published.succeed("dim_event")
 
 
-def test_ways_out(published: Published) -> None:
+def test_another_warehouse_can_publish_at_the_same_time(published: Published) -> None:
+    """Each fills tables of its own, and what one has left is not the other's to drop."""
+    published.succeed("dim_event")
+    published.query("create table marts.dim_event__new_0badcafe (id Int64) engine = MergeTree order by id")
+    published.query("create table marts.dim_former (id Int64) engine = MergeTree order by id")
+    said = published.succeed("dim_event")
+    assert "not marts, or no longer: dim_former in the database marts: drop what nobody needs\n" in said
+    assert published.tables() == ["dim_event", "dim_event__new_0badcafe", "dim_former"]
+
+
+def test_ways_out(published: Published, tmp_path: Path) -> None:
+    form = "http://user:password@host:8123, special characters of the password as %2F, or chdb:///a/folder"
+    name = f"error: name a server: GRANARY_CLICKHOUSE={form} (docs/engines.md)\n"
     for address, said in (
-        ("", "error: name a server: GRANARY_CLICKHOUSE=http://user:password@host:8123 (docs/engines.md)\n"),
-        (
-            "tcp://localhost",
-            "error: name a server: GRANARY_CLICKHOUSE=http://user:password@host:8123 (docs/engines.md)\n",
+        *(
+            (address, name)
+            for address in ("", "tcp://host", "http://", "http://a:s/b@host:1", "http://[x", "chdb://a/b")
         ),
         (
             "http://someone:secret@127.0.0.1:1",
@@ -231,6 +278,9 @@ def test_ways_out(published: Published) -> None:
         published.environment["GRANARY_CLICKHOUSE"] = address
         done = published.publish("dim_event")
         assert (done.returncode, done.stderr) == (1, said)
+    published.environment["GRANARY_LAKE"] = "Makefile/lake"
+    assert published.publish("dim_event").stderr.startswith("error: can't write to the lake ")
+    published.environment["GRANARY_LAKE"] = str(tmp_path / "lake")
     published.database.query("drop table marts.dim_event cascade")
     done = published.publish("dim_event", "dim_showtime", "--dry-run")
     assert (done.returncode, done.stderr) == (

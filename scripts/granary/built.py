@@ -24,6 +24,7 @@ HOW = {  # to build the marts with an engine
     "duckdb": "bin/lake && bin/dbt --target duckdb build",
     "spark": "bin/lake && bin/dbt --target spark build --exclude-resource-type unit_test",
 }
+BUILDS = ("_builds", "_begun_builds")  # what raw has of builds, in each engine
 COLUMNS_IN_POSTGRES = """
     select
         column_name,
@@ -60,7 +61,7 @@ class Built:
     execute: Callable[[str], Any]
     stream: Callable[[str], pa.RecordBatchReader]
     query_of_columns: str
-    schema: str
+    database: str = ""
 
     def types(self, mart: str) -> dict[str, str]:
         """Return the columns of a mart with their types, as PostgreSQL names these; none if it isn't built."""
@@ -76,7 +77,7 @@ class Built:
 
     def rows(self, mart: str, columns: Iterable[str]) -> pa.RecordBatchReader:
         """Return the rows of a mart, to be read before the next query. PostgreSQL's numerics are text in them."""
-        return self.stream(f'select {", ".join(map(quoted, columns))} from {self.schema}."{mart}"')
+        return self.stream(f'select {", ".join(map(quoted, columns))} from {self.database}{marts_schema()}."{mart}"')
 
 
 @contextlib.contextmanager
@@ -84,7 +85,9 @@ def marts_of(engine: str, marts: list[str]) -> Iterator[Built]:
     """Yield the marts of an engine, all as of one moment. Raises GranaryError if none of them is built."""
     with READERS[engine](marts) as built:
         if not any(map(built.types, marts)):
-            missing = f"there is no {marts[0]}" if len(marts) == 1 else "there are no marts"
+            missing = (
+                f"there is no {marts_schema()}.{marts[0]}" if len(marts) == 1 else f"{marts_schema()} has no marts"
+            )
             raise GranaryError(f"{missing} in {engine}: build with {HOW[engine]}")
         yield built
 
@@ -101,7 +104,7 @@ def built_with_postgres(marts: list[str]) -> Iterator[Built]:
         def stream(query: str) -> pa.RecordBatchReader:
             return execute(query).fetch_record_batch()
 
-        yield Built("postgres", execute, stream, COLUMNS_IN_POSTGRES, marts_schema())
+        yield Built("postgres", execute, stream, COLUMNS_IN_POSTGRES)
 
 
 @contextlib.contextmanager
@@ -112,6 +115,7 @@ def built_with_duckdb(marts: list[str]) -> Iterator[Built]:
     path = Path(engines.duckdb_file())
     if not path.exists():
         raise GranaryError(f"{path} doesn't exist: build it with {HOW['duckdb']}")
+    engines.wait_for_duckdb()
     with workspace() as connection:
         try:
             connection.execute(f"attach {in_quotes(path)} as built (read_only)")
@@ -128,13 +132,15 @@ def built_with_spark(marts: list[str]) -> Iterator[Built]:
     engines.check_spark()
     with tempfile.TemporaryDirectory() as folder, workspace() as connection:
         python = engines.VENV_OF_SPARK / "bin" / "python"
-        command = [python, "-m", "granary.spark_marts", marts_schema(), folder, *marts]
+        tables = [*(f"{marts_schema()}.{mart}" for mart in marts), *(f"raw.{name}" for name in BUILDS)]
+        command = [python, "-m", "granary.spark_marts", folder, *tables]
         if subprocess.run(command, env=os.environ | engines.settings("spark")).returncode:
             raise GranaryError("Spark could not write its marts: see its messages above")
-        connection.execute(f"attach ':memory:' as built; create schema built.{marts_schema()}")
-        for mart in sorted(path.name for path in Path(folder).iterdir()):
-            files = f"read_parquet({in_quotes(Path(folder, mart, '*.parquet'))})"
-            connection.execute(f'create view built.{marts_schema()}."{mart}" as select * from {files}')
+        connection.execute(f"attach ':memory:' as built; create schema built.{marts_schema()}; create schema built.raw")
+        for written in Path(folder).iterdir():
+            schema, _, table = written.name.partition(".")
+            files = f"read_parquet({in_quotes(written / '*.parquet')})"
+            connection.execute(f'create view built.{schema}."{table}" as select * from {files}')
         yield read_with_duckdb("spark", connection)
 
 
@@ -147,7 +153,7 @@ def read_with_duckdb(engine: str, connection: duckdb.DuckDBPyConnection) -> Buil
     def stream(query: str) -> pa.RecordBatchReader:
         return connection.sql(query).to_arrow_reader()
 
-    return Built(engine, connection.execute, stream, COLUMNS_IN_DUCKDB, f"built.{marts_schema()}")
+    return Built(engine, connection.execute, stream, COLUMNS_IN_DUCKDB, "built.")
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def choose(names: list[str]) -> list[Mart]:
     marts = {name: mart for name, mart in declared.marts().items() if mart.grain and name not in OWN}
     if unknown := sorted(set(names) - marts.keys()):
         raise GranaryError(f"there is no mart {unknown[0]}: choose from {', '.join(marts)}")
-    return [marts[name] for name in names or marts]
+    return [marts[name] for name in dict.fromkeys(names or marts)]
 
 
 def is_equal(connection: duckdb.DuckDBPyConnection, ours: Built, theirs: Built, mart: Mart) -> bool:

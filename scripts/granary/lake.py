@@ -60,15 +60,23 @@ def update() -> None:
     """Export what is new, and say what that was."""
     check_packages("engines", None, "adbc_driver_postgresql", "fsspec", "pyarrow")
     started, place = time.monotonic(), engines.lake()
-    try:
-        lake = Lake(place)
-        with only_one(place), snapshot() as cursor:
-            export(cursor, lake)
-    except (OSError, ImportError, ValueError) as error:  # of the folder, the object store, or fsspec about its address
-        raise GranaryError(f"can't write to the lake {place}: {error} (GRANARY_LAKE names the place)") from None
+    with writing(place) as lake, only_one(place), snapshot() as cursor:
+        export(cursor, lake)
     deleted = f", {counted(lake.deleted, 'file')} deleted" if lake.deleted else ""
     new = f"{lake.batches:,} new batches ({counted(lake.rows, 'row')}, {lake.size / 1e6:.1f} MB written{deleted})"
     print(f"lake: {new} in {time.monotonic() - started:.1f} s, {lake.place}", flush=True)
+
+
+@contextlib.contextmanager
+def writing(place: str, folder: str = "raw") -> Iterator[Lake]:
+    """Yield a folder of a lake. Raises GranaryError if it can't be written."""
+    try:
+        yield Lake(place, folder)
+    except Exception as error:
+        # Of the folder, of fsspec about the address, or of the object store, whose errors have no class in common.
+        if isinstance(error, (OSError, ImportError, ValueError)) or type(error).__module__.startswith("botocore"):
+            raise GranaryError(f"can't write to the lake {place}: {error} (GRANARY_LAKE names the place)") from None
+        raise
 
 
 class Lake:

@@ -7,7 +7,9 @@ the lake as Parquet, marts/<mart>/all.parquet, and compared with what was publis
 goes into a new table, which is compared again; when all marts are ready, each new table takes the place of the one
 before in one step. A reader sees a mart as it was or as it is, whenever a publication is killed.
 
-Where a mart's YAML names a date (meta: {clickhouse: {month_of: price_date}}), only the months that differ are written.
+Where a mart's YAML names a date (meta: {clickhouse: {month_of: close_of_date}}), only months that differ are written.
+
+Nothing is published while a build is running, or after one that failed or was killed, until all was built again.
 
 The server is GRANARY_CLICKHOUSE, such as http://granary:secret@127.0.0.1:8123; chdb:///some/folder is a ClickHouse
 within this process (requirements/chdb.txt).
@@ -21,17 +23,19 @@ import logging
 import os
 import re
 import time
+import zlib
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from granary import diff, engines, project
+from granary import declared, diff, engines, last_build, project
 from granary.built import Built, marts_of, quoted, workspace
 from granary.declared import Mart
-from granary.lake import Lake, only_one
-from granary.project import GranaryError, check_packages, marts_schema, run_main
+from granary.lake import Lake, only_one, writing
+from granary.project import ROOT, GranaryError, check_packages, marts_schema, run_main
+from granary.server.connection import connect
 from granary.text import counted, printable
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset
     from clickhouse_connect.driver.client import Client
 
-TYPES = {  # those of PostgreSQL, exactly; dates and times reach from 1900 to 2299
+TYPES = {  # those of PostgreSQL, exactly
     "bigint": "Int64",
     "boolean": "Bool",
     "date": "Date32",
@@ -51,13 +55,40 @@ TYPES = {  # those of PostgreSQL, exactly; dates and times reach from 1900 to 22
     "timestamp without time zone": "DateTime64(6, 'UTC')",
 }
 FEW = 10_000  # different values, up to which a dictionary is smaller and faster than the texts themselves
-NEW = "{}__new"  # a table until it takes the place of the one before
+NEW = "__new_"  # ends, with the number of the warehouse, the name of a table that waits to take another one's place
 FILE = "all.parquet"
 ROWS = 500_000  # sent at once
-LAST_BUILD = """
-    select status, tests_failed_count, error_count from {}.build_log
-    where schema_prefix = '{}'
-    order by started_at desc
+# The newest build that failed, or has begun and not ended, unless one of everything has passed since, with its tests.
+UNMENDED = """
+    with
+
+    builds as (
+        select * from {database}raw._builds
+        where schema_prefix = '{prefix}'
+    ),
+
+    unmended as (
+        select started_at, tests_failed, errors from builds
+        where status = 'failed'
+        union all
+        select started_at, null, null from {database}raw._begun_builds as begun
+        where begun.schema_prefix = '{prefix}' and begun.build_id not in (select builds.build_id from builds)
+    ),
+
+    mended as (
+        select coalesce(max(started_at), timestamp with time zone '1970-01-01 00:00:00+00') as started_at from builds
+        where status = 'passed' and command = 'build' and selection is null and tests_passed > 0
+    )
+
+    select
+        cast(unmended.started_at at time zone 'UTC' as varchar(19)) as started_at,
+        cast(unmended.tests_failed as bigint) as tests_failed,
+        cast(unmended.errors as bigint) as errors
+    from unmended
+    inner join mended
+        on unmended.started_at > mended.started_at
+    where extract(epoch from unmended.started_at) > {updated_at}
+    order by 1 desc
     limit 1
 """
 COLUMNS = """
@@ -80,8 +111,8 @@ def main() -> None:
     """Publish."""
     parser = ArgumentParser("bin/publish", description=__doc__, formatter_class=RawDescriptionHelpFormatter, usage=" ")
     parser.add_argument("server", choices=["clickhouse"], metavar="clickhouse", help="the only one there is so far")
-    parser.add_argument("--dry-run", action="store_true", help="print the tables as they would be created")
-    parser.add_argument("--force", action="store_true", help="even if the last build failed")
+    parser.add_argument("--dry-run", action="store_true", help="only write to the lake, and print the tables")
+    parser.add_argument("--force", action="store_true", help="even after a build that failed or was killed")
     parser.add_argument("marts", nargs="*", metavar="MART", help="what to publish (default: all marts)")
     options = parser.parse_intermixed_args()
     project.load_env()
@@ -89,7 +120,7 @@ def main() -> None:
     check_packages("clickhouse", None, "clickhouse_connect")
     started, chosen = time.monotonic(), diff.choose(options.marts)
     address = os.environ.get("GRANARY_CLICKHOUSE") or ""
-    with only_one(f"{address} {marts_schema()}"), workspace() as connection:
+    with only_one("clickhouse"), workspace() as connection:
         tables = export(chosen, options.force, connection)
         if options.dry_run:
             print("\n\n".join(f"{table.definition(table.mart.name)};" for table in tables))
@@ -101,12 +132,16 @@ def main() -> None:
 
 @dataclass
 class Table:
-    """A mart as ClickHouse keeps it. `types` are PostgreSQL's; `few` are the columns with few different texts."""
+    """A mart as ClickHouse keeps it: at first under the name `new`.
+
+    `types` are PostgreSQL's; `few` are the columns with few different texts.
+    """
 
     mart: Mart
     types: dict[str, str]
     descriptions: dict[str, str]
     few: set[str]
+    new: str
     stored: pyarrow.dataset.Dataset
 
     @property
@@ -117,18 +152,23 @@ class Table:
     @property
     def month_of(self) -> str | None:
         """Return the column by whose months the table is divided, if it is."""
-        name = (self.mart.meta.get("clickhouse") or {}).get("month_of")
-        if name and (name not in self.required or not self.types.get(name, "").startswith(("date", "timestamp"))):
+        where, given = f"{self.mart.path}: mart {self.mart.name}", self.mart.meta.get("clickhouse") or {}
+        if not isinstance(given, dict) or given.keys() - {"month_of"}:
+            raise GranaryError(f"{where}: `clickhouse: {given}` in its meta: it takes {{month_of: a_date}}, no more")
+        name = given.get("month_of")
+        is_date = str(self.types.get(str(name))).startswith(("date", "timestamp"))
+        if name and not (is_date and name in self.required):
             raise GranaryError(
-                f"{self.mart.path}: mart {self.mart.name}: `month_of: {name}` needs a date or a timestamp that is"
-                " never null: one of the grain, or with a constraint not_null"
+                f"{where}: `month_of: {name}` needs a date or a timestamp that is never null: one of the grain, or with"
+                " a constraint not_null"
             )
         return name
 
     @property
     def partition(self) -> str:
         """Return what gives a row's partition in DuckDB, as ClickHouse names it."""
-        return f"strftime({quoted(self.month_of)}, '%Y%m')" if self.month_of else "'all'"
+        date = quoted(self.month_of) if self.month_of else ""
+        return f"cast(100 * year({date}) + month({date}) as varchar)" if date else "'all'"
 
     def definition(self, name: str) -> str:
         """Return the statement that creates the table under a name."""
@@ -159,27 +199,46 @@ def export(marts: list[Mart], force: bool, connection: duckdb.DuckDBPyConnection
 
     Raises GranaryError if one isn't built, or if the last build failed and that isn't to be published by force.
     """
-    lake = Lake(engines.lake(), marts_schema())
-    with marts_of(engines.chosen(), [*(mart.name for mart in marts), "build_log"]) as built:
+    names = [mart.name for mart in marts]
+    with writing(engines.lake(), marts_schema()) as lake, marts_of(engines.chosen(), names) as built:
         if not force:
-            check_last_build(built)
-        return [export_mart(lake, built, mart, connection) for mart in marts]
+            check_builds(built)
+        ending = f"{NEW}{number_of_warehouse():08x}"
+        return [export_mart(lake, built, mart, ending, connection) for mart in marts]
 
 
-def check_last_build(built: Built) -> None:
-    """Raise GranaryError if the last build failed."""
-    query = LAST_BUILD.format(built.schema, project.schema_prefix())
-    for status, failed, errors in built.execute(query).fetchall():
-        if status != "passed":
-            what = f"{counted(failed, 'test')} failed, {counted(errors, 'error')}"
-            raise GranaryError(f"the last build in {built.engine} failed ({what}): mend that, or publish with --force")
+def check_builds(built: Built) -> None:
+    """Raise GranaryError if a build failed, was killed or is running, and nothing has made up for it since."""
+    update = None
+    if built.engine == "postgres":  # a later bin/update that passed has built and tested again what failed before
+        with contextlib.closing(connect()) as connection:
+            update = last_build.read(connection)
+    updated_at = update.finished_at if update else 0
+    query = UNMENDED.format(database=built.database, prefix=project.schema_prefix(), updated_at=updated_at)
+    for started_at, failed, errors in built.execute(query).fetchall():
+        when, way_out = f"the build of {started_at} in {built.engine}", "or publish with --force"
+        if failed is None:
+            raise GranaryError(f"{when} is running, or was killed: wait, or build again, {way_out}")
+        what = f"{counted(failed, 'test')} failed, {counted(errors, 'error')}"
+        raise GranaryError(f"{when} failed ({what}): build all again without that, {way_out}")
 
 
-def export_mart(lake: Lake, built: Built, mart: Mart, connection: duckdb.DuckDBPyConnection) -> Table:
+def number_of_warehouse() -> int:
+    """Return a number that tells this warehouse from others that publish to the same server."""
+    with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select concat(system_identifier, current_database(), %s) from pg_control_system()", [ROOT.as_posix()]
+        )
+        return zlib.crc32(cursor.fetchone()[0].encode())
+
+
+def export_mart(lake: Lake, built: Built, mart: Mart, ending: str, connection: duckdb.DuckDBPyConnection) -> Table:
     """Write a mart to the lake."""
     types = built.types(mart.name)
     if not types:
         raise GranaryError(f"{mart.name} isn't built in {built.engine}: build it, or name the marts to publish")
+    for left in lake.names(mart.name) - {FILE}:  # by an export that was killed
+        lake.delete(mart.name, left)
     typed = ", ".join(f"cast({quoted(name)} as {kind}) as {quoted(name)}" for name, kind in types.items())
     connection.register("arriving", built.rows(mart.name, types))
     lake.write(mart.name, FILE, connection.sql(f"select {typed} from arriving").to_arrow_reader())
@@ -191,7 +250,7 @@ def export_mart(lake: Lake, built: Built, mart: Mart, connection: duckdb.DuckDBP
     ((rows, *distinct),) = connection.execute(f"select {', '.join(counts)} from stored").fetchall()
     connection.unregister("stored")
     few = {name for name, count in zip(texts, distinct, strict=True) if count <= FEW and 2 * count <= rows}
-    return Table(mart, types, built.descriptions(mart.name), few, stored)
+    return Table(mart, types, built.descriptions(mart.name), few, mart.name + ending, stored)
 
 
 @contextlib.contextmanager
@@ -200,13 +259,19 @@ def clickhouse(address: str) -> Iterator[Client]:
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https", "chdb"):
-        raise GranaryError("name a server: GRANARY_CLICKHOUSE=http://user:password@host:8123 (docs/engines.md)")
+    try:
+        parts = urlsplit(address)
+        is_valid = parts.port is None or parts.hostname
+    except ValueError:  # whose message may have a part of the password
+        is_valid = False
+    is_server = is_valid and parts.scheme in ("http", "https") and parts.hostname
+    if not is_server and not (is_valid and parts.scheme == "chdb" and not parts.netloc and len(parts.path) > 1):
+        form = "http://user:password@host:8123, special characters of the password as %2F, or chdb:///a/folder"
+        raise GranaryError(f"name a server: GRANARY_CLICKHOUSE={form} (docs/engines.md)")
     if parts.scheme == "chdb":
         check_packages("chdb", None, "chdb")
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it prints what it raises as well
-    settings = {"max_partitions_per_insert_block": 0}  # rows are sent by month anyway
+    settings = {"max_partitions_per_insert_block": 0}  # of a mart with many months
     try:
         with clickhouse_connect.get_client(interface=parts.scheme, dsn=address, settings=settings) as client:
             yield client
@@ -220,21 +285,33 @@ def clickhouse(address: str) -> Iterator[Client]:
 def publish(client: Client, connection: duckdb.DuckDBPyConnection, tables: list[Table]) -> None:
     """Fill and compare a new table for each mart that differs, and then let all of them take their places."""
     client.command(f"create database if not exists {marts_schema()}")
+    existing = tables_in(client)
+    ending = tables[0].new.removeprefix(tables[0].mart.name)
+    for name in existing:
+        if name.endswith(ending):  # of a publication of this warehouse that was killed
+            client.command(f"drop table {place(name)}")
     for table in [table for table in tables if prepare(client, connection, table)]:
-        name, new = place(table.mart.name), place(NEW.format(table.mart.name))
+        name, new = place(table.mart.name), place(table.new)
         if client.command(f"exists table {name}"):
             client.command(f"exchange tables {name} and {new}")
             client.command(f"drop table {new}")
         else:
             client.command(f"rename table {new} to {name}")
+    if others := [name for name in existing if name not in declared.marts() and NEW not in name]:
+        print(f"not marts, or no longer: {', '.join(others)} in the database {marts_schema()}: drop what nobody needs")
+
+
+def tables_in(client: Client) -> list[str]:
+    """Return the names of the published tables, and of all others in their database."""
+    found = client.query(f"select name from system.tables where database = '{marts_schema()}' order by 1").result_rows
+    return [name for (name,) in found]
 
 
 def prepare(client: Client, connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
     """Compare what is published of a mart; return whether it differs, and there is a new table to take its place."""
     import pyarrow as pa
 
-    name, new = table.mart.name, NEW.format(table.mart.name)
-    client.command(f"drop table if exists {place(new)}")  # of a publication that was killed
+    name, new = table.mart.name, table.new
     client.command(table.definition(new))
     described, published = describe(client, new), describe(client, name)
     is_alike = [row[:3] for row in described] == [row[:3] for row in published]
@@ -262,7 +339,7 @@ def prepare(client: Client, connection: duckdb.DuckDBPyConnection, table: Table)
 
 def check(client: Client, connection: duckdb.DuckDBPyConnection, table: Table, differing: list[str], rows: int) -> None:
     """Raise GranaryError unless the new table has as many rows as the mart, and those that were written as they are."""
-    new = NEW.format(table.mart.name)
+    new = table.new
     fetch(client, connection, table, new, f"where _partition_id in ({listed(differing)})")
     _, missing, added = diff.set_apart(connection)
     if missing or added or client.command(f"select count() from {place(new)}") != rows:

@@ -1,4 +1,4 @@
-"""Write marts of Spark as Parquet, for bin/diff and bin/publish: granary.spark_marts SCHEMA FOLDER MART ..."""
+"""Write tables of Spark as Parquet, for bin/diff and bin/publish: granary.spark_marts FOLDER SCHEMA.TABLE ..."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from granary import engines
 
 def main() -> None:
     """Write those that there are."""
-    schema, folder, *marts = sys.argv[1:]
+    folder, *tables = sys.argv[1:]
     engines.wait_for_spark()
     spark = SparkSession.builder.enableHiveSupport().getOrCreate()
-    for mart in marts:
-        if spark.catalog.tableExists(f"{schema}.{mart}"):
-            spark.table(f"{schema}.{mart}").write.parquet(f"{folder}/{mart}")
+    for table in tables:
+        if spark.catalog.tableExists(table):
+            spark.table(table).write.parquet(f"{folder}/{table}")
 
 
 if __name__ == "__main__":

@@ -98,6 +98,11 @@
             started_at {{ moment }} not null, finished_at {{ moment }} not null
         )
     {%- endset -%}
+    {%- set begun_builds -%}
+        create table if not exists raw._begun_builds (
+            build_id {{ text }} not null, schema_prefix {{ text }} not null, started_at {{ moment }} not null
+        )
+    {%- endset -%}
     {%- set replayed_values -%}
         create table if not exists raw._replayed_values (
             rejection_id {{ text }} not null, feed {{ text }} not null, entity {{ text }} not null, severity {{ text }} not null,
@@ -111,7 +116,7 @@
         select * from {{ lake_files('_replayed_values') }} as exported
         where exported.rejection_id not in (select rejection_id from raw._replayed_values)
     {%- endset -%}
-    {{ return([builds, replayed_values, known]) }}
+    {{ return([builds, begun_builds, replayed_values, known]) }}
 {% endmacro %}
 
 

@@ -35,7 +35,7 @@
                 {{ exceptions.raise_compiler_error(
                     row.model ~ " was built from batch " ~ row.loaded_batch_id ~ " of another ledger (loaded at " ~ row.loaded_at
                     ~ "): since then, raw was reset or restored, so its tables and the batches don't belong together. Rebuild all"
-                    ~ " tables once: bin/dbt build --full-refresh"
+                    ~ " tables once: bin/dbt build --full-refresh" ~ of_engine()
                 ) }}
             {%- endfor -%}
         {%- endif -%}
@@ -44,7 +44,7 @@
             {%- for name in incremental_models if name not in known -%}
                 {{ exceptions.raise_compiler_error(
                     name ~ " has no watermark, because an earlier version of the project built it."
-                    ~ " Rebuild once: bin/dbt build --full-refresh"
+                    ~ " Rebuild once: bin/dbt build --full-refresh" ~ of_engine()
                 ) }}
             {%- endfor -%}
             {%- set replaced -%}
@@ -73,13 +73,19 @@
                 {#- A watermark is the lowest of all inputs, so inputs that did not change must be rebuilt with them. -#}
                 {{ exceptions.raise_compiler_error(
                     "Batch " ~ affected[0].batch_id ~ " was replaced by batch " ~ affected[0].replaced_by_batch_id ~ " after "
-                    ~ affected[0].model ~ " was built from it. Rebuild once: bin/dbt build --full-refresh\nor only what was"
-                    ~ " built from replaced batches: bin/dbt build --full-refresh --select +"
+                    ~ affected[0].model ~ " was built from it. Rebuild once: bin/dbt build --full-refresh" ~ of_engine() ~ "\nor only what was"
+                    ~ " built from replaced batches: bin/dbt build --full-refresh" ~ of_engine() ~ " --select +"
                     ~ affected | map(attribute="model") | unique | sort | join("+ +") ~ "+"
                 ) }}
             {%- endif -%}
         {%- endif -%}
     {%- endif -%}
+{% endmacro %}
+
+
+{#- The option of a command that names the engine, if it isn't PostgreSQL. -#}
+{% macro of_engine() %}
+    {{ return('' if target.type == 'postgres' else ' --target ' ~ target.name) }}
 {% endmacro %}
 
 

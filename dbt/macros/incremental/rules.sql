@@ -115,7 +115,7 @@
             {%- if relation is not none and relation.is_table -%}
                 {{ exceptions.raise_compiler_error(
                     model.name ~ " was built by an earlier version of the project, perhaps by other rules than those of today."
-                    ~ " Rebuild once: bin/dbt build --full-refresh"
+                    ~ " Rebuild once: bin/dbt build --full-refresh" ~ of_engine()
                 ) }}
             {%- endif -%}
         {%- endfor -%}
@@ -138,7 +138,7 @@
             {{ exceptions.raise_compiler_error(
                 "The rules by which " ~ tables | join(", ") ~ " is read changed after " ~ models | unique | join(", ")
                 ~ " had been built: " ~ batches[0] ~ " batches (" ~ batches[1] ~ " rows, batches " ~ batches[2] ~ " to " ~ batches[3]
-                ~ ") have to be read again. Rebuild what reads them, and nothing else: bin/dbt build --full-refresh --select"
+                ~ ") have to be read again. Rebuild what reads them, and nothing else: bin/dbt build --full-refresh" ~ of_engine() ~ " --select"
                 ~ " source:" ~ tables | join("+ source:") ~ "+"
             ) }}
         {%- endif -%}

@@ -1,3 +1,15 @@
+{#- Writes that a run or build has begun to raw._begun_builds: without a row of record_build, it is running, or was killed. -#}
+{% macro record_begun_build() %}
+    {%- set begun = api.Relation.create(database=target.get('database'), schema='raw', identifier='_begun_builds') -%}
+    {%- if execute and flags.WHICH in ('run', 'build') and (target.type != 'postgres' or load_relation(begun) is not none) -%}
+        insert into {{ begun }} (build_id, schema_prefix, started_at)
+        values (
+            '{{ invocation_id }}', '{{ env_var("GRANARY_SCHEMA_PREFIX", "") }}', cast('{{ run_started_at }}' as {{ type_moment() }})
+        )
+    {%- endif -%}
+{% endmacro %}
+
+
 {#-
     Writes one row about a run or build to raw._builds when it has finished: what it built and how its tests ended. A build that
     was killed has no row.

@@ -1,6 +1,7 @@
 {#-
     Writes the rejections that changed rules have healed to raw._replayed_values: those of {{ this }}, which is about to be
-    rebuilt, whose row is staged by now, and whose value is no longer rejected. A full refresh would forget them otherwise.
+    rebuilt, whose row is staged by now, and whose value is no longer rejected. A full refresh would forget them otherwise. Where
+    {{ this }} was built from another ledger, its rows are others.
 
     A hook of int_quality__rejections, before it is built.
 -#}
@@ -11,6 +12,9 @@
         'line_number', '_batch_id', '_row_id',
     ] -%}
     {%- set existing = load_relation(this) if execute and tables and not is_incremental() -%}
+    {%- if existing and this.identifier in run_query(models_of_another_ledger()).columns[0].values() -%}
+        {%- set existing = none -%}
+    {%- endif -%}
     {%- set columns = adapter.get_columns_in_relation(existing) | map(attribute='name') | list if existing else [] -%}
     {%- if existing and not (needed | reject('in', columns) | list) %}
     insert into raw._replayed_values ({{ needed | join(', ') | replace('_batch_id, _row_id', 'batch_id, row_id') }}, replayed_at)

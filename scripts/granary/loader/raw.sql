@@ -170,6 +170,17 @@ comment on column raw._builds.errors is 'Number of models, seeds and tests that 
 comment on column raw._builds.started_at is 'When the build began.';
 comment on column raw._builds.finished_at is 'When the build ended.';
 
+create table if not exists raw._begun_builds (
+    build_id text primary key,
+    schema_prefix text not null,
+    started_at timestamptz not null
+);
+
+comment on table raw._begun_builds is 'One row per dbt run or dbt build. Without a row in raw._builds, it is running, or was killed.';
+comment on column raw._begun_builds.build_id is 'dbt''s invocation id.';
+comment on column raw._begun_builds.schema_prefix is 'GRANARY_SCHEMA_PREFIX of the build; usually empty.';
+comment on column raw._begun_builds.started_at is 'When the build began.';
+
 create sequence if not exists raw._row_ids cache 1000;
 comment on sequence raw._row_ids is 'Numbers the rows of all landing tables. bin/ingest sets it where a batch begins.';
 

@@ -106,7 +106,7 @@ grant usage on schema granary_lock to granary_builder;
 grant update on granary_lock.turn to granary_builder; -- the right to lock it
 grant usage on schema raw to granary_builder;
 grant select on all tables in schema raw to granary_builder;
-grant insert on raw._builds, raw._replayed_values to granary_builder;
+grant insert on raw._begun_builds, raw._builds, raw._replayed_values to granary_builder;
 grant select on sequence raw._last_removed_batch to granary_builder;
 grant usage on schema marts to granary_reader;
 grant select on all tables in schema marts to granary_reader;

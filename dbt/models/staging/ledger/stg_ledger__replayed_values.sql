@@ -6,6 +6,12 @@ source as (
 
 ),
 
+batches as (
+
+    select * from {{ source('ledger', '_batches') }}
+
+),
+
 renamed as (
 
     select
@@ -33,6 +39,14 @@ renamed as (
         row_id as _row_id
 
     from source
+    -- An engine that reads the lake keeps its own; those of another ledger are older than the batch that has their number now.
+    where
+        exists (
+            select 1 from batches
+            where
+                source.batch_id = batches.batch_id
+                and source.replayed_at >= batches.finished_at
+        )
 
 )
 
