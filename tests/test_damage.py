@@ -106,8 +106,7 @@ def accepted(text: str, damage: Damage) -> list[tuple[list[str], int, str]]:
         found = names.columns_of(header.names, file.entity, file.relative)
     except GranaryError:
         return []
-    skip = file.entity.skip_initial_space
-    reader = csv_records.CsvReader(stream, header.names, header.lines + 1, skip_initial_space=skip)
+    reader = csv_records.CsvReader(stream, header.names, header.lines + 1, header.dialect)
     return [
         ([row.fields[found.index(column)] for column in columns], row.number, row.text.decode())
         for row in iter(reader.record, None)

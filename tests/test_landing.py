@@ -112,7 +112,7 @@ def test_files_are_found_in_the_order_of_loading_and_undeclared_ones_are_named(t
     (tmp_path / "s.yml").write_text(SOURCES)
     names = [
         *("initial/tickets/orders.csv", "incremental/tickets/orders/b10.jsonl.gz", "incremental/tickets/orders/b9.CSV"),
-        *("incremental/tickets/orders/.hidden.csv", "incremental/tickets/orders/b9.xlsx", "initial/stray.csv"),
+        *("incremental/tickets/orders/.hidden.csv", "incremental/tickets/orders/b9.xls", "initial/stray.csv"),
         *("incremental/nofeed/orders/b1.csv", "incremental/tickets/nothing/b1.csv"),
         *("incremental/tickets/orders/deep/b1.csv", "incremental/tickets/orders/line\nbreak.csv"),
     ]
@@ -125,7 +125,7 @@ def test_files_are_found_in_the_order_of_loading_and_undeclared_ones_are_named(t
     assert good == [("tickets/orders/initial", ".csv"), ("tickets/orders/b9", ".csv"), ("tickets/orders/b10", ".jsonl")]
     assert {file.relative for file in files if not file.entity} == {
         *("incremental/nofeed/orders/b1.csv", "incremental/tickets/nothing/b1.csv", "initial/stray.csv"),
-        *("incremental/tickets/orders/b9.xlsx", "incremental/tickets/orders/deep"),
+        *("incremental/tickets/orders/b9.xls", "incremental/tickets/orders/deep"),
         *("'incremental/tickets/orders/line\\nbreak.csv'", "incremental/tickets/orders/gone.csv"),
     }
     selected = landing.select(files, ["tickets/orders/b9", str(tmp_path / "initial/tickets/orders.csv")], False)

@@ -21,7 +21,16 @@ from granary.text import LONGEST_NAME, column_name, is_column_name
 INVALID = (GranaryError, AttributeError, KeyError, TypeError)  # what reading a malformed declaration raises
 REJECT_LIMITS = ("warn_above", "fail_above")
 FILE_LIMITS = ("max_lines", "max_bytes")
-FORMAT_SETTINGS = {"skip_initial_space"}
+FORMAT_SETTINGS = {  # of a table's files, with what each takes
+    "delimiter": "one ASCII character, such as ';'",
+    "quote": "one ASCII character, or none",
+    "encoding": "the name of an encoding, such as windows-1252",
+    "skip_lines": "a whole number",
+    "comment": "the character with which such lines begin, such as '#'",
+    "header": "a list of the names that the file lacks",
+    "sheet": "the name of a sheet",
+    "skip_initial_space": "true or false",
+}
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
 # Names of the core in places where a feed has its name, so that `bin/feed remove` would delete them.
@@ -59,9 +68,9 @@ class Entity(NamedTuple):
         return self.meta.get("records") or ""
 
     @property
-    def skip_initial_space(self) -> bool:
-        """Return whether spaces after the commas of CSV belong to no value."""
-        return bool((self.meta.get("format") or {}).get("skip_initial_space"))
+    def format(self) -> Mapping[str, Any]:
+        """Return the declared settings of the table's files: some of FORMAT_SETTINGS."""
+        return self.meta.get("format") or {}
 
 
 KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
@@ -175,6 +184,10 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
             if metas[column].get("required") and metas[column].get("optional"):
                 raise GranaryError(f"{path}: {name}: {column} is required and optional: remove one of them")
         meta = {**meta_of(source), **meta_of(table)}
+        formats = [declared.get("format") or {} for declared in (meta_of(source), meta_of(table))]
+        if any(not isinstance(declared, dict) for declared in formats):
+            raise GranaryError(f"{path}: table {name}: `format` needs settings, such as {{delimiter: ';'}}")
+        meta["format"] = {**formats[0], **formats[1]}
         if not isinstance(meta.get("records", ""), str):
             raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
         limits = meta.get("reject_limits") or {}
@@ -187,9 +200,31 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
                     f" {' and '.join(REJECT_LIMITS)}, each a share from 0 to 1, such as 0.2,"
                     f" and {' and '.join(FILE_LIMITS)}, each a whole number"
                 )
-        for setting in (meta.get("format") or {}).keys() - FORMAT_SETTINGS:
-            raise GranaryError(f"{path}: table {name}: `format` has {setting}, which does not exist")
+        for setting, value in meta["format"].items():
+            if setting not in FORMAT_SETTINGS:
+                choice = f"choose from {', '.join(FORMAT_SETTINGS)}"
+                raise GranaryError(f"{path}: table {name}: `format` has {setting}, which doesn't exist: {choice}")
+            if not is_format(setting, value):
+                takes = FORMAT_SETTINGS[setting]
+                raise GranaryError(f"{path}: table {name}: `format` has `{setting}: {value}`: it takes {takes}")
         yield Entity(feed, name, identifier, columns, path, meta, metas)
+
+
+def is_format(setting: str, value: Any) -> bool:
+    """Return whether a value is one of a setting of FORMAT_SETTINGS."""
+    if setting in ("delimiter", "quote", "comment"):
+        is_character = isinstance(value, str) and len(value) == 1 and value.isascii() and value not in "\r\n\0"
+        return is_character or (setting == "quote" and value == "none")
+    if setting == "encoding":
+        try:
+            return "\n".encode(value).decode(value) == "\n"
+        except (LookupError, TypeError, UnicodeError):
+            return False
+    if setting == "header":
+        return isinstance(value, list) and bool(value) and all(isinstance(name, str) and name for name in value)
+    if setting == "skip_lines":
+        return type(value) is int and value >= 0
+    return isinstance(value, bool if setting == "skip_initial_space" else str)
 
 
 def problem_of(path: Path, error: Exception) -> str:

@@ -26,11 +26,14 @@ FIELD = re.compile(rb'(?:^|,)( *"[^"]*(?:""[^"]*)*"(?=,|\Z)|[^,]*)')
 NEITHER_COMMA_NOR_LINE_END = bytes(set(range(256)) - set(b",\n"))
 NO_LAYOUT = bytes(set(range(256)) - set(b'",\n'))
 LAYOUT = re.compile(rb'(?:(?:"")?,)*(?:"")?\n')  # of a line, without what is between: a field has two quotes or none
+NO_QUOTE = b"\x01"  # stands for quotes where a file has none: no text has this character
+SEPARATOR_LINE = re.compile(rb'"?sep=([^\r\n"])"?\r?\n', re.IGNORECASE)  # tells Excel the delimiter
 ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')
 
 BLANK = Problem("blank", "the line is blank")
+COMMENT = Problem("comment", "the line is a comment")
 UNCLOSED_QUOTE = Problem("unclosed_quote", "a quote is opened but never closed")
-MISPLACED_QUOTE = Problem("misplaced_quote", "a closing quote is followed by something other than a comma")
+MISPLACED_QUOTE = Problem("misplaced_quote", "a closing quote is followed by something other than a separator")
 CARRIAGE_RETURN = Problem("carriage_return", "a carriage return is in the middle of the line")
 REPEATED_HEADER = Problem("repeated_header", "the line is the header again")
 SPACE_BEFORE_QUOTE = Problem(
@@ -40,7 +43,7 @@ SPACE_BEFORE_QUOTE = Problem(
 )
 STRAY_QUOTE = Problem("stray_quote", "quotes inside unquoted fields leave open where the fields end")
 STRAY_END = Problem("stray_quote", "a quote may end a field that began on the rejected line before")
-SURE = (None, BLANK, REPEATED_HEADER, STRAY_END)  # after these, no field can have begun on the line before
+SURE = (None, BLANK, COMMENT, REPEATED_HEADER, STRAY_END)  # after these, no field can have begun on the line before
 
 csv.field_size_limit(records.LIMIT)
 
@@ -49,21 +52,69 @@ class ProblemError(csv.Error):
     """Ends the parsing of a record that has a problem, which is its argument."""
 
 
+class Dialect(NamedTuple):
+    """How the lines of a file are to be read. The quote is NO_QUOTE if there is none."""
+
+    delimiter: bytes = b","
+    quote: bytes = b'"'
+    comment: bytes = b""  # what begins a line that isn't to be read
+    skip_initial_space: bool = False
+
+    @property
+    def swap(self) -> bytes | None:
+        """Return the table that makes the delimiter a comma and the quote '"', and those the others; None for CSV."""
+        if self[:2] == (b",", b'"'):
+            return None
+        table = bytearray(range(256))
+        for one, two in ((self.delimiter, b","), (self.quote, b'"')):
+            table[one[0]], table[two[0]] = table[two[0]], table[one[0]]
+        return bytes(table)
+
+
+CSV = Dialect()
+
+
 class Header(NamedTuple):
-    """The header of a CSV file: the names in it, and how many physical lines it takes."""
+    """The names of the columns, how many physical lines there are before the rows, and how these are to be read."""
 
     names: list[str]
     lines: int
+    dialect: Dialect = CSV
+
+
+def dialect_of(file: LandingFile) -> Dialect:
+    """Return how a file is declared to be read. The delimiter of .tsv is a tab."""
+    declared = file.entity.format
+    delimiter, quote = declared.get("delimiter") or ("\t" if file.format == ".tsv" else ","), declared.get("quote")
+    return Dialect(
+        delimiter.encode(),
+        NO_QUOTE if quote == "none" else (quote or '"').encode(),
+        (declared.get("comment") or "").encode(),
+        bool(declared.get("skip_initial_space")),
+    )
 
 
 def read_header(file: LandingFile, stream: io.BufferedReader) -> Header:
-    """Return the header; leave the stream at the next line."""
-    empty = Record(1, b"", [], Problem("blank", "the file is empty"))
-    _, text, names, problem = CsvReader(stream, skip_initial_space=file.entity.skip_initial_space).record() or empty
+    """Return the header; leave the stream at the first row."""
+    dialect, declared = dialect_of(file), file.entity.format
+    lines = sum(bool(records.physical_line(stream)) for _ in range(declared.get("skip_lines") or 0))
+    if named := SEPARATOR_LINE.match(stream.peek(10)):
+        stream.read(named.end())
+        dialect, lines = dialect._replace(delimiter=named[1]), lines + 1
+    if names := declared.get("header"):
+        return Header(names, lines, dialect)
+    reader = CsvReader(stream, number=lines + 1, dialect=dialect)
+    empty = Record(
+        lines + 1, b"", [], Problem("blank", "the file is empty" if not lines else "the file has no more lines")
+    )
+    record = reader.record() or empty
+    while record.problem is COMMENT:
+        record = reader.record() or empty
+    number, text, names, problem = record
     if problem := records.problem_of(text) or problem:
         hint = ": if it is UTF-16, save it as UTF-8" if problem is records.NUL_CHARACTER else " (it names the columns)"
-        raise GranaryError(f"{file.relative}, line 1: not a valid header: {problem.explanation}{hint}")
-    return Header(names, text.rstrip(b"\r\n").count(b"\n") + 1)
+        raise GranaryError(f"{file.relative}, line {number}: not a valid header: {problem.explanation}{hint}")
+    return Header(names, reader.number - 1, dialect)
 
 
 class CsvReader:
@@ -81,15 +132,22 @@ class CsvReader:
     """
 
     def __init__(
-        self, stream: io.BufferedReader, names: Sequence[str] = (), number: int = 1, *, skip_initial_space: bool = False
+        self, stream: io.BufferedReader, names: Sequence[str] = (), number: int = 1, dialect: Dialect = CSV
     ) -> None:
-        self.stream, self.names, self.number, self.skip_initial_space = stream, names, number, skip_initial_space
-        self.header = header_pattern(names)
+        self.stream, self.names, self.number, self.dialect = stream, names, number, dialect
+        self.swap, self.comment = dialect.swap, dialect.comment
+        self.header = header_pattern(names, dialect)
         longest = max((name for name in names if '"' not in name), key=len, default="")
         self.may_be_header = longest.encode().lower()  # what a repeated header contains, which is found faster
         self.held: collections.deque[bytes] = collections.deque()  # lines that have been read, but belong to no record
         self.problem: Problem | None = None  # of the last record
         self.tried = 1  # lines that may be plain, all together
+        self.settings = {
+            "delimiter": dialect.delimiter.decode(),
+            "quotechar": dialect.quote.decode(),
+            "skipinitialspace": dialect.skip_initial_space,
+            "strict": True,
+        }
 
     def parts(self) -> Iterator[PlainLines | Record]:
         """Yield everything: as many plain lines as possible at once, and each other record by itself."""
@@ -128,10 +186,15 @@ class CsvReader:
         PostgreSQL drops a stray quote in silence: 12" by 13" becomes 12 by 13. It also knows no repeated header, and
         skips no initial spaces.
         """
-        if self.skip_initial_space or records.problem_of(text) or (not text.isascii() and codecs.BOM_UTF8 in text):
+        if self.dialect.skip_initial_space or records.problem_of(text):
+            return False
+        if not text.isascii() and codecs.BOM_UTF8 in text:
             return False
         if self.may_be_header in text.lower() and self.header.search(b"\n" + text):
             return False
+        if self.comment and (text.startswith(self.comment) or b"\n" + self.comment in text):
+            return False
+        text = text.translate(self.swap) if self.swap else text
         if b'"' in text and len(self.names) > 1 and are_alike(text, len(self.names)):
             return True
         unquoted = bare(text)
@@ -146,12 +209,13 @@ class CsvReader:
     def record(self) -> Record | None:
         """Take the next record; return None at the end."""
         taken: list[bytes] = []
-        skip, may_continue = self.skip_initial_space, self.problem not in SURE
+        skip, may_continue = self.dialect.skip_initial_space, self.problem not in SURE
         try:
-            fields = next(csv.reader(self.lines_of_record(taken), strict=True, skipinitialspace=skip), None)
+            fields = next(csv.reader(self.lines_of_record(taken), **self.settings), None)
             if fields is None:
                 return None
             text = b"".join(taken).removeprefix(codecs.BOM_UTF8)
+            text = text.translate(self.swap) if self.swap else text
             problem = problem_of_fields(fields, self.names)
             if b'"' in text and problem is not REPEATED_HEADER and bare(text) is None:
                 problem = problem_of_quotes(text, problem, skip, may_continue)
@@ -165,14 +229,17 @@ class CsvReader:
 
     def lines_of_record(self, taken: list[bytes]) -> Iterator[str]:
         """Take line after line, as long as the record may go on; yield each as csv.reader needs it."""
-        size = commas = 0
+        size = separators = 0
         # A record that has too many fields already need not be read further: its quote is a stray one.
-        while commas < (len(self.names) or MOST_COLUMNS) and (
+        while separators < (len(self.names) or MOST_COLUMNS) and (
             line := self.held.popleft() if self.held else records.physical_line(self.stream)
         ):
-            commas += b"".join(line.split(b'"')[1::2]).count(b",") if taken else 0
+            outside = b"".join(line.split(self.dialect.quote)[1::2]) if taken else b""
+            separators += outside.count(self.dialect.delimiter)
             size += len(line)
             taken.append(line)
+            if self.comment and len(taken) == 1 and line.startswith(self.comment):
+                raise ProblemError(COMMENT)
             if size > records.LIMIT:
                 raise ProblemError(records.too_long())
             line = line.removeprefix(codecs.BOM_UTF8) if len(taken) == 1 else line  # files that were joined
@@ -207,11 +274,12 @@ def bare(text: bytes) -> bytes | None:
     return None if b'"' in unquoted else unquoted
 
 
-def header_pattern(names: Sequence[str]) -> re.Pattern[bytes]:
+def header_pattern(names: Sequence[str], dialect: Dialect) -> re.Pattern[bytes]:
     """Return a pattern for a line, after a line end, that is the header: quoted or not, in any case and spacing."""
-    quoted = ['"{}"'.format(name.replace('"', '""')) for name in names]
+    quote, delimiter = dialect.quote.decode(), re.escape(dialect.delimiter.decode())
+    quoted = [quote + name.replace(quote, quote * 2) + quote for name in names]
     either = (" *(?:{}|{}) *".format(*map(re.escape, names)) for names in zip(names, quoted, strict=True))
-    return re.compile(f"\n{','.join(either)}(?![^\r\n])".encode(), re.IGNORECASE)
+    return re.compile(f"\n{delimiter.join(either)}(?![^\r\n])".encode(), re.IGNORECASE)
 
 
 def folded(name: str) -> str:
@@ -226,9 +294,14 @@ def problem_of_fields(fields: list[str], names: Sequence[str]) -> Problem | None
     # A single value may happen to be the name of its column in another case.
     if fields == names or (len(names) > 1 and [*map(folded, fields)] == [*map(folded, names)]):
         return REPEATED_HEADER
-    if names and len(fields) != len(names):
-        return Problem("ragged", f"the line has {counted(len(fields), 'field')}, the header has {len(names):,}")
-    return None
+    return problem_of_count(len(fields), len(names)) if names else None
+
+
+def problem_of_count(fields: int, names: int) -> Problem | None:
+    """Return the problem that a row has another number of fields than the header, or None."""
+    if fields == names:
+        return None
+    return Problem("ragged", f"the line has {counted(fields, 'field')}, the header has {names:,}")
 
 
 def problem_of_quotes(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from granary.declared import Entity
 from granary.project import GranaryError
 
-SUFFIX = r"(\.csv|\.json|\.jsonl)(?:\.gz)?"
+SUFFIX = r"(?:(\.csv|\.tsv|\.txt|\.jsonl?|\.ndjson)(\.gz|\.zst|\.zip)?|(\.parquet|\.xlsx))"
 FORMAT = re.compile(SUFFIX + r"\Z", re.IGNORECASE)
 FILE = r"{}/(?P<feed>[^/]+)/(?P<entity>[^/]+?){}" + SUFFIX
 INITIAL = re.compile(FILE.format("initial", ""), re.IGNORECASE)
@@ -21,8 +21,9 @@ INCREMENTAL = re.compile(FILE.format("incremental", "/(?P<batch>[^/]+?)"), re.IG
 GRAIN = 2 * 10**9  # nanoseconds: no file system's clock is coarser
 
 UNDECLARED_FILE = (
-    "not a file of a declared entity: landing files are initial/<feed>/<entity>.csv (or .json, .jsonl, also with .gz)"
-    " and incremental/<feed>/<entity>/<batch>.csv; declare the entity in the dbt sources, or rename or remove the file"
+    "not a file of a declared entity: landing files are initial/<feed>/<entity>.csv and"
+    " incremental/<feed>/<entity>/<batch>.csv (or .tsv, .txt, .json, .jsonl, each also with .gz, .zst or .zip; or"
+    " .parquet, .xlsx); declare the entity in the dbt sources, or rename or remove the file"
 )
 BROKEN_LINK = "a symbolic link that leads nowhere: repair or remove it"
 OUTWARD_LINK = (
@@ -65,8 +66,14 @@ class LandingFile(NamedTuple):
 
     @property
     def format(self) -> str:
-        """Return .csv, .json or .jsonl."""
-        return FORMAT.search(self.name)[1].lower()
+        """Return what the file is called for: .csv, .tsv, .txt, .json, .jsonl, .ndjson, .parquet or .xlsx."""
+        text, _, table = FORMAT.search(self.name).groups()
+        return (text or table).lower()
+
+    @property
+    def compression(self) -> str:
+        """Return .gz, .zst, .zip, or nothing."""
+        return (FORMAT.search(self.name)[2] or "").lower()
 
     @property
     def size(self) -> int | None:

@@ -9,12 +9,12 @@ from typing import Any
 from psycopg2.errors import ProgramLimitExceeded
 
 from granary import declared
-from granary.loader import csv_records, landing, names, raw_tables, streams
+from granary.loader import csv_records, landing, names, raw_tables, streams, table_files
 from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Batch
 from granary.loader.records import BLOCK, Problem
 from granary.loader.results import Result
-from granary.loader.rows import CsvRows, JsonRows, Rows
+from granary.loader.rows import CsvRows, JsonRows, Rows, TypedRows
 from granary.project import GranaryError
 
 
@@ -70,7 +70,9 @@ def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None,
 
 def load_rows(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by_one: bool = False) -> Result:
     """Load the rows of a file as its format is read."""
-    if file.format == ".csv":
+    if file.format in table_files.READERS:
+        return load_typed(cursor, file, batch, dry_run, one_by_one)
+    if file.format in (".csv", ".tsv", ".txt"):
         return load_csv(cursor, file, batch, dry_run, one_by_one)
     return load_json(cursor, file, batch, one_by_one)
 
@@ -90,6 +92,20 @@ def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by
             raw_tables.set_next_row_id(cursor, batch, header.lines + 1)
         batch = copy_rows(cursor, rows, one_by_one, not_null=columns)
         batch = dataclasses.replace(batch, sha256=source.digest())
+    return Result("loaded", batch, new_columns=new_columns, blank_lines=rows.blank_lines)
+
+
+def load_typed(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by_one: bool = False) -> Result:
+    """Add the columns of a file with typed values, and copy the rows."""
+    with table_files.opened(file) as table:
+        columns = names.columns_of(table.names, file.entity, file.relative)
+        new_columns = raw_tables.add_columns(cursor, file.entity, columns, file.relative)
+        new_columns = names.described(new_columns, dict(zip(columns, table.names, strict=True)))
+        if dry_run:
+            return Result("to load", batch, new_columns=new_columns)
+        rows = TypedRows(file, batch, columns, table)
+        batch = copy_rows(cursor, rows, one_by_one)
+    batch = dataclasses.replace(batch, sha256=streams.sha256(file))
     return Result("loaded", batch, new_columns=new_columns, blank_lines=rows.blank_lines)
 
 
@@ -115,11 +131,11 @@ def copy_rows(cursor: Any, rows: Rows, one_by_one: bool, not_null: Sequence[str]
         columns = [*(["_row_id"] if rows.are_numbered else []), *rows.columns]
         pieces = rows.pieces(one_by_one=one_by_one)
         if not one_by_one:
-            loaded += raw_tables.copy(cursor, table, columns, (piece for *_, piece in pieces), not_null)
+            loaded += raw_tables.copy(cursor, table, columns, (piece for *_, piece in pieces), not_null, rows.dialect)
         for number, text, piece in pieces:
             cursor.execute("savepoint row")
             try:
-                loaded += raw_tables.copy(cursor, table, columns, iter([piece]), not_null)
+                loaded += raw_tables.copy(cursor, table, columns, iter([piece]), not_null, rows.dialect)
                 cursor.execute("release savepoint row")
             except ProgramLimitExceeded as error:
                 cursor.execute("rollback to savepoint row")

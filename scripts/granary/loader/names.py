@@ -28,7 +28,10 @@ def columns_of(names: Sequence[str], entity: Entity, file: str) -> list[str]:
     if missing := [column for column in entity.columns if column not in columns and column not in entity.optional]:
         for separator, plural in SEPARATORS.items():
             if len(names) == 1 and separator in names[0]:
-                raise GranaryError(f"{where}: not a valid header: found {plural}, expected commas: save it with commas")
+                declare = f"declare `format: {{delimiter: {separator!r}}}` in the meta of the source's table"
+                raise GranaryError(
+                    f"{where}: not a valid header: found {plural}, expected commas: {declare}, or save it with commas"
+                )
         raise missing_error(where, missing, columns, entity)
     return columns
 

@@ -21,6 +21,7 @@ import psycopg2.extras
 from psycopg2 import sql
 
 from granary.declared import Entity
+from granary.loader.csv_records import CSV, Dialect
 from granary.loader.json_records import MOST_KEYS
 from granary.loader.records import BLOCK, Problem
 from granary.project import GranaryError
@@ -280,14 +281,23 @@ def identifiers(names: Iterable[str], suffix: str = "") -> sql.Composed:
 # -- Rows --------------------------------------------------------------------------------------------------------------
 
 
-def copy(cursor: Any, table: str, columns: list[str], pieces: Iterator[bytes], not_null: Iterable[str] = ()) -> int:
+def copy(
+    cursor: Any,
+    table: str,
+    columns: list[str],
+    pieces: Iterator[bytes],
+    not_null: Iterable[str] = (),
+    dialect: Dialect = CSV,
+) -> int:
     """COPY pieces of CSV into a raw table; return the number of rows. An error of the iterator is raised as it is.
 
     Empty fields are null, but '' in the columns that are `not_null`.
     """
-    statement = sql.SQL("copy {} ({}) from stdin (format csv, encoding 'UTF8'{})").format(
+    statement = sql.SQL("copy {} ({}) from stdin (format csv, encoding 'UTF8', delimiter {}, quote {}{})").format(
         raw(table),
         identifiers(columns),
+        sql.Literal(dialect.delimiter.decode()),
+        sql.Literal(dialect.quote.decode()),
         sql.SQL(", force_not_null ({})").format(identifiers(not_null)) if not_null else sql.SQL(""),
     )
     errors = []

@@ -15,11 +15,12 @@ from typing import Any
 
 from granary import declared
 from granary.loader import csv_records, json_records, raw_tables, records
-from granary.loader.csv_records import Header
+from granary.loader.csv_records import CSV, Dialect, Header
 from granary.loader.landing import LandingFile
 from granary.loader.names import repeated
 from granary.loader.raw_tables import Batch
 from granary.loader.records import PlainLines, Problem
+from granary.loader.table_files import TypedTable
 from granary.project import GranaryError
 from granary.text import column_name
 
@@ -34,6 +35,7 @@ class Rows:
     def __init__(self, file: LandingFile, batch: Batch, columns: Iterable[str] = ()) -> None:
         self.file, self.batch = file, batch
         self.columns = dict.fromkeys(columns)  # in order
+        self.dialect = CSV  # of what COPY reads
         self.new_columns: list[str] = []
         self.limits = declared.reject_limits(file.entity)
         self.rejected: list[tuple[int, str, Problem]] = []  # to be written
@@ -41,7 +43,7 @@ class Rows:
         self.shown: list[str] = []
         self.rows_rejected = self.bytes_rejected = self.aside = 0
         self.line = 0  # of the last record
-        self.blank_lines = self.blank = 0  # between records, and since the last one
+        self.blank_lines = self.blank = 0  # or comments, between records, and since the last one
         self.are_numbered = True  # else PostgreSQL gives them their row ids
         self.is_over = False
 
@@ -52,6 +54,8 @@ class Rows:
 
     def reject(self, number: int, text: bytes, problem: Problem) -> None:
         """Set a line aside as rejected; raise GranaryError if more are than the source allows."""
+        if problem.reason == "not_utf8" and (encoding := self.file.entity.format.get("encoding")):
+            problem = problem._replace(explanation=problem.explanation.replace("UTF-8", encoding))
         line = text.rstrip(b"\r\n").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
         size = len(line.encode())
         self.rejected.append((number, line[:KEPT_TEXT], problem))
@@ -88,8 +92,8 @@ class CsvRows(Rows):
         self, file: LandingFile, batch: Batch, columns: list[str], header: Header, stream: io.BufferedReader
     ) -> None:
         super().__init__(file, batch, columns)
-        skip = file.entity.skip_initial_space
-        self.reader = csv_records.CsvReader(stream, header.names, header.lines + 1, skip_initial_space=skip)
+        self.dialect = header.dialect
+        self.reader = csv_records.CsvReader(stream, header.names, header.lines + 1, header.dialect)
         self.parts = self.reader.parts()
         self.are_numbered = len(columns) == 1  # COPY alone would take \\. for the end of the file
 
@@ -102,7 +106,7 @@ class CsvRows(Rows):
             if isinstance(part, PlainLines):
                 row_id = self.row_id(part.number)
                 text = part.text.replace(b"\r\n", b"\n") if b"\r" in part.text else part.text  # COPY wants them alike
-                yield part.number, part.text, numbered(text, row_id) if self.are_numbered else text
+                yield part.number, part.text, numbered(text, row_id, self.dialect) if self.are_numbered else text
                 self.line = self.reader.number - 1
             elif not self.are_numbered:
                 self.are_numbered, self.parts = True, itertools.chain([part], self.parts)
@@ -116,15 +120,42 @@ class CsvRows(Rows):
     def single(
         self, number: int, text: bytes, fields: list[str], problem: Problem | None
     ) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield a record that was read by itself, unless it is blank or rejected."""
-        if problem is csv_records.BLANK:
+        """Yield a record that was read by itself, unless it is blank, a comment, or rejected."""
+        if problem in (csv_records.BLANK, csv_records.COMMENT):
             self.blank += 1
             return
         row_id = self.row_id(number)
         if problem := problem or records.problem_of(text.rstrip(b"\r\n")):
             self.reject(number, text, problem)
         else:
-            yield number, text, written(row_id, fields)
+            yield number, text, written(row_id, fields, self.dialect)
+
+
+class TypedRows(Rows):
+    """The rows of a file with typed values, whose columns are known from its header."""
+
+    def __init__(self, file: LandingFile, batch: Batch, columns: list[str], table: TypedTable) -> None:
+        super().__init__(file, batch, columns)
+        self.numbered_rows = enumerate(table.rows, table.rows_before + 1)
+
+    def pieces(self, *, one_by_one: bool) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield the number of a row, its text, and what COPY reads."""
+        for number, values in self.numbered_rows:
+            if values.count(None) == len(values):
+                self.blank += 1
+                continue
+            row_id = self.row_id(number)
+            text = json.dumps(values, ensure_ascii=False).encode()
+            problem = csv_records.problem_of_count(len(values), len(self.columns)) or records.problem_of(text)
+            if not problem and any("\0" in value for value in values if value):
+                problem = records.NUL_CHARACTER
+            if problem:
+                self.reject(number, text, problem)
+                if self.is_enough_aside():
+                    return
+            else:
+                yield number, text, written(row_id, values)
+        self.is_over = True
 
 
 class JsonRows(Rows):
@@ -235,15 +266,17 @@ class JsonRows(Rows):
         self.new_columns += raw_tables.add_columns(cursor, self.file.entity, self.columns, self.file.relative)
 
 
-def numbered(text: bytes, row_id: int) -> bytes:
+def numbered(text: bytes, row_id: int, dialect: Dialect = CSV) -> bytes:
     """Return lines of CSV, each with a row id before it."""
-    lines = text.removesuffix(b"\n").split(b"\n")
-    return b"".join(map(b"%d,%b\n".__mod__, zip(itertools.count(row_id), lines)))
+    lines, line = text.removesuffix(b"\n").split(b"\n"), b"%d" + dialect.delimiter.replace(b"%", b"%%") + b"%b\n"
+    return b"".join(map(line.__mod__, zip(itertools.count(row_id), lines)))
 
 
-def written(row_id: int, values: list[str | None]) -> bytes:
+def written(row_id: int, values: list[str | None], dialect: Dialect = CSV) -> bytes:
     """Return a row as a line of CSV in which null, unlike '', has no quotes."""
-    if None not in values and (joined := '","'.join(values)).count('"') == 2 * len(values) - 2:
-        return f'{row_id},"{joined}"\n'.encode()
-    quoted = ["" if value is None else '"' + value.replace('"', '""') + '"' for value in values]
-    return (",".join([str(row_id), *quoted]) + "\n").encode()
+    delimiter, quote = dialect.delimiter.decode(), dialect.quote.decode()
+    joined = f"{quote}{delimiter}{quote}".join(values) if None not in values else None
+    if joined is not None and joined.count(quote) == 2 * len(values) - 2:
+        return f"{row_id}{delimiter}{quote}{joined}{quote}\n".encode()
+    quoted = ["" if value is None else quote + value.replace(quote, quote * 2) + quote for value in values]
+    return (delimiter.join([str(row_id), *quoted]) + "\n").encode()

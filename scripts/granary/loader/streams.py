@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import tqdm
 
 from granary.loader import records
 from granary.loader.landing import LandingFile
-from granary.project import GranaryError
+from granary.project import GranaryError, check_packages
 
 PROGRESS_FROM = 16 << 20  # bytes: smaller files are loaded before anyone could read a progress bar
 ANY_SIZE = 16 << 20  # bytes that a gzip file may always unpack to
@@ -53,35 +54,41 @@ class Source(io.FileIO):
         return self.hash.hexdigest()
 
 
-class Unpacked(gzip.GzipFile):
-    """The content of a gzip file, up to the size that is allowed."""
+class Unpacked(io.RawIOBase):
+    """The content of a compressed file, up to the size that is allowed."""
 
-    def __init__(self, file: LandingFile, stream: io.BufferedReader) -> None:
-        super().__init__(fileobj=stream)
+    def __init__(self, file: LandingFile, content: Any) -> None:
+        self.content = content
         setting = os.environ.get("GRANARY_GZIP_EXPANSION") or str(EXPANSION)
         if not setting.isdecimal() or not int(setting):
             raise GranaryError(f"invalid GRANARY_GZIP_EXPANSION {setting}: set a whole number, such as {EXPANSION}")
         self.most, self.count = max(ANY_SIZE, int(setting) * file.size), 0
         self.refusal = (
-            f"{file.relative}: {file.size:,} bytes of gzip unpack to more than {self.most:,}: if that is right, raise"
+            f"{file.relative}: {file.size:,} bytes unpack to more than {self.most:,}: if that is right, raise"
             f" GRANARY_GZIP_EXPANSION, how many times its size a file may unpack to (now {setting})"
         )
 
-    def read(self, size: int | None = -1) -> bytes:
-        """Read as GzipFile does; raise GranaryError above the allowed size."""
-        data = super().read(size)
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as much as fits; raise GranaryError above the allowed size."""
+        data = self.content.read(len(buffer))
+        buffer[: len(data)] = data
         self.count += len(data)
         if self.count > self.most:
             raise GranaryError(self.refusal)
-        return data
+        return len(data)
 
 
 class Transcoded(io.RawIOBase):
-    """The UTF-8 of a stream in another encoding."""
+    """The UTF-8 of a stream in another encoding. A byte that belongs to no character stays, and costs its line."""
 
     def __init__(self, file: LandingFile, stream: io.BufferedReader, encoding: str) -> None:
-        self.file, self.encoding, self.rest = file, encoding, b""
-        self.text = io.TextIOWrapper(stream, encoding, newline="")
+        self.file, self.stream, self.encoding, self.rest = file, stream, encoding, b""
+        self.errors = "strict" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+        self.decoder = codecs.getincrementaldecoder(encoding)(self.errors)
 
     def readable(self) -> bool:
         """Return True."""
@@ -90,28 +97,77 @@ class Transcoded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read as much as fits."""
         try:
-            data = self.rest or self.text.read(len(buffer)).encode()
+            while not self.rest:
+                block = self.stream.read(len(buffer))
+                self.rest = self.decoder.decode(block, not block).encode("utf-8", self.errors)
+                if not block:
+                    break
         except UnicodeError as error:
             raise GranaryError(f"{self.file.relative}: not valid {self.encoding.upper()}: {error.reason}") from None
-        count = min(len(data), len(buffer))
-        buffer[:count], self.rest = data[:count], data[count:]
+        count = min(len(self.rest), len(buffer))
+        buffer[:count], self.rest = self.rest[:count], self.rest[count:]
         return count
 
 
 @contextlib.contextmanager
+def unpacked(file: LandingFile, stream: io.BufferedReader) -> Iterator[io.BufferedReader]:
+    """Yield the content of a compressed file."""
+    with UNPACK[file.compression](file, stream) as content:
+        yield io.BufferedReader(Unpacked(file, content), records.BLOCK)
+
+
+@contextlib.contextmanager
+def unpacked_zst(file: LandingFile, stream: io.BufferedReader) -> Iterator[Any]:
+    """Yield the content of a file of Zstandard."""
+    check_packages("formats", None, "backports.zstd")
+    from backports import zstd
+
+    try:
+        with zstd.ZstdFile(stream) as content:
+            yield content
+    except zstd.ZstdError as error:
+        raise GranaryError(f"{file.relative}: the Zstandard data is damaged: {error}: deliver it again") from None
+
+
+@contextlib.contextmanager
+def unpacked_zip(file: LandingFile, _: io.BufferedReader) -> Iterator[Any]:
+    """Yield the content of the only file in an archive."""
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) != 1:
+                found = f"{len(members)} files: {', '.join(member.filename for member in members[:3])}"
+                raise GranaryError(f"{file.relative}: the archive has {found}: deliver each in an archive of its own")
+            if members[0].flag_bits & 1:
+                raise GranaryError(f"{file.relative}: the archive has a password: deliver it without one")
+            with archive.open(members[0]) as content:
+                yield content
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise GranaryError(f"{file.relative}: the archive is damaged: {error}: deliver it again") from None
+
+
+UNPACK = {".gz": lambda _, stream: gzip.GzipFile(fileobj=stream), ".zst": unpacked_zst, ".zip": unpacked_zip}
+
+
+@contextlib.contextmanager
 def opened(file: LandingFile) -> Iterator[tuple[Source, io.BufferedReader]]:
-    """Yield the file and a stream of its decompressed bytes, in UTF-8, which begins after a byte order mark."""
-    with Source(file) as source, source.bar:
-        stream = io.BufferedReader(source, records.BLOCK)
-        is_gzip = stream.peek(len(GZIP)).startswith(GZIP)
+    """Yield the file and a stream of its decompressed bytes, in UTF-8, which begins after a byte order mark.
+
+    A byte order mark says more than the declared encoding.
+    """
+    with Source(file) as source, source.bar, contextlib.ExitStack() as stack:
+        stream = delivered = io.BufferedReader(source, records.BLOCK)
+        is_gzip = delivered.peek(len(GZIP)).startswith(GZIP)
         try:
-            if file.path.suffix.lower() == ".gz":
-                stream = io.BufferedReader(Unpacked(file, stream), records.BLOCK)
-            start = stream.peek(4)
+            if file.compression:
+                stream = stack.enter_context(unpacked(file, delivered))
+            start, declared = stream.peek(4), codecs.lookup(file.entity.format.get("encoding") or "utf-8").name
             if start.startswith(codecs.BOM_UTF8):
                 stream.read(len(codecs.BOM_UTF8))
             elif encoding := next((name for mark, name in WIDE_ENCODINGS if start.startswith(mark)), None):
                 stream = io.BufferedReader(Transcoded(file, stream, encoding), records.BLOCK)
+            elif declared not in ("utf-8", "utf-8-sig", "ascii"):
+                stream = io.BufferedReader(Transcoded(file, stream, declared), records.BLOCK)
             yield source, stream
         except gzip.BadGzipFile as error:
             if is_gzip and "Not a gzipped file" in str(error):
