@@ -591,7 +591,10 @@ def test_a_file_may_lack_an_optional_column(project: Project, load, name: str, c
         (b"", "line 1: not a valid header: the file is empty (it names the columns)"),
         (b"\nid,note\n", "line 1: not a valid header: the line is blank"),
         (b"id\n", "line 1: no column note (found id): add it"),
-        (b"id|note\n", "line 1: not a valid header: found vertical bars, expected commas: declare `format: {delimiter: '|'}`"),
+        (
+            b"id|note\n",
+            "line 1: not a valid header: found vertical bars, expected commas: declare `format: {delimiter: '|'}`",
+        ),
         (b"id,note,id\n", 'line 1: columns "id" and "id" both become id, which the source shop declares: rename one'),
         (b"id,note,\xe9\n", "line 1: not a valid header: byte 9 of the line, 0xe9, is not UTF-8"),
         (b'id,note,"x\n', "line 1: not a valid header: a quote is opened but never closed"),

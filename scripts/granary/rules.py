@@ -15,11 +15,11 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from granary import declared, project
+from granary import declared, project, spelling
 from granary.declared import Entity
 from granary.project import GranaryError
 
-SETTINGS = ("parse", "default", "required", "optional", "must", "should")
+SETTINGS = ("parse", "default", "required", "optional", "must", "should", *spelling.SETTINGS)
 CONDITIONS = ("must", "should")
 DELIVERED_ON = "{delivered_on}"  # what `should` may name besides columns: the day of the delivery
 MACRO = re.compile(r"{%-?\s*macro\s+(\w+)\s*\(")
@@ -96,6 +96,8 @@ def wrong_names(entity: Entity, macros: set[str], models: set[str]) -> Iterator[
             yield f"column {column}: there is no macro parse_{parse} for `parse: {parse}`: {choice(parse, parsers)}"
         if not isinstance(rules.get("required") or False, bool):
             yield f"column {column}: `required` is {rules['required']!r}: write true or false"
+        for problem in spelling.problems(rules, entity.columns):
+            yield f"column {column}: {problem}"
         for setting in CONDITIONS:
             condition, where = rules.get(setting) or "", f"column {column}: `{setting}`"
             if not isinstance(condition, str):

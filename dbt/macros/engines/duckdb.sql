@@ -48,6 +48,10 @@
     make_timestamp({{ value }})
 {%- endmacro %}
 
+{% macro duckdb__regex_group(value, pattern, number) -%}
+    regexp_extract({{ value }}, '{{ pattern }}', {{ number }})
+{%- endmacro %}
+
 {# Text sorts by code points. #}
 {% macro duckdb__binary_order(value) -%}
     {{ value }}

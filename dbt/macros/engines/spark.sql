@@ -8,6 +8,10 @@
     {{ value }} rlike r'{{ pattern | replace("[:space:]", "\\s") }}'
 {%- endmacro %}
 
+{% macro spark__regex_group(value, pattern, number) -%}
+    regexp_extract({{ value }}, '{{ pattern }}', {{ number }})
+{%- endmacro %}
+
 {% macro spark__words_joined_by_underscores(value) -%}
     trim(both '_' from regexp_replace({{ value }}, r'[{{ between_words("\\x{%x}") }}]+', '_'))
 {%- endmacro %}

@@ -1,12 +1,17 @@
 {#-
-    Text without outer whitespace and outer characters that nobody sees; null if the rest is a sentinel that means "nothing". What
-    is inside stays as delivered, and so does the case of letters.
+    Text without outer whitespace and outer characters that nobody sees; null if the rest is empty, or a marker that means
+    "nothing". What is inside stays as delivered, and so does the case of letters.
 
     value: SQL expression of text
+    nulls: the markers, as they are spelled (default: the var `nulls`)
 -#}
-{% macro clean_text(value) -%}
+{% macro clean_text(value, nulls=none) -%}
     {%- set trimmed = trim_whitespace(value) -%}
-    case when {{ trimmed }} not in ('', 'N/A', 'NULL', 'None', 'null', '-') then {{ trimmed }} end
+    {%- set markers = [] -%}
+    {%- for marker in [''] + (var('nulls') if nulls is none else nulls) -%}
+        {%- do markers.append("'" ~ dbt.escape_single_quotes(marker) ~ "'") -%}
+    {%- endfor -%}
+    case when {{ trimmed }} not in ({{ markers | join(', ') }}) then {{ trimmed }} end
 {%- endmacro %}
 
 

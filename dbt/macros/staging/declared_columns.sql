@@ -7,6 +7,16 @@
         default   the meaning of an empty value, as text (default: null)
         required  true to reject a row without a valid value (default: false)
         optional  true if a file may lack the column, which is null then (default: false); only bin/ingest reads it
+        nulls     the texts that mean nothing in this column (default: those of the table, the source or the project)
+        format    how dates and times are spelled, such as DD.MM.YYYY, or a list of such formats: see iso_8601
+        timezone  the zone of times without an offset, such as Europe/Berlin (default: UTC): see local_to_utc
+        offset_from    the column that has the offset of such times: see with_offset
+        decimal   the decimal mark of amounts and numbers: see plain_number
+        scale     how many decimals an amount may have (default: 2)
+        currency  the ISO 4217 code of amounts that name none, or null if each has to name its own. Staging has the currency of each
+                  amount in <column>_currency
+        currency_from  the column that has this code
+        currency_signs  codes by the signs that stand for them in this column, in addition to the var of that name
         must      a condition on the parsed values, with columns in braces: {price} > 0. A value is invalid if the
                   condition is false; if it is null, because another value is missing, the value is accepted
         should    a condition like `must` for what is odd, but possible: a value for which it is false is kept, listed in
@@ -20,8 +30,22 @@
     {%- if problem -%}
         {{ exceptions.raise_compiler_error(problem) }}
     {%- endif -%}
-    {%- for column in declared_table(feed, entity).columns.values() -%}
+    {%- set table = declared_table(feed, entity) -%}
+    {%- for column in table.columns.values() -%}
+        {%- set meta, spelling = column.config.meta, {} -%}
+        {%- for setting in ('format', 'offset_from', 'decimal', 'currency', 'currency_from') if meta.get(setting) -%}
+            {%- do spelling.update({setting: meta[setting]}) -%}
+        {%- endfor -%}
+        {%- set has_currency = 'currency' in meta or 'currency_from' in meta -%}
+        {%- if has_currency -%}
+            {%- do spelling.update({'signs': dict(var('currency_signs'), **(meta.get('currency_signs') or {}))}) -%}
+        {%- endif -%}
         {%- do declared.append({
+            'spelling': spelling,
+            'has_currency': has_currency,
+            'scale': meta.get('scale'),
+            'timezone': meta.get('timezone'),
+            'nulls': column.config.meta.get('nulls', table.config.meta.get('nulls')),
             'name': column.name,
             'parse': column.config.meta.get('parse') or 'text',
             'default': column.config.meta.get('default'),

@@ -1,35 +1,63 @@
 {#-
     A from clause over a landing table that provides each row in three forms: `delivered` as it came, `cleaned` of whitespace and
-    sentinels (with the default if nothing is left), and `parsed` as the source declares (see declared_columns), all with the
-    delivered column names.
+    markers of nothing (with the default if nothing is left), and `parsed` as the source declares (see declared_columns), all with the
+    delivered column names. Where columns declare a spelling, there is `spelled` as well, with the text that is parsed.
 
     feed, entity: names of the source and its table
     columns: its columns, from declared_columns
 -#}
 {% macro delivered_rows(feed, entity, columns) %}
+    {%- set has_zones = columns | selectattr('timezone') | list | length > 0 %}
     from {{ source(feed, entity) }} as delivered
     cross join lateral (
         select
             {%- for column in columns %}
             {% if column.default is defined and column.default is not none -%}
             coalesce(
-                {{ clean_text(column_in('delivered', column.name)) }}, '{{ column.default | string | replace("'", "''") }}'
+                {{ clean_text(column_in('delivered', column.name), column.nulls) }}, '{{ dbt.escape_single_quotes(column.default | string) }}'
             ) as {{ adapter.quote(column.name) }}
             {%- else -%}
-            {{ clean_text(column_in('delivered', column.name)) }} as {{ adapter.quote(column.name) }}
+            {{ clean_text(column_in('delivered', column.name), column.nulls) }} as {{ adapter.quote(column.name) }}
             {%- endif %}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
         {{ one_row() }}
     ) as cleaned
+    {%- set spelled = columns | selectattr('spelling') | list %}
+    {%- if spelled %}
+    cross join lateral (
+        select
+            {%- for column in spelled %}
+            {{ spelled_value(column) }} as {{ adapter.quote(column.name) }}
+            {%- if column.has_currency %},
+            {{ currency_of(column) }} as {{ adapter.quote(column.name ~ '_currency') }}
+            {%- endif %}
+            {%- if not loop.last %},{% endif %}
+            {%- endfor %}
+        {{ one_row() }}
+    ) as spelled
+    {%- endif %}
     cross join lateral (
         select
             {%- for column in columns %}
-            {{ parse_column(column, column_in('cleaned', column.name)) }} as {{ adapter.quote(column.name) }}
+            {{ parse_column(column, column_in('spelled' if column.spelling else 'cleaned', column.name)) }} as {{ adapter.quote(column.name) }}
+            {%- if not loop.last %},{% endif %}
+            {%- endfor %}
+        {{ one_row() }}
+    ) as {{ 'timed' if has_zones else 'parsed' }}
+    {%- if has_zones %}
+    cross join lateral (
+        select
+            {%- for column in columns %}
+            {%- set value, text = column_in('timed', column.name), column_in('spelled' if column.spelling else 'cleaned', column.name) %}
+            {% if column.timezone -%}
+            case when {{ matches(text, ':.*[Zz+−-]') }} then {{ value }} else {{ local_to_utc(value, column.timezone) }} end
+            {%- else %}{{ value }}{% endif %} as {{ adapter.quote(column.name) }}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
         {{ one_row() }}
     ) as parsed
+    {%- endif %}
 {% endmacro %}
 
 
@@ -65,7 +93,7 @@
             ~ column.parse ~ ": choose one from dbt/macros/parsing, or add it."
         ) }}
     {%- endif -%}
-    {{ parser(value) }}
+    {{ parser(value, decimals=column.scale) if column.scale is not none else parser(value) }}
 {%- endmacro %}
 
 
@@ -92,7 +120,8 @@
                 'column': column.name,
                 'severity': severity,
                 'reason': 'unreadable',
-                'explanation': 'cannot be read as ' ~ column.parse,
+                'explanation': ('is not ' ~ column.parse ~ ' like ' ~ example_of(column)) if example_of(column)
+                    else 'cannot be read as ' ~ column.parse,
                 'fails': column_in('cleaned', column.name) ~ ' is not null and ' ~ column_in('parsed', column.name) ~ ' is null',
             }) -%}
         {%- endif -%}

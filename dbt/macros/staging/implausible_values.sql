@@ -34,7 +34,7 @@
         select
             {{ loop.index }} as check_number,
             '{{ column.name }}' as column_name,
-            '{{ 'is not plausible: ' ~ column.should | replace('{', '') | replace('}', '') | replace("'", "''") }}' as explanation
+            '{{ dbt.escape_single_quotes('is not plausible: ' ~ column.should | replace('{', '') | replace('}', '')) }}' as explanation
         {% if not loop.last %}union all{% endif %}
         {%- endfor %}
     ) as checks

@@ -31,7 +31,7 @@
             '{{ check.column }}' as column_name,
             '{{ check.severity }}' as severity,
             '{{ check.reason }}' as reason,
-            '{{ check.explanation | replace("'", "''") }}' as explanation
+            '{{ dbt.escape_single_quotes(check.explanation) }}' as explanation
         {% if not loop.last %}union all{% endif %}
         {%- endfor %}
     ) as checks

@@ -20,6 +20,10 @@
         {%- else -%}
         {{ parsed }},
         {%- endif %}
+        {%- if column.has_currency %}
+        case when {{ parsed }} is not null then {{ column_in('spelled', column.name ~ '_currency') }} end
+            as {{ adapter.quote(column.name ~ '_currency') }},
+        {%- endif %}
         {%- endfor %}
         delivered._batch_id,
         delivered._row_id

@@ -1,0 +1,62 @@
+{#-
+    A number in a declared spelling as text that parse_amount, parse_price, parse_number and parse_integer read; null if it is not in
+    that spelling. Its sign, and what is around the digits, stay as they are.
+
+    Groups of three digits may be separated by a point or a comma (the one that isn't the decimal mark), by a space of any width, or by
+    an apostrophe, all of them alike.
+
+    value: SQL expression of cleaned text
+    decimal: the decimal mark: `.`, `,`, or `any`: then each value has to tell by itself. 1.044,90 and 95,00 do, and so do 1 044,9,
+        0,125 and 1.234.567; 1,234 doesn't, which is a thousand for some and little more than one for others
+-#}
+{% macro plain_number(value, decimal) -%}
+    {%- set spaces = " '’" ~ narrow_spaces() -%}
+    {%- set points, commas = number_pattern('.', ',', spaces, decimal == 'any'), number_pattern(',', '.', spaces, decimal == 'any') -%}
+    case
+        when not {{ matches(value, '[0-9]') }} then null
+        {%- if decimal in ('.', 'any') %}
+        when {{ matches(value, points) }} then {{ without_characters(value, spaces ~ ',') }}
+        {%- endif %}
+        {%- if decimal in (',', 'any') %}
+        when {{ matches(value, commas) }} then replace({{ without_characters(value, spaces ~ '.') }}, ',', '.')
+        {%- endif %}
+    end
+{%- endmacro %}
+
+
+{#-
+    A pattern for numbers with a decimal mark.
+
+    mark, other: the decimal mark, and the one that separates groups of digits
+    spaces: characters that do so, too
+    by_itself: whether a number has to tell that this is its decimal mark
+-#}
+{% macro number_pattern(mark, other, spaces, by_itself) -%}
+    {%- set fraction = '[' ~ mark ~ '][0-9]+' -%}
+    {%- set groups = [] -%}
+    {%- for separator in [other] + spaces | list -%}
+        {%- do groups.append('([' ~ separator | replace("'", '\\x27') ~ '][0-9]{3})+') -%}
+    {%- endfor -%}
+    {%- set grouped = '[0-9]{1,3}(' ~ groups | join('|') ~ ')' -%}
+    {%- if by_itself -%}
+        {#- One group after 1 to 3 digits may as well be a fraction of three digits, unless it begins with 0. -#}
+        {%- set spaced = '[0-9]{1,3}(' ~ groups[1:] | join('|') ~ ')(' ~ fraction ~ ')?' -%}
+        {%- set digits = ['[0-9]+', '[0-9]*[' ~ mark ~ ']([0-9]{1,2}|[0-9]{4,})', '0?[' ~ mark ~ '][0-9]{3}', '[0-9]{4,}' ~ fraction,
+            grouped ~ fraction, '[0-9]{1,3}([' ~ other ~ '][0-9]{3}){2,}', spaced] | join('|') -%}
+    {%- else -%}
+        {%- set digits = '([0-9]+|' ~ grouped ~ ')(' ~ fraction ~ ')?|' ~ fraction -%}
+    {%- endif -%}
+    ^[^0-9.,]*({{ digits }})[^0-9.,]*$
+{%- endmacro %}
+
+
+{#- The spaces that separate groups of digits, besides that of ASCII: no-break, thin, narrow no-break. -#}
+{% macro narrow_spaces() -%}
+    {{ return('\u00a0\u2009\u202f') }}
+{%- endmacro %}
+
+
+{#- Text without some characters. -#}
+{% macro without_characters(value, characters) -%}
+    translate({{ value }}, '{{ dbt.escape_single_quotes(characters) }}', '')
+{%- endmacro %}
