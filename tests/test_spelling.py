@@ -10,6 +10,7 @@ import re
 import zoneinfo
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from conftest import Database
 from granary import declared, spelling
+from own_feed import copy_with_own_feed
 
 Read = Callable[[str, list[tuple[str | None, str | None]]], list[Any]]
 SIGNS = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "kr": "SEK"}
@@ -297,7 +299,7 @@ FORMATS = (
 
 
 def test_two_formats_of_a_column_never_read_one_text_as_two_days(database: Database) -> None:
-    """Each text that Python writes in any format: of the formats that can be declared together, one at most reads it."""
+    """Each text that Python writes in any format: of formats that can be declared together, one at most reads it."""
     days = [datetime.date(2026, 1, 2) + datetime.timedelta(days=step * 37) for step in range(-900, 400)]
     written = (
         "%d.%m.%Y",
@@ -310,6 +312,8 @@ def test_two_formats_of_a_column_never_read_one_text_as_two_days(database: Datab
         "%b %d, %Y",
         "%y%m%d",
         "%Y-%m-%d",
+        "%d.%m.%y",
+        "%d-%b-%y",
     )
     texts = {day.strftime(form) for day in days for form in written}
     texts |= {str((day - datetime.date(1899, 12, 30)).days) for day in days}
@@ -366,3 +370,58 @@ def test_the_tokens_are_those_of_the_macro() -> None:
 )
 def test_a_wrong_setting_is_named(rules: dict[str, Any], said: str) -> None:
     assert any(said in problem for problem in spelling.problems(rules, ("a", "b")))
+
+
+def test_a_german_export_becomes_a_mart(tmp_path: Path, database: Database) -> None:
+    """Semicolons, windows-1252, decimal commas, days first, a currency, a marker of its own: all by declaration."""
+
+    def run(*command: str) -> str:
+        done = database.run(*command, root=tmp_path / "a copy")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    root = copy_with_own_feed(tmp_path / "a copy", run)
+    path = root / "dbt/models/staging/bar/_bar__sources.yml"
+    text = path.read_text()
+    for before, after in (
+        (
+            "meta:\n            current",
+            "meta:\n            nulls: [k.A.]\n            format: {delimiter: ';', encoding: windows-1252}\n"
+            "            current",
+        ),
+        ("{parse: amount, required: true}", "{parse: amount, required: true, decimal: ',', currency: EUR}"),
+        ("{parse: date, required: true}", "{parse: date, required: true, format: DD.MM.YYYY}"),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+    file = root / "data/incremental/bar/sales/1.csv"
+    file.parent.mkdir(parents=True)
+    rows = (
+        "1;1.044,90 €;03.02.2026;Café",
+        "2;5,00;31.12.2026;k.A.",
+        "3;$5,00;01.02.2026;",
+        "4;5,00;2026-02-03;",
+        "5;5.00;01.02.2026;",
+    )
+    file.write_bytes("\r\n".join(["Sale ID;Price;Sold On;Note", *rows, ""]).encode("windows-1252"))
+    run("bin/ingest")
+    run("bin/dbt", "build", "--exclude-resource-type", "test", "unit_test")
+    assert database.query("select sale_id, price, note from marts.fct_bar_sales order by 1") == [
+        ("1", Decimal("1044.90"), "Café"), ("2", Decimal("5.00"), None),
+    ]  # fmt: skip
+    staged = "select sale_id, price_currency, sold_on from staging.stg_bar__sales order by 1"
+    assert database.query(staged) == [
+        ("1", "EUR", datetime.date(2026, 2, 3)),
+        ("2", "EUR", datetime.date(2026, 12, 31)),
+    ]
+    rejected = "select line_number, column_name, delivered_value, explanation from marts.rejected_rows order by 1"
+    assert database.query(rejected) == [
+        (4, "price", "$5,00", "is not amount like 1.044,90"),
+        (5, "sold_on", "2026-02-03", "is not date like 31.12.2026"),
+        (6, "price", "5.00", "is not amount like 1.044,90"),
+    ]
+    path.write_text(text.replace("format: DD.MM.YYYY", "format: [DD.MM.YYYY, iso]"))
+    done = database.run("bin/dbt", "build", root=root)
+    assert done.returncode != 0
+    assert "The rules by which bar.sales is read changed" in done.stdout + done.stderr

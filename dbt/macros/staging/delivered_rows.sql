@@ -14,10 +14,10 @@
             {%- for column in columns %}
             {% if column.default is defined and column.default is not none -%}
             coalesce(
-                {{ clean_text(column_in('delivered', column.name), column.nulls) }}, '{{ dbt.escape_single_quotes(column.default | string) }}'
+                {{ clean_text(column_in('delivered', column.name), column.get('nulls')) }}, '{{ dbt.escape_single_quotes(column.default | string) }}'
             ) as {{ adapter.quote(column.name) }}
             {%- else -%}
-            {{ clean_text(column_in('delivered', column.name), column.nulls) }} as {{ adapter.quote(column.name) }}
+            {{ clean_text(column_in('delivered', column.name), column.get('nulls')) }} as {{ adapter.quote(column.name) }}
             {%- endif %}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
@@ -93,7 +93,7 @@
             ~ column.parse ~ ": choose one from dbt/macros/parsing, or add it."
         ) }}
     {%- endif -%}
-    {{ parser(value, decimals=column.scale) if column.scale is not none else parser(value) }}
+    {{ parser(value, decimals=column.scale) if column.get('scale') is not none else parser(value) }}
 {%- endmacro %}
 
 
@@ -120,7 +120,7 @@
                 'column': column.name,
                 'severity': severity,
                 'reason': 'unreadable',
-                'explanation': ('is not ' ~ column.parse ~ ' like ' ~ example_of(column)) if example_of(column)
+                'explanation': 'is not ' ~ column.parse ~ ' like ' ~ example_of(column) if column.spelling and example_of(column)
                     else 'cannot be read as ' ~ column.parse,
                 'fails': column_in('cleaned', column.name) ~ ' is not null and ' ~ column_in('parsed', column.name) ~ ' is null',
             }) -%}
