@@ -5,9 +5,9 @@ usage: .venv/bin/python benchmarks/loader.py [--rows N] [--files N] [--repetitio
 
 N orders are loaded into raw.tickets__orders as bin/ingest makes it (with its defaults for provenance and its index):
 by psql's \\copy from a clean CSV file, and by bin/ingest from that file, from the same gzipped, with all values quoted,
-with a malformed line after every 999 lines, and as JSON lines. All are timed as commands, from start to exit. The
-memory is that of the loader's process at its peak, as the kernel reports it; the CPU time includes the server's. After
-each load the rows are counted, and compared with those of \\copy by a hash.
+with a malformed line after every 999 lines, with semicolons, in UTF-16, as JSON lines, Parquet and Excel. All are timed
+as commands, from start to exit. The memory is that of the loader's process at its peak, as the kernel reports it; the
+CPU time includes the server's. After each load the rows are counted, and compared with those of \\copy by a hash.
 
 Then many files of five rows are loaded, and once more when all are known.
 """
@@ -15,11 +15,13 @@ Then many files of five rows are loaded, and once more when all are known.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import csv
 import gzip
 import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -35,13 +37,17 @@ from bench import ROOT, Database, Server, megabytes, print_measurement, print_ra
 COLUMNS = ("order_id", "account_id", "showtime_id", "created_at", "total_amount")
 TABLE = "raw.tickets__orders"
 ENTITY = "tickets/orders"
-AIMS = {"clean": 0.95, "gzip": 0.9, "quoted": 0.9, "dirty": 0.7, "jsonl": 0.5}
+AIMS = {"clean": 0.95, "gzip": 0.9, "quoted": 0.9, "dirty": 0.7, "jsonl": 0.5, "semicolons": 0.9, "utf16": 0.8}
 NAMES = {
     "clean": "clean.csv",
     "gzip": "gzip.csv.gz",
     "quoted": "quoted.csv",
     "dirty": "dirty.csv",
     "jsonl": "jsonl.jsonl",
+    "semicolons": "semicolons.csv",
+    "utf16": "utf16.csv",
+    "parquet": "parquet.parquet",
+    "excel": "excel.xlsx",
 }
 ROWS_OF_A_SMALL_FILE = 5
 
@@ -87,7 +93,11 @@ def main() -> None:
         print_measurement("    CPU, with the server", [each.cpu_seconds for each in measured])
         if way != "\\copy":
             print_measurement("    peak memory", [each.peak / 1e6 for each in measured], "MB, aim: less than 60")
-            print_ratio(f"    {way} / \\copy", middle[way] / middle["\\copy"], f"at least {AIMS[way]}")
+            print_ratio(
+                f"    {way} / \\copy",
+                middle[way] / middle["\\copy"],
+                f"at least {AIMS[way]}" if way in AIMS else "none",
+            )
     print(f"\nLoading {options.files:,} files of {ROWS_OF_A_SMALL_FILE} rows")
     for name, each in small.items():
         print_measurement(name, [each.seconds])
@@ -136,7 +146,31 @@ def write_variants(folder: Path) -> None:
 
     write("quoted", lambda _, row: ",".join(map('"{}"'.format, row)) + "\n")
     write("dirty", lambda number, row: ",".join(row) + "\n" + ("a line,cut off\n" if number % 999 == 998 else ""))
+    write("semicolons", lambda number, row: ("" if number else "sep=;\n") + ";".join(row) + "\n")
+    utf16 = (folder / NAMES["utf16"]).open("w", encoding="utf-16")
+    with (folder / NAMES["semicolons"]).open() as source, utf16 as target:
+        shutil.copyfileobj(source, target)
+    # In another process, because the memory of this one would count as that of its children.
+    with concurrent.futures.ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(write_typed, clean, folder).result()
     write("jsonl", lambda number, row: json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" if number else "")
+
+
+def write_typed(clean: Path, folder: Path) -> None:
+    """Write the rows of the clean file as Parquet and Excel."""
+    import openpyxl
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    types = dict.fromkeys(COLUMNS, pyarrow.string())
+    table = pyarrow.csv.read_csv(clean, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
+    pyarrow.parquet.write_table(table, folder / NAMES["parquet"])
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    with clean.open() as source:
+        for row in csv.reader(source):
+            sheet.append(row)
+    book.save(folder / NAMES["excel"])
 
 
 # -- Loads -------------------------------------------------------------------------------------------------------------

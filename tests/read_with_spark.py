@@ -1,6 +1,7 @@
-"""Run by tests/test_spark.py in the environment of Spark: reads texts with parse types, and prints the values as JSON.
+"""Run by tests/test_spark.py in the environment of Spark: runs queries over texts, and prints the rows as JSON.
 
-usage: read_with_spark.py QUERY TEXTS, both names of files: the compiled query, and the texts by parse type as JSON
+usage: read_with_spark.py QUERIES, a file with a list of {query, columns, rows}: a query over the table `texts`, the
+names of its columns, to which `place` is added, the number of a row, and the rows
 """
 
 import json
@@ -11,15 +12,15 @@ from pyspark.sql import SparkSession
 
 
 def main() -> None:
-    query, texts = (Path(name).read_text() for name in sys.argv[1:])
+    """Print a list of rows, of texts and nulls, for each query."""
     spark = SparkSession.builder.getOrCreate()
-    found = {}
-    for parse, delivered in json.loads(texts).items():
-        spark.createDataFrame(list(enumerate(delivered)), "place bigint, delivered string").createOrReplaceTempView(
-            "texts"
-        )
-        rows = spark.sql(f"select cast({parse}_read as string) as value from ({query}) order by place").collect()
-        found[parse] = [row.value for row in rows]
+    found = []
+    for each in json.loads(Path(sys.argv[1]).read_text()):
+        types = ", ".join([*(f"{name} string" for name in each["columns"]), "place bigint"])
+        rows = [[*row, place] for place, row in enumerate(each["rows"])]
+        spark.createDataFrame(rows, types).createOrReplaceTempView("texts")
+        result = spark.sql(f"select * from ({each['query']}) order by place").drop("place")
+        found.append([[None if value is None else str(value) for value in row] for row in result.collect()])
     print(json.dumps(found))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import test_spelling
 from conftest import DBT, ROOT, Database, needs_sample, new_build
 from granary import engines
 from test_engines import Pair
@@ -116,6 +117,17 @@ def spelled(parse: str, text: str | None) -> Any:
     return typed(parse, text)
 
 
+def run_on_spark(queries: list[dict[str, Any]], directory: Path) -> list[list[list[str | None]]]:
+    """Return the rows of each query, see read_with_spark.py."""
+    file = directory / "queries.json"
+    file.write_text(json.dumps(queries))
+    command = [engines.VENV_OF_SPARK / "bin" / "python", Path(__file__).with_name("read_with_spark.py"), file]
+    environment = os.environ | {"GRANARY_SPARK": str(directory / "its tables")} | engines.spark_settings()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
 def test_values_are_read_as_on_the_other_engines(database: Database, tmp_path: Path) -> None:
     """The table of values, what is around them, and in texts, labels and addresses all characters that Python knows."""
     calls = ", ".join(f"{{{{ parse_{name}('cleaned') }}}} as {name}_read" for name in TYPES)
@@ -129,15 +141,17 @@ def test_values_are_read_as_on_the_other_engines(database: Database, tmp_path: P
         texts[parse] += [form.format(character) for character in characters]
     texts["text"] += [f"{one}a{one}b{one}" for one in AROUND]
 
-    (tmp_path / "query.sql").write_text(compiled.stdout)
-    (tmp_path / "texts.json").write_text(json.dumps(texts))
-    command = [engines.VENV_OF_SPARK / "bin" / "python", Path(__file__).with_name("read_with_spark.py")]
-    environment = os.environ | {"GRANARY_SPARK": str(tmp_path / "its tables")} | engines.spark_settings()
-    done = subprocess.run(
-        [*command, tmp_path / "query.sql", tmp_path / "texts.json"], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    read = json.loads(done.stdout)
+    queries = [
+        {
+            "query": f"select place, cast({parse}_read as string) as value from ({compiled.stdout})",
+            "columns": ["delivered"],
+            "rows": [[text] for text in delivered],
+        }
+        for parse, delivered in texts.items()
+    ]
+    read = {
+        parse: [value for (value,) in rows] for parse, rows in zip(texts, run_on_spark(queries, tmp_path), strict=True)
+    }
 
     for parse, values in TABLE.items():
         expected = {text: None if value is None else as_text(typed(parse, value)) for text, value in values.items()}
@@ -148,3 +162,20 @@ def test_values_are_read_as_on_the_other_engines(database: Database, tmp_path: P
             values = read_with_postgres(parse, texts[parse])
             different = [one for one in zip(texts[parse], values, read[parse], strict=True) if one[1] != one[2]]
             assert different == [], parse
+
+
+def test_declared_spellings_are_read_as_on_the_other_engines(database: Database, tmp_path: Path) -> None:
+    queries = []
+    for name, query in test_spelling.compiled(database, "spark").items():
+        rows = [text if isinstance(text, tuple) else (text, None) for text in test_spelling.TABLE[name]]
+        queries.append(
+            {
+                "query": f"select place, cast(value as string) as value, currency from ({query})",
+                "columns": ["value", "other"],
+                "rows": rows,
+            }
+        )
+    for name, found in zip(test_spelling.COLUMNS, run_on_spark(queries, tmp_path), strict=True):
+        values = [value if isinstance(value, tuple) else (value, None) for value in test_spelling.TABLE[name].values()]
+        expected = [(test_spelling.typed(name, value), currency) for value, currency in values]
+        assert [(test_spelling.typed(name, value), currency) for value, currency in found] == expected, name

@@ -8,6 +8,14 @@
     {{ value }} rlike r'{{ pattern | replace("[:space:]", "\\s") }}'
 {%- endmacro %}
 
+{% macro spark__zoned_to_utc(value, zone) -%}
+    cast(to_utc_timestamp(cast({{ value }} as timestamp), '{{ zone }}') as timestamp_ntz)
+{%- endmacro %}
+
+{% macro spark__utc_to_zoned(value, zone) -%}
+    cast(from_utc_timestamp(cast({{ value }} as timestamp), '{{ zone }}') as timestamp_ntz)
+{%- endmacro %}
+
 {% macro spark__regex_group(value, pattern, number) -%}
     regexp_extract({{ value }}, '{{ pattern }}', {{ number }})
 {%- endmacro %}
