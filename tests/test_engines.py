@@ -128,6 +128,11 @@ def test_ways_out(pair: Pair, database: Database, tmp_path: Path) -> None:
     done = pair.run("bin/diff", GRANARY_DUCKDB=str(tmp_path / "other.duckdb"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "doesn't exist: build it with bin/lake && bin/dbt --target duckdb build" in done.stderr
+    for program in ("dagster", "airflow"):
+        done = pair.run(f"bin/{program}", "run", GRANARY_ENGINE="duckdb")
+        assert (done.returncode, done.stdout) == (1, "")
+        said = f"error: {program.title()} builds on PostgreSQL only, and GRANARY_ENGINE is duckdb: unset it"
+        assert done.stderr == f"{said} (docs/engines.md)\n"
     for command in (("bin/dbt", "build"), ("bin/update",), ("make", "-C", str(ROOT), "summary")):
         done = pair.run(*command, GRANARY_ENGINE="oracle")
         assert done.returncode in (1, 2)

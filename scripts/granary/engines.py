@@ -39,6 +39,14 @@ def chosen(arguments: Sequence[str] = ()) -> str:
     return engine
 
 
+def check_postgres(program: str) -> None:
+    """Raise GranaryError if GRANARY_ENGINE names another engine than PostgreSQL, on which a program builds."""
+    if chosen() != "postgres":
+        raise GranaryError(
+            f"{program} builds on PostgreSQL only, and GRANARY_ENGINE is {chosen()}: unset it (docs/engines.md)"
+        )
+
+
 def lake() -> str:
     """Return where the lake is: an absolute path, or the address of an object store."""
     place = os.environ.get("GRANARY_LAKE") or "lake"

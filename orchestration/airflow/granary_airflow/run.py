@@ -28,6 +28,7 @@ from typing import Any, NoReturn, TextIO
 import psutil
 import requests
 
+from granary import engines
 from granary.process import end_in_order, tied
 from granary.project import ROOT, GranaryError, check_address, load_env, run_main
 from granary.text import read_day
@@ -49,6 +50,7 @@ def main() -> int:
         print(__doc__.strip())
         return 0
     load_env()
+    engines.check_postgres("Airflow")
     if not AIRFLOW.exists():
         raise GranaryError("this needs Airflow, which isn't installed:  make airflow, or scripts/setup.sh --airflow")
     if command not in ("run", "serve"):

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from granary import process
+from granary import engines, process
 from granary.project import ROOT, check_address, check_packages, load_env, run_main
 
 PROJECT = ROOT / "orchestration" / "dagster"
@@ -32,6 +32,7 @@ def main() -> int:
     """Run a job and return its exit code, or replace this process with Dagster's web server."""
     options = parse_arguments()
     load_env()
+    engines.check_postgres("Dagster")
     check_packages("dagster", "dagster", "dagster_dbt")
     if options.command == "ui":
         check_address(options.host, options.port)
