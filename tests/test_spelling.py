@@ -40,6 +40,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "point": {"parse": "amount", "spelling": {"decimal": "."}},
     "mixed": {"parse": "amount", "spelling": {"decimal": "any"}},
     "thousandths": {"parse": "amount", "scale": 3, "spelling": {"decimal": ","}},
+    "cents": {"parse": "amount", "spelling": {"minor_units": 2}},
     "comma_number": {"parse": "number", "spelling": {"decimal": ","}},
     "euro": {"parse": "amount", "has_currency": True, "spelling": {"decimal": ",", "currency": "EUR", "signs": SIGNS}},
     "any_currency": {"parse": "amount", "has_currency": True, "spelling": {"decimal": "any", "signs": SIGNS}},
@@ -116,6 +117,10 @@ TABLE: dict[str, dict[str | tuple[str, str | None], Any]] = {
         "1,234": None, "1.234": None, "12.345": None, "1.234,56,7": None, "1,23.4": None,
     },
     "thousandths": {"1,125": "1.125", "1.234,5": "1234.500", "1,1255": None, "1.125": "1125.000"},
+    "cents": {
+        "1250": "12.50", "5": "0.05", "-5": "-0.05", "100": "1.00", "0": "0.00", "10": "0.10", "-123456": "-1234.56",
+        "12.50": None, "1,250": None, "5-": None, "+5": None, "$5": None,
+    },
     "comma_number": {"1,5": "1.5", "1.234,5678": "1234.5678", "-0,001": "-0.001", "1.5": None},
     "euro": {
         "95,00 €": ("95.00", "EUR"), "€95,00": ("95.00", "EUR"), "95,00": ("95.00", "EUR"), "-€5,00": ("-5.00", "EUR"),

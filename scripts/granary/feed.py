@@ -1,5 +1,6 @@
-"""List the feeds, take feeds out, or write the registry of feeds.
+"""Make a feed from files, list the feeds, take feeds out, or write the registry of feeds.
 
+  bin/feed new FEED TABLE FILE ...   write the source, the models, a mart and its docs for files like these
   bin/feed list               the feeds, with what is loaded of each
   bin/feed remove FEED ...    take feeds out of the tree and, with --drop-data, out of the database
   bin/feed sync               write the registry (dbt/dbt_project.yml, `vars: feeds:`) from the declared sources
@@ -25,6 +26,7 @@ import yaml
 
 from granary import declared, project, rules
 from granary.feed_data import cursor_in, drop, feeds_in_database, loads, print_data
+from granary.new_feed import proposal
 from granary.project import GranaryError, replacing
 from granary.text import counted, print_table, printable
 
@@ -67,7 +69,23 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("bin/feed", description=__doc__, formatter_class=as_written)
-    commands = parser.add_subparsers(metavar="list | remove | sync", required=True)
+    commands = parser.add_subparsers(metavar="new | list | remove | sync", required=True)
+    making = commands.add_parser("new", description=proposal.__doc__, formatter_class=as_written)
+    making.set_defaults(command=new)
+    making.add_argument("feed", metavar="FEED", help="the name of the feed, such as bar")
+    making.add_argument("entity", metavar="TABLE", help="what a row is about, such as sales")
+    making.add_argument(
+        "files", nargs="+", metavar="FILE", help="some of its files; they are copied to the data folder"
+    )
+    making.add_argument("--key", metavar="COLUMN[,COLUMN]", help="what identifies a row (none: nothing does)")
+    answers = {
+        "action": "append",
+        "default": [],
+        "type": setting,
+        "dest": "answers",
+        "metavar": "[COLUMN.]SETTING=VALUE",
+    }
+    making.add_argument("--set", **answers, help="answer a question: --set sold_on.format=D/M/YYYY --set currency=EUR")
     listing = commands.add_parser("list", description="List the feeds, with what is loaded of each.")
     listing.set_defaults(command=list_feeds)
     removal = commands.add_parser("remove", description=REMOVE, formatter_class=as_written)
@@ -81,6 +99,20 @@ def parse_arguments() -> argparse.Namespace:
     sync.set_defaults(command=sync_registry)
     sync.add_argument("--check", action="store_true", help="write nothing; fail if the registry is out of date")
     return parser.parse_args()
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Return the name and the value of a setting on the command line."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text}: write it as SETTING=VALUE")
+    return name, value
+
+
+def new(options: argparse.Namespace) -> None:
+    """Make a feed, and write the registry."""
+    proposal.new(options)
+    sync_registry(argparse.Namespace(check=False))
 
 
 # -- list --------------------------------------------------------------------------------------------------------------

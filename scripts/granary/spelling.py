@@ -22,6 +22,7 @@ TAKEN_BY = {  # parse types, by the settings that say how their values are spell
     "timezone": ("timestamp",),
     "offset_from": ("timestamp",),
     "decimal": ("amount", "price", "number", "integer"),
+    "minor_units": ("amount", "price"),
     "scale": ("amount",),
     "currency": ("amount", "price"),
     "currency_from": ("amount", "price"),
@@ -33,6 +34,9 @@ SETTINGS = ("nulls", *TAKEN_BY)
 def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str]:
     """Yield what is wrong with the settings of a column, given the names of all columns."""
     parse = rules.get("parse") or "text"
+    if questions := [name for name in TAKEN_BY if isinstance(rules.get(name), str) and rules[name].startswith("? ")]:
+        yield f"`{questions[0]}: {rules[questions[0]]}` is a question that bin/feed new could not answer: answer it"
+        return
     for setting, types in TAKEN_BY.items():
         if setting in rules and parse not in types:
             yield f"`{setting}` goes with `parse: {' or '.join(types)}`, not with {parse}"
@@ -43,6 +47,7 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
         ("nulls", is_texts, "a list of texts, which may be empty"),
         ("timezone", zoneinfo.available_timezones().__contains__, "the name of a time zone, such as Europe/Berlin"),
         ("decimal", DECIMALS.__contains__, "'.', ',' or any"),
+        ("minor_units", lambda value: type(value) is int and 1 <= value <= 4, "a whole number from 1 to 4"),
         ("scale", lambda value: type(value) is int and 0 <= value <= 18, "a whole number from 0 to 18"),
         ("currency", lambda value: value is None or is_code(value), "an ISO 4217 code such as EUR, or null"),
         (
@@ -55,6 +60,8 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
             isinstance(rules[setting], (str, int, list, dict, type(None))) and is_right(rules[setting])
         ):
             yield f"`{setting}: {rules[setting]}`: it takes {takes}"
+    if "decimal" in rules and "minor_units" in rules:
+        yield "`decimal` and `minor_units`: remove one of them"
     if "currency" in rules and "currency_from" in rules:
         yield "`currency` and `currency_from`: remove one of them"
     if "timezone" in rules and "offset_from" in rules:

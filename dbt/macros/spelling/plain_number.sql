@@ -25,6 +25,27 @@
 
 
 {#-
+    An amount that is counted in the hundredth part of a currency's unit (cents), or another power of ten, as text in units: 1250 is
+    12.50. Null if it is not a whole number.
+
+    value: SQL expression of cleaned text
+    digits: decimals of the unit: 2 for cents
+-#}
+{% macro from_minor_units(value, digits) -%}
+    {%- set text, zeros = dbt.type_string(), '0' * (digits + 1) -%}
+    {%- set number = "replace(" ~ value ~ ", '-', '')" -%}
+    {%- set padded = "case when length(" ~ number ~ ") <= " ~ digits ~ " then right('" ~ zeros ~ "' || " ~ number ~ ', '
+        ~ (digits + 1) ~ ') else ' ~ number ~ ' end' -%}
+    case
+        when {{ matches(value, '^-?[0-9]{1,18}$') }}
+            then
+                case when {{ value }} like '-%' then '-' else '' end
+                || left({{ padded }}, length({{ padded }}) - {{ digits }}) || '.' || right({{ padded }}, {{ digits }})
+    end
+{%- endmacro %}
+
+
+{#-
     A pattern for numbers with a decimal mark.
 
     mark, other: the decimal mark, and the one that separates groups of digits

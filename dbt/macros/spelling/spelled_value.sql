@@ -1,6 +1,6 @@
 {#-
     A column's cleaned value, in the spelling that its source declares, as text that its parse type reads: see iso_8601,
-    plain_number, amount_without_currency and with_offset. Null if it is not in that spelling, or if its currency is not known, or
+    plain_number, from_minor_units, amount_without_currency and with_offset. Null if it is not in that spelling, or if its currency is not known, or
     not the declared one.
 
     column: from declared_columns
@@ -13,6 +13,9 @@
     {%- endif -%}
     {%- if spelling.decimal -%}
         {%- set spelled.sql = plain_number(spelled.sql, spelling.decimal) -%}
+    {%- endif -%}
+    {%- if spelling.minor_units -%}
+        {%- set spelled.sql = from_minor_units(spelled.sql, spelling.minor_units) -%}
     {%- endif -%}
     {%- if spelling.format -%}
         {%- set spelled.sql = iso_8601(spelled.sql, spelling.format) -%}

@@ -12,6 +12,7 @@
         timezone  the zone of times without an offset, such as Europe/Berlin (default: UTC): see local_to_utc
         offset_from    the column that has the offset of such times: see with_offset
         decimal   the decimal mark of amounts and numbers: see plain_number
+        minor_units    decimals of the unit, where amounts are whole numbers of its parts: 2 for cents
         scale     how many decimals an amount may have (default: 2)
         currency  the ISO 4217 code of amounts that name none, or null if each has to name its own. Staging has the currency of each
                   amount in <column>_currency
@@ -33,7 +34,7 @@
     {%- set table = declared_table(feed, entity) -%}
     {%- for column in table.columns.values() -%}
         {%- set meta, spelling = column.config.meta, {} -%}
-        {%- for setting in ('format', 'offset_from', 'decimal', 'currency', 'currency_from') if meta.get(setting) -%}
+        {%- for setting in ('format', 'offset_from', 'decimal', 'minor_units', 'currency', 'currency_from') if meta.get(setting) -%}
             {%- do spelling.update({setting: meta[setting]}) -%}
         {%- endfor -%}
         {%- set has_currency = 'currency' in meta or 'currency_from' in meta -%}

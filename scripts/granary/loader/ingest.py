@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shlex
 import sys
 import zlib
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -108,7 +109,13 @@ def attempt(session: Session, file: LandingFile, ledger: dict[str, Known], optio
     """Load a file, unless its bytes are known, and report it; on failure, record why and return None."""
     try:
         if not file.entity:
-            raise GranaryError(f"{file.relative}: {file.problem}")
+            named = landing.parts_of(file.name) if file.problem == landing.UNDECLARED_FILE else {}
+            way_out = (
+                " (or: bin/feed new {feed} {entity} ".format(**named) + f"{shlex.quote(str(file.path))})"
+                if named
+                else ""
+            )
+            raise GranaryError(f"{file.relative}: {file.problem}{way_out}")
         known = ledger.get(file.relative)
         signature = landing.signature(file)  # before the file is read: a change meanwhile shows the next time
         if known and signature and known.signature == signature and not options.verify:

@@ -1,0 +1,132 @@
+"""How a file is laid out: its encoding, its delimiter, its header. DuckDB proposes, and the loader then reads it so."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from granary.built import in_quotes
+from granary.declared import Entity
+from granary.loader import records, streams
+from granary.loader.landing import LandingFile
+from granary.project import GranaryError
+
+SAMPLE = 1 << 20  # bytes that DuckDB looks at
+OTHER_ENCODING = "windows-1252"  # of what isn't UTF-8: the most common one, and every text can be shown to its owner
+
+
+@dataclass
+class Layout:
+    """What a source has to declare of a table's files, and why."""
+
+    format: dict[str, Any] = field(default_factory=dict)
+    records: str = ""
+    evidence: list[str] = field(default_factory=list)
+
+
+def layout_of(path: Path) -> Layout:
+    """Return the layout of a file. Raises GranaryError if it is empty, or no text."""
+    file = LandingFile(path.parent, path.name, Entity("new", "file", "new__file", (), path))
+    if file.format in (".json", ".jsonl", ".ndjson"):
+        return layout_of_json(file)
+    if file.format == ".xlsx":
+        return layout_of_excel(file)
+    return Layout() if file.format == ".parquet" else layout_of_text(file)
+
+
+def layout_of_text(file: LandingFile) -> Layout:
+    """Return the layout of lines with fields."""
+    layout = Layout()
+    with streams.opened(file) as (_, stream):
+        sample, wrong = stream.peek(1)[:0], None
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        while block := stream.read(records.BLOCK):
+            sample += block if len(sample) < SAMPLE else b""
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                wrong = wrong or block[error.start]
+                decoder.reset()
+    if not sample.strip():
+        raise GranaryError(f"{file.path}: the file is empty")
+    if wrong is not None:
+        layout.format["encoding"] = OTHER_ENCODING
+        text = sample.decode(OTHER_ENCODING, "replace")
+        odd = next((word for word in re.findall(r"\w+", text) if not word.isascii()), "")
+        layout.evidence.append(f"not UTF-8 (byte 0x{wrong:02x}): read as {OTHER_ENCODING}, which gives {odd!r}")
+    else:
+        text = sample.decode("utf-8", "ignore")
+    if text.lower().startswith(("sep=", '"sep=')):
+        layout.evidence.append("the first line names the delimiter")
+        return layout
+    sniff(text, file, layout)
+    return layout
+
+
+def sniff(text: str, file: LandingFile, layout: Layout) -> None:
+    """Add delimiter, quote, lines to skip and missing header, as DuckDB finds them."""
+    import duckdb
+
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".csv", encoding="utf-8", newline="") as sample,
+        duckdb.connect() as connection,
+    ):
+        sample.write(text[: text.rfind("\n") + 1] or text)
+        sample.flush()
+        found = "Delimiter, Quote, Comment, SkipRows, HasHeader, len(Columns)"
+        query = f"select {found} from sniff_csv({in_quotes(Path(sample.name))})"
+        try:
+            ((delimiter, quote, comment, skipped, has_header, columns),) = connection.execute(query).fetchall()
+        except duckdb.Error as error:
+            raise GranaryError(f"{file.path}: no delimiter fits: {str(error).splitlines()[0]}") from None
+    default = "\t" if file.format == ".tsv" else ","
+    if columns > 1 and (delimiter != default or file.format == ".txt"):
+        layout.format["delimiter"] = delimiter
+        layout.evidence.append(f"fields are separated by {delimiter!r}, which gives {columns} columns")
+    if columns > 1 and quote == "'":
+        layout.format["quote"] = quote
+    if len(comment or "") == 1 and comment != "\0":
+        layout.format["comment"] = comment
+    if skipped:
+        layout.format["skip_lines"] = skipped
+        layout.evidence.append(f"the header is on line {skipped + 1}")
+    if not has_header:
+        layout.format["header"] = [f"column_{number}" for number in range(1, columns + 1)]
+        layout.evidence.append("the first line looks like a row: give the columns names")
+
+
+def layout_of_json(file: LandingFile) -> Layout:
+    """Return where in an envelope the rows are."""
+    if file.format != ".json":
+        return Layout()
+    with streams.opened(file) as (_, stream):
+        try:
+            document = json.load(stream)
+        except ValueError:
+            return Layout()  # JSON lines, or damaged: the loader says so
+    path: list[str] = []
+    while isinstance(document, dict):
+        lists = [
+            key for key, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+        ]
+        inner = lists or [key for key, value in document.items() if isinstance(value, dict)]
+        if len(inner) != 1:
+            return Layout()
+        path.append(inner[0])
+        document = document[inner[0]]
+    return Layout(records=".".join(path), evidence=[f"the rows are in {'.'.join(path)}"] if path else [])
+
+
+def layout_of_excel(file: LandingFile) -> Layout:
+    """Return which sheet has rows: the first one."""
+    import openpyxl
+
+    sheets = openpyxl.load_workbook(file.path, read_only=True).sheetnames
+    if len(sheets) == 1:
+        return Layout()
+    return Layout({"sheet": sheets[0]}, evidence=[f"the first of the sheets {', '.join(sheets)}"])

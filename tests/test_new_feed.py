@@ -1,0 +1,372 @@
+"""bin/feed new: exports in the shapes of well-known services, with invented rows, become marts whose sums are right."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import random
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from conftest import Database, copy_of_project
+from granary import declared
+
+pytestmark = pytest.mark.long
+COUNT = 40
+START = datetime.datetime.fromisoformat("2026-02-03T10:02:11")
+
+
+class Export(NamedTuple):
+    """A file, the answers that its feed needs, and what its mart must hold: a sum, and its first and last moment."""
+
+    name: str
+    content: bytes
+    answers: tuple[str, ...]
+    amount: str
+    total: Decimal
+    moment: str
+    times: tuple[str, str]
+
+
+def rows() -> list[tuple[int, datetime.datetime, Decimal]]:
+    """Return numbers, moments and amounts: days above 12 and below, thousands and cents."""
+    chance = random.Random(7)
+    return [
+        (number, START + datetime.timedelta(hours=17 * number), Decimal(chance.randrange(50, 250_000)) / 100)
+        for number in range(1, COUNT + 1)
+    ]
+
+
+def table(header: list[str], lines: list[list[Any]], **dialect: Any) -> str:
+    """Return CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n", **dialect)
+    writer.writerows([header, *lines])
+    return text.getvalue()
+
+
+def european(amount: Decimal) -> str:
+    """Return an amount as Germans write it."""
+    return f"{amount:,.2f}".translate(str.maketrans(".,", ",."))
+
+
+def exports() -> dict[str, Export]:
+    """Return an export in each shape, by the name of its feed."""
+    data = rows()
+    total, first, last = sum(amount for *_, amount in data), data[0][1], data[-1][1]
+    days = (str(first.date()), str(last.date()))
+    minutes = (str(first.replace(second=0)), str(last.replace(second=0)))
+    seconds = (str(first), str(last))
+    found = {}
+
+    def add(feed: str, name: str, text: str, amount: str, moment: str, times: Any, *answers: str, **other: Any) -> None:
+        content = text.encode(other.get("encoding", "utf-8"))
+        found[feed] = Export(name, content, answers, amount, other.get("total", total), moment, times)
+
+    add(
+        "shopify",
+        "orders_export.csv",
+        table(
+            ["Name", "Email", "Financial Status", "Paid at", "Currency", "Total", "Lineitem quantity"],
+            [
+                [
+                    f"#10{n}",
+                    f"a{n}@example.org",
+                    "paid",
+                    f"{at:%Y-%m-%d %H:%M:%S} +0100",
+                    "EUR",
+                    f"{amount:.2f}",
+                    n % 3 + 1,
+                ]
+                for n, at, amount in data
+            ],
+        ),
+        "total",
+        "paid_at",
+        tuple(str(at - datetime.timedelta(hours=1)) for at in (first, last)),
+    )
+    add(
+        "stripe",
+        "unified_payments.csv",
+        table(
+            ["id", "Created date (UTC)", "Amount", "Currency", "Captured"],
+            [[f"ch_{n}", f"{at:%Y-%m-%d %H:%M:%S}", f"{amount:.2f}", "usd", "true"] for n, at, amount in data],
+        ),
+        "amount",
+        "created_date_utc",
+        seconds,
+    )
+    add(
+        "stripe_api",
+        "charges.json",
+        json.dumps(
+            {
+                "object": "list",
+                "has_more": False,
+                "data": [
+                    {
+                        "id": f"ch_{n}",
+                        "amount": int(amount * 100),
+                        "currency": "usd",
+                        "paid": True,
+                        "created": int(at.replace(tzinfo=datetime.timezone.utc).timestamp()),
+                        "metadata": {"n": n},
+                    }
+                    for n, at, amount in data
+                ],
+            }
+        ),
+        "amount",
+        "created",
+        seconds,
+        "minor_units=cents",
+    )
+    add(
+        "woocommerce",
+        "orders.csv",
+        table(
+            ["order_id", "date_created", "status", "order_total", "currency", "billing_email"],
+            [
+                [n, at.isoformat(), "wc-completed", f"{amount:.2f}", "GBP", f"a{n}@example.org"]
+                for n, at, amount in data
+            ],
+        ),
+        "order_total",
+        "date_created",
+        seconds,
+    )
+    add(
+        "square",
+        "transactions.csv",
+        table(
+            ["Date", "Time", "Time Zone", "Gross Sales", "Transaction ID"],
+            [
+                [f"{at:%m/%d/%y}", f"{at:%I:%M:%S %p}", "Eastern Time (US & Canada)", f"${amount:,.2f}", f"T{n}"]
+                for n, at, amount in data
+            ],
+        ),
+        "gross_sales",
+        "date",
+        days,
+    )
+    add(
+        "paypal",
+        "Download.CSV",
+        table(
+            ["Date", "Time", "TimeZone", "Name", "Status", "Currency", "Gross", "Transaction ID"],
+            [
+                [f"{at:%d/%m/%Y}", f"{at:%H:%M:%S}", "CET", f"Zoë {n}", "Completed", "EUR", european(amount), f"P{n}"]
+                for n, at, amount in data
+            ],
+            quoting=csv.QUOTE_ALL,
+        ),
+        "gross",
+        "date",
+        days,
+    )
+    add(
+        "bigquery",
+        "events.json",
+        "".join(
+            json.dumps(
+                {"event_date": f"{at:%Y%m%d}", "event_id": f"e{n}", "value": f"{amount:.2f}", "params": [{"key": "a"}]}
+            )
+            + "\n"
+            for n, at, amount in data
+        ),
+        "value",
+        "event_date",
+        days,
+        "currency=USD",
+    )
+    add(
+        "airtable",
+        "Grid view.csv",
+        "\ufeff"
+        + table(
+            ["Name", "Created", "Price", "Done"],
+            [
+                [
+                    f"Row {n}",
+                    f"{at.month}/{at.day}/{at.year} {at.hour % 12 or 12}:{at:%M}{at:%p}".lower(),
+                    f"${amount:.2f}",
+                    "checked" if n % 2 else "",
+                ]
+                for n, at, amount in data
+            ],
+        ),
+        "price",
+        "created",
+        minutes,
+    )
+    add(
+        "eventbrite",
+        "report.csv",
+        table(
+            ["Order #", "Order Date", "Attendee Name", "Total Paid", "Currency"],
+            [[n, f"{at:%Y-%m-%d %H:%M:%S}-05:00", f"O'Neil {n}", f"{amount:.2f}", "USD"] for n, at, amount in data],
+        ),
+        "total_paid",
+        "order_date",
+        tuple(str(at + datetime.timedelta(hours=5)) for at in (first, last)),
+    )
+    add(
+        "forms",
+        "Responses.csv",
+        table(
+            ["Timestamp", "Email Address", "How many tickets?", "What did you pay?"],
+            [
+                [f"{at.month}/{at.day}/{at.year} {at.hour}:{at:%M:%S}", f"a{n}@example.org", n % 4, f"{amount:.2f}"]
+                for n, at, amount in data
+            ],
+        ),
+        "what_did_you_pay",
+        "timestamp",
+        seconds,
+    )
+    add(
+        "analytics",
+        "ga4.csv",
+        "# ----------------\n# All Users\n# 20260203-20260303\n# ----------------\n"
+        + table(
+            ["Date", "Sessions", "Total revenue"],
+            [[f"{at:%Y%m%d}", n * 17, f"{amount:.2f}"] for n, at, amount in data],
+        ),
+        "total_revenue",
+        "date",
+        days,
+        "currency=USD",
+    )
+    add(
+        "pandas",
+        "frame.csv",
+        table(
+            ["", "user_id", "spent", "seen_at", "score"],
+            [[n - 1, f"{n}.0", amount, at, "NaN" if n % 5 == 0 else n / 7] for n, at, amount in data],
+        ),
+        "spent",
+        "seen_at",
+        seconds,
+    )
+    add(
+        "german",
+        "Umsätze.csv",
+        table(
+            ["Beleg Nr", "Buchungsdatum", "Betrag", "Text"],
+            [[f"B{n}", f"{at:%d.%m.%Y}", european(amount), "Café; Straße"] for n, at, amount in data],
+            delimiter=";",
+        ),
+        "betrag",
+        "buchungsdatum",
+        days,
+        "currency=EUR",
+        encoding="cp1252",
+    )
+    add(
+        "github",
+        "issues.json",
+        json.dumps(
+            [
+                {
+                    "id": 10**9 + n,
+                    "number": n,
+                    "title": f"“{n}”",
+                    "user": {"login": "a"},
+                    "labels": [{"name": "bug"}],
+                    "created_at": at.isoformat() + "Z",
+                    "closed_at": None,
+                    "comments": n,
+                }
+                for n, at, _ in data
+            ]
+        ),
+        "comments",
+        "created_at",
+        seconds,
+        total=Decimal(sum(n for n, *_ in data)),
+    )
+    return found  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(
+    new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Database, Path, dict[str, str]]:
+    """A project whose only feeds are made from the exports; what bin/feed new says of each."""
+    database, folder = new_database(), tmp_path_factory.mktemp("exports")
+    root, said = copy_of_project(folder / "a copy"), {}
+
+    def run(*command: str | Path) -> str:
+        done = database.run(*map(str, command), root=root)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    if declared.feeds():
+        run("bin/feed", "remove", "--yes", "--force", *declared.feeds())
+    for feed, export in exports().items():
+        (folder / feed).mkdir()
+        file = folder / feed / export.name
+        file.write_bytes(export.content)
+        said[feed] = run("bin/feed", "new", feed, "rows", file, *(f"--set={answer}" for answer in export.answers))
+    run("bin/ingest")
+    run("bin/dbt", "build")
+    return database, root, said
+
+
+@pytest.mark.parametrize("feed", [*exports()])
+def test_an_export_becomes_a_mart_with_the_right_sum(built: tuple[Database, Path, dict[str, str]], feed: str) -> None:
+    """Two answers at most, no row rejected, nothing to write by hand."""
+    database, _, said = built
+    export = exports()[feed]
+    assert len(export.answers) <= 2
+    assert "open question" not in said[feed], said[feed]
+    times = f"min({export.moment})::text, max({export.moment})::text"
+    query = f"select count(*), sum({export.amount}), {times} from marts.fct_{feed}_rows"
+    assert database.query(query) == [(COUNT, export.total, *export.times)]
+    assert database.query("select * from marts.rejected_rows where feed = %s", [feed]) == []
+
+
+def test_currencies_are_those_of_the_files(built: tuple[Database, Path, dict[str, str]]) -> None:
+    database, *_ = built
+    currencies = {"shopify": "EUR", "stripe": "USD", "paypal": "EUR", "square": "USD", "german": "EUR"}
+    for feed, currency in currencies.items():
+        amount = exports()[feed].amount
+        assert database.query(f"select distinct {amount}_currency from marts.fct_{feed}_rows") == [(currency,)]
+
+
+def test_what_the_data_does_not_tell_is_asked(database: Database, tmp_path: Path) -> None:
+    """Without a terminal, the question stays in the source, and bin/ingest and builds say it."""
+    root = copy_of_project(tmp_path / "a copy")
+    file = tmp_path / "few.csv"
+    file.write_text("id,sold_on,price\n1,03/04/2026,5\n2,05/06/2026,7\n")
+    done = database.run("bin/feed", "new", "few", "sales", str(file), root=root)
+    assert done.returncode == 1
+    assert "is a question that bin/feed new could not answer: answer it" in done.stderr
+    assert "open question: sold_on: in which order are day and month?" in done.stdout
+    assert "(--set sold_on.format=D/M/YYYY/M/D/YYYY)" in done.stdout
+    assert "open question: price: in which currency are the amounts?" in done.stdout
+    assert "open question: price: are the amounts in units or in cents?" in done.stdout
+    again = database.run("bin/feed", "new", "few", "sales", str(file), root=root)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "the feed few exists already: add the table to its source" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["new", "Bar", "sales", "a.csv"], "Bar is not a name for models: write it as bar"),
+        (["new", "core", "sales", "a.csv"], "a feed can't be called core: choose another name"),
+        (["new", "till", "sales", "none.csv"], "none.csv is not a file"),
+        (["new", "till", "sales", "Makefile"], "Makefile: not a kind of file that can be loaded (docs/formats.md)"),
+    ],
+)
+def test_ways_out(database: Database, arguments: list[str], said: str) -> None:
+    done = database.run("bin/feed", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {said}")
