@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from granary import declared, diff, engines, last_build, project
-from granary.built import Built, marts_of, quoted, workspace
+from granary.built import HOW, Built, marts_of, quoted, workspace
 from granary.declared import Mart
 from granary.lake import Lake, only_one, writing
 from granary.project import ROOT, GranaryError, check_packages, marts_schema, run_main
@@ -215,7 +215,14 @@ def check_builds(built: Built) -> None:
             update = last_build.read(connection)
     updated_at = update.finished_at if update else 0
     query = UNMENDED.format(database=built.database, prefix=project.schema_prefix(), updated_at=updated_at)
-    for started_at, failed, errors in built.execute(query).fetchall():
+    try:
+        unmended = built.execute(query).fetchall()
+    except Exception as error:  # each engine has its own
+        if "_begun_builds" not in str(error):
+            raise
+        way_out = f"run bin/ingest, then {HOW[built.engine]}"
+        raise GranaryError(f"{built.engine} was built by an earlier version of the project: {way_out}") from None
+    for started_at, failed, errors in unmended:
         when, way_out = f"the build of {started_at} in {built.engine}", "or publish with --force"
         if failed is None:
             raise GranaryError(f"{when} is running, or was killed: wait, or build again, {way_out}")
