@@ -334,3 +334,20 @@ def test_each_setting_is_checked():
     assert all(declared.is_format(setting, value) for setting, value in good.items())
     bad = {"delimiter": "\n", "quote": "", "encoding": 5, "skip_lines": True, "comment": 1, "header": [], "sheet": 1}
     assert not any(declared.is_format(setting, value) for setting, value in bad.items())
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("quote", ['"', "'", "none"])
+def test_clean_lines_of_any_dialect_go_to_copy_as_they_are(tmp_path: Path, delimiter: str, quote: str) -> None:
+    mark = "" if quote == "none" else quote
+    rows = b"".join(f"{number}{delimiter}{mark}1.044,90{mark}\n".encode() for number in range(10_000))
+    if delimiter == "," and not mark:
+        rows = rows.replace(b"1.044,90", b"1044")
+    settings = {"delimiter": delimiter, "quote": quote, "header": COLUMNS}
+    entity = declared.Entity("feed", "t", "feed__t", tuple(COLUMNS), Path(), {"format": settings})
+    (tmp_path / "t.csv").write_bytes(rows)
+    with streams.opened(file := LandingFile(tmp_path, "t.csv", entity)) as (_, stream):
+        header = csv_records.read_header(file, stream)
+        parts = [*csv_records.CsvReader(stream, header.names, 1, header.dialect).parts()]
+    assert all(isinstance(part, PlainLines) for part in parts)
+    assert b"".join(part.text for part in parts) == rows
