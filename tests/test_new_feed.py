@@ -349,7 +349,7 @@ def test_what_the_data_does_not_tell_is_asked(database: Database, tmp_path: Path
     assert done.returncode == 1
     assert "is a question that bin/feed new could not answer: answer it" in done.stderr
     assert "open question: sold_on: in which order are day and month?" in done.stdout
-    assert "(--set sold_on.format=D/M/YYYY/M/D/YYYY)" in done.stdout
+    assert " --set sold_on.format= D/M/YYYY or M/D/YYYY\n" in done.stdout
     assert "open question: price: in which currency are the amounts?" in done.stdout
     assert "open question: price: are the amounts in units or in cents?" in done.stdout
     again = database.run("bin/feed", "new", "few", "sales", str(file), root=root)

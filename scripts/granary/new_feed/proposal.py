@@ -170,9 +170,9 @@ def answer(columns: list[Column], given: dict[str, str]) -> None:
 
 def asked(column: Column, question: Question) -> str:
     """Return what the user answers; without a terminal the question, which every build will ask again."""
-    choice = "/".join(question.answers)
+    choice = " or ".join(question.answers)
     if not sys.stdin.isatty():
-        print(f"open question: {column.name}: {question.text} (--set {column.name}.{question.setting}={choice})")
+        print(f"open question: {column.name}: {question.text} --set {column.name}.{question.setting}= {choice}")
         return f"? {choice}"
     while True:
         said = input(f"{column.name}: {question.text} [{choice}] ").strip()
