@@ -8,6 +8,8 @@
 {% macro amount_without_currency(value, signs) -%}
     {%- set pattern = money_pattern(signs) -%}
     case
+        {#- Most amounts have none, and this check is cheap. #}
+        when {{ matches(value, '^[-0-9.,]+$') }} then {{ value }}
         when {{ matches(value, pattern) }}
             then concat({{ regex_group(value, pattern, 1) }}, {{ regex_group(value, pattern, 3) }}, {{ regex_group(value, pattern, 5) }})
         else {{ value }}
@@ -20,6 +22,7 @@
     {%- set pattern = money_pattern(signs) -%}
     {%- set mark = 'concat(' ~ regex_group(value, pattern, 2) ~ ', ' ~ regex_group(value, pattern, 4) ~ ')' -%}
     case
+        when {{ matches(value, '^[-0-9.,]+$') }} then null
         when {{ matches(value, pattern) }}
             then
                 case {{ mark }}

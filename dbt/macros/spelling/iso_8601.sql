@@ -44,7 +44,10 @@
 {%- endmacro %}
 
 
-{#- The tokens of a format in their order, as {name, pattern, group}: `group` counts the parentheses of the whole pattern. -#}
+{#-
+    The tokens of a format in their order, as {name, pattern, group, start, width}: `group` counts the parentheses of the whole pattern;
+    `start` is the place of the token's first character, and `width` how many it has, or both are none where that depends on the value.
+-#}
 {% macro tokens_of_moment(format) %}
     {%- set patterns = {
         'YYYY': '([0-9]{4})', 'YY': '([0-9]{2})',
@@ -56,10 +59,15 @@
         'mm': '([0-5][0-9])', 'ss': '([0-5][0-9])', 'f': '([0-9]{1,9})', 'AM': '([ap])[.]?m[.]?',
         'Z': '(z|utc|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)',
     } -%}
-    {%- set tokens, groups = [], namespace(count=0) -%}
+    {%- set widths = {'YYYY': 4, 'YY': 2, 'MM': 2, 'DD': 2, 'HH': 2, 'hh': 2, 'mm': 2, 'ss': 2} -%}
+    {%- set tokens, groups = [], namespace(count=0, start=1) -%}
     {%- for name in modules.re.findall('YYYY|YY|Mon|MM|M|Ddd|DD|D|HH|H|hh|h|mm|ss|f|AM|Z|.', format) -%}
         {%- set pattern = patterns.get(name) or modules.re.sub('([.^$*+?(){}|])', '[\\1]', name.lower()) -%}
-        {%- do tokens.append({'name': name, 'pattern': pattern, 'group': groups.count + 1}) -%}
+        {%- set width = widths.get(name, none if name in patterns else 1) -%}
+        {%- do tokens.append({
+            'name': name, 'pattern': pattern, 'group': groups.count + 1, 'start': groups.start if width else none, 'width': width
+        }) -%}
+        {%- set groups.start = groups.start + width if groups.start and width else none -%}
         {%- set groups.count = groups.count + (pattern.count('(') if name in patterns else 0) -%}
     {%- endfor -%}
     {{ return(tokens) }}
@@ -71,7 +79,11 @@
     {%- set pattern = '^' ~ tokens | map(attribute='pattern') | join ~ '$' -%}
     {%- set found = {} -%}
     {%- for token in tokens -%}
-        {%- do found.update({token.name: regex_group(value, pattern, token.group)}) -%}
+        {%- if token.start -%}
+            {%- do found.update({token.name: 'substr(' ~ value ~ ', ' ~ token.start ~ ', ' ~ token.width ~ ')'}) -%}
+        {%- else -%}
+            {%- do found.update({token.name: regex_group(value, pattern, token.group)}) -%}
+        {%- endif -%}
     {%- endfor -%}
     {%- set hour = found.HH or found.H or found.hh or found.h -%}
     {% if found.YYYY %}{{ found.YYYY }}{% else -%}
