@@ -25,6 +25,7 @@ from granary.loader import csv_records, streams
 from granary.loader.landing import LandingFile
 from granary.loader.records import PlainLines
 from granary.loader.rows import numbered, written
+from granary.project import is_installed
 from test_loader import ORDERS, Project, load, project
 
 __all__ = ["load", "project"]  # fixtures
@@ -169,6 +170,8 @@ def test_a_byte_of_no_character_costs_its_line(project: Project, load: Load):
         ({"delimiter": "¦"}, "`delimiter: ¦`: it takes one ASCII character"),
         ({"encoding": "klingon"}, "`encoding: klingon`: it takes the name of an encoding, such as windows-1252"),
         ({"encoding": "base64"}, "`encoding: base64`: it takes the name of an encoding"),
+        ({"delimiter": "'", "quote": "'"}, "`format`: delimiter, quote, comment have to differ"),
+        ({"delimiter": '"'}, "`format`: delimiter, quote, comment have to differ"),
         ({"skip_lines": -1}, "`skip_lines: -1`: it takes a whole number"),
         ({"header": "id,note"}, "`header: id,note`: it takes a list of the names that the file lacks"),
         ({"seperator": ";"}, "`format` has seperator, which doesn't exist: choose from delimiter, quote,"),
@@ -189,6 +192,31 @@ def test_an_undeclared_delimiter_is_named_with_the_way_out(project: Project, loa
     code, _, err = load()
     assert code == 1
     assert "line 1: not a valid header: found semicolons, expected commas: declare `format: {delimiter: ';'}`" in err
+
+
+def test_what_is_wrong_with_a_header_is_said_with_its_line(project: Project, load: Load):
+    declare(project, skip_lines=2, comment="#")
+    project.write(f"{ORDERS}/1.csv", b"Sales\n\n# a till\nid\n1\n")
+    project.write(f"{ORDERS}/2.csv", "sep=é\nid,note\n1,a\n".encode("latin-1"))  # é separates nothing
+    code, _, err = load()
+    assert code == 1
+    assert "1.csv, line 4: no column note (found id)" in err
+    assert "2.csv, line 3: no column id, note (found 1, a)" in err
+    assert "Traceback" not in err
+
+
+def test_markers_of_nothing_are_a_list(project: Project, load: Load):
+    path = project.root / "dbt/models/sources.yml"
+    declare(project)
+    path.write_text(path.read_text().replace('"meta": {"format"', '"meta": {"nulls": "NaN", "format"'))
+    code, _, err = load()
+    assert code == 1
+    assert "table orders: `nulls: NaN`: it takes a list of texts" in err
+
+
+def test_a_package_whose_parent_is_missing_is_missing():
+    assert is_installed("pyarrow.parquet")
+    assert not is_installed("nowhere.zstd")
 
 
 def test_compressed_files_are_unpacked(project: Project, load: Load):
@@ -312,6 +340,15 @@ def test_a_sheet_of_excel_is_read_as_it_is_stored(project: Project, load: Load):
     assert "beside the table" in text
 
 
+def damage_sheet(path: Path) -> None:
+    """Cut off the XML of a sheet, within a sound archive."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content[:-60] if "worksheets/sheet" in name else content)
+
+
 def test_tables_that_can_not_be_read_are_named(project: Project, load: Load):
     declare(project)
     book = openpyxl.Workbook()
@@ -320,10 +357,16 @@ def test_tables_that_can_not_be_read_are_named(project: Project, load: Load):
     book.save(project.data / ORDERS / "1.xlsx")
     for name in ("2.xlsx", "3.parquet"):
         project.write(f"{ORDERS}/{name}", b"none of these")
+    book.remove(book["Other"])
+    book["Sheet"].append(["id", "note"])
+    book["Sheet"].append([1, "a"])
+    book.save(project.data / ORDERS / "4.xlsx")
+    damage_sheet(project.data / ORDERS / "4.xlsx")
     code, _, err = load()
     assert code == 1
     assert "1.xlsx: several sheets (Sheet, Other): declare one in sources.yml, format: {sheet: Sheet}" in err
     assert "2.xlsx: can't be read as Excel: " in err
+    assert "4.xlsx: can't be read as Excel: " in err
     assert "3.parquet: can't be read as Parquet: " in err
     assert "Traceback" not in err
 

@@ -291,6 +291,17 @@ def exports() -> dict[str, Export]:
         seconds,
         total=Decimal(sum(n for n, *_ in data)),
     )
+    add(
+        "odd",
+        "odd names.csv",
+        table(
+            ["2026", "no", "Order", "Amount", "Amount Currency", "Date"],
+            [[f"k{n}", f"n{n}", n, f"{amount:.2f}", "EUR", at.date()] for n, at, amount in data],
+        ),
+        "amount",
+        "date",
+        days,
+    )
     return found  # fmt: skip
 
 
@@ -334,7 +345,7 @@ def test_an_export_becomes_a_mart_with_the_right_sum(built: tuple[Database, Path
 
 def test_currencies_are_those_of_the_files(built: tuple[Database, Path, dict[str, str]]) -> None:
     database, *_ = built
-    currencies = {"shopify": "EUR", "stripe": "USD", "paypal": "EUR", "square": "USD", "german": "EUR"}
+    currencies = {"odd": "EUR", "shopify": "EUR", "stripe": "USD", "paypal": "EUR", "square": "USD", "german": "EUR"}
     for feed, currency in currencies.items():
         amount = exports()[feed].amount
         assert database.query(f"select distinct {amount}_currency from marts.fct_{feed}_rows") == [(currency,)]
@@ -355,6 +366,30 @@ def test_what_the_data_does_not_tell_is_asked(database: Database, tmp_path: Path
     again = database.run("bin/feed", "new", "few", "sales", str(file), root=root)
     assert (again.returncode, again.stdout) == (1, "")
     assert "the feed few exists already: add the table to its source" in again.stderr
+
+
+def test_files_that_would_be_lost_or_can_not_be_read_are_named(database: Database, tmp_path: Path) -> None:
+    root = copy_of_project(tmp_path / "a copy")
+    for folder, text in (("one", "id\n1\n"), ("two", "id\n2\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.csv").write_text(text)
+    there = root / "data/incremental/till/sales/a.csv"
+    there.parent.mkdir(parents=True)
+    there.write_text("id\n3\n")
+    (tmp_path / "b.csv.gz").write_bytes(b"\x1f\x8b\x08\x00cut")
+    (tmp_path / "c.xlsx").write_bytes(b"no sheet")
+    for files, said in (
+        (["one/a.csv", "two/a.csv"], "have the same name: rename one of them"),
+        (["one/a.csv"], f"{there} is another file, and nothing is overwritten: rename a.csv"),
+        (["b.csv.gz"], "b.csv.gz: "),
+        (["c.xlsx"], "c.xlsx: can't be read as Excel: "),
+    ):
+        done = database.run("bin/feed", "new", "till", "sales", *(str(tmp_path / file) for file in files), root=root)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert there.read_text() == "id\n3\n"
+    assert not (root / "dbt/models/staging/till").exists()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,11 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "stored": {"parse": "timestamp", "spelling": {"format": ["excel", "iso"]}},
     "epoch": {"parse": "timestamp", "spelling": {"format": ["epoch_s", "iso"]}},
     "berlin": {"parse": "timestamp", "timezone": "Europe/Berlin"},
+    "berlin_epoch": {
+        "parse": "timestamp",
+        "timezone": "Europe/Berlin",
+        "spelling": {"format": ["epoch_ms", "excel", "iso"]},
+    },
     "howe": {"parse": "timestamp", "timezone": "Australia/Lord_Howe"},
     "offset": {"parse": "timestamp", "spelling": {"offset_from": "other"}},
     "comma": {"parse": "amount", "spelling": {"decimal": ","}},
@@ -88,6 +93,10 @@ TABLE: dict[str, dict[str | tuple[str, str | None], Any]] = {
         "2026-03-29 03:00": "2026-03-29 01:00:00",
         "2026-10-25 02:30": "2026-10-25 00:30:00", "2026-10-25 03:00": "2026-10-25 02:00:00",
         "2026-10-25 01:59:59": "2026-10-24 23:59:59",
+    },
+    "berlin_epoch": {
+        "1770112931000": "2026-02-03 10:02:11", "46056.5": "2026-02-03 11:00:00",
+        "2026-02-03 12:00": "2026-02-03 11:00:00",
     },
     "howe": {
         "2026-04-05 01:45": "2026-04-04 14:45:00", "2026-04-05 01:15": "2026-04-04 14:15:00",
@@ -342,7 +351,13 @@ def test_two_formats_of_a_column_never_read_one_text_as_two_days(database: Datab
     assert len(together) > 60
     assert differing == set()
     assert all(any(row[n + 1] for row in found) for n in range(len(FORMATS) - 2)), "each format reads some"
-    for pair in (("D/M/YYYY", "M/D/YYYY"), ("YYYYMMDD", "DDMMYYYY"), ("YYMMDD", "excel"), ("D.M.YY", "D.M.YY")):
+    for pair in (
+        ("D/M/YYYY", "M/D/YYYY"),
+        ("YYYYMMDD", "DDMMYYYY"),
+        ("YYMMDD", "excel"),
+        ("D.M.YY", "D.M.YY"),
+        ("iso", "YYYY-DD-MM H:mm"),
+    ):
         assert [*spelling.problems_of_formats([*pair])] == [
             f"`format`: {pair[0]} and {pair[1]} can both read the same text: remove one of them"
         ]

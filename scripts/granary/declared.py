@@ -31,6 +31,7 @@ FORMAT_SETTINGS = {  # of a table's files, with what each takes
     "sheet": "the name of a sheet",
     "skip_initial_space": "true or false",
 }
+CHARACTERS = {"delimiter": ",", "quote": '"', "comment": ""}  # of FORMAT_SETTINGS, with what they are by default
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
 # Names of the core in places where a feed has its name, so that `bin/feed remove` would delete them.
@@ -188,6 +189,8 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         if any(not isinstance(declared, dict) for declared in formats):
             raise GranaryError(f"{path}: table {name}: `format` needs settings, such as {{delimiter: ';'}}")
         meta["format"] = {**formats[0], **formats[1]}
+        if not is_texts(meta.get("nulls", [])):
+            raise GranaryError(f"{path}: table {name}: `nulls: {meta['nulls']}`: it takes a list of texts")
         if not isinstance(meta.get("records", ""), str):
             raise GranaryError(f"{path}: table {name}: `records` needs keys joined by dots, such as data.items")
         limits = meta.get("reject_limits") or {}
@@ -207,12 +210,20 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
             if not is_format(setting, value):
                 takes = FORMAT_SETTINGS[setting]
                 raise GranaryError(f"{path}: table {name}: `format` has `{setting}: {value}`: it takes {takes}")
+        characters = [meta["format"].get(setting, usual) for setting, usual in CHARACTERS.items()]
+        if len({*characters}) < len(characters):
+            raise GranaryError(f"{path}: table {name}: `format`: {', '.join(CHARACTERS)} have to differ")
         yield Entity(feed, name, identifier, columns, path, meta, metas)
+
+
+def is_texts(value: Any) -> bool:
+    """Return whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def is_format(setting: str, value: Any) -> bool:
     """Return whether a value is one of a setting of FORMAT_SETTINGS."""
-    if setting in ("delimiter", "quote", "comment"):
+    if setting in CHARACTERS:
         is_character = isinstance(value, str) and len(value) == 1 and value.isascii() and value not in "\r\n\0"
         return is_character or (setting == "quote" and value == "none")
     if setting == "encoding":
@@ -221,7 +232,7 @@ def is_format(setting: str, value: Any) -> bool:
         except (LookupError, TypeError, UnicodeError):
             return False
     if setting == "header":
-        return isinstance(value, list) and bool(value) and all(isinstance(name, str) and name for name in value)
+        return is_texts(value) and bool(value) and all(value)
     if setting == "skip_lines":
         return type(value) is int and value >= 0
     return isinstance(value, bool if setting == "skip_initial_space" else str)

@@ -83,9 +83,17 @@ def writing(path: Path, option: str) -> Iterator[BinaryIO]:
         raise GranaryError(f"can't write {path}: {reason}; choose another place with {option}") from None
 
 
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the one that it is in
+        return False
+
+
 def check_packages(part: str, target: str | None, *names: str) -> None:
     """Raise GranaryError if a package of requirements/PART.txt isn't installed; `make TARGET`, if any, installs it."""
-    if missing := [name for name in names if not importlib.util.find_spec(name)]:
+    if missing := [name for name in names if not is_installed(name)]:
         install = f"{f'make {target}, or ' if target else ''}.venv/bin/python -m pip install -r requirements/{part}.txt"
         raise GranaryError(f"this needs {', '.join(missing)}, which isn't installed:  {install}")
 

@@ -8,13 +8,15 @@ import zoneinfo
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from granary.declared import is_texts
+
 TOKENS = {  # of formats, each with the fewest and the most digits that it takes; None: letters, or an offset
     "YYYY": (4, 4), "YY": (2, 2), "Mon": None, "MM": (2, 2), "M": (1, 2), "Ddd": None, "DD": (2, 2), "D": (1, 2),
     "HH": (2, 2), "H": (1, 2), "hh": (2, 2), "h": (1, 2), "mm": (2, 2), "ss": (2, 2), "f": (1, 9), "AM": None,
     "Z": None,
 }  # fmt: skip
 TOKEN = re.compile("|".join([*TOKENS, "."]), re.DOTALL)
-WORDS = {"iso": "YYYY-MM-DD", "excel": (2, 7), "epoch_s": (9, 11), "epoch_ms": (12, 14)}  # formats that are no patterns
+WORDS = {"iso": "YYYY-MM-DD", "excel": (2, 7), "epoch_s": (9, 11), "epoch_ms": (12, 14)}  # formats that have no tokens
 PARTS = {"year": ("YYYY", "YY"), "month": ("MM", "M", "Mon"), "day": ("DD", "D")}  # of which a format needs one each
 DECIMALS = (".", ",", "any")
 TAKEN_BY = {  # parse types, by the settings that say how their values are spelled
@@ -70,11 +72,6 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
         yield from problems_of_formats(rules["format"])
 
 
-def is_texts(value: Any) -> bool:
-    """Return whether a value is a list of texts."""
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
 def is_code(value: Any) -> bool:
     """Return whether a value may be the code of a currency."""
     return isinstance(value, str) and bool(re.fullmatch("[A-Z]{3}", value))
@@ -96,7 +93,8 @@ def problems_of_formats(declared: Any) -> Iterator[str]:
             if {"hh", "h"} & {*names} and "AM" not in names:
                 yield f"`format: {each}`: hh and h are hours from 1 to 12 and need AM; HH and H are from 0 to 23"
     for one, other in itertools.combinations(formats, 2):
-        if are_ambiguous(shape_of(one), shape_of(other)):
+        is_iso_twice = "iso" in (one, other) and (one + other).replace("iso", "").startswith("YYYY-")
+        if is_iso_twice or are_ambiguous(shape_of(one), shape_of(other)):
             yield f"`format`: {one} and {other} can both read the same text: remove one of them"
 
 

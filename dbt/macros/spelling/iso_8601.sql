@@ -24,7 +24,8 @@
         {%- if format == 'iso' %}
         when {{ matches(value, '^[0-9]{4}-') }} then {{ value }}
         {%- elif format in ('epoch_s', 'epoch_ms') %}
-        when {{ matches(value, '^-?[0-9]+([.][0-9]+)?$') }} then cast({{ context['parse_' ~ format](value) }} as {{ dbt.type_string() }})
+        {%- set moment = context['parse_' ~ format](value) %}
+        when {{ moment }} is not null then cast({{ moment }} as {{ dbt.type_string() }}) || 'Z'
         {%- elif format == 'excel' %}
         when {{ matches(value, '^[0-9]{2,7}([.][0-9]{1,20})?$') }} then cast({{ excel_day(value) }} as {{ dbt.type_string() }})
         {%- else %}

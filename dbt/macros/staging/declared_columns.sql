@@ -15,7 +15,7 @@
         minor_units    decimals of the unit, where amounts are whole numbers of its parts: 2 for cents
         scale     how many decimals an amount may have (default: 2)
         currency  the ISO 4217 code of amounts that name none, or null if each has to name its own. Staging has the currency of each
-                  amount in <column>_currency
+                  amount in <column>_currency, unless a delivered column has this name
         currency_from  the column that has this code
         currency_signs  codes by the signs that stand for them in this column, in addition to the var of that name
         must      a condition on the parsed values, with columns in braces: {price} > 0. A value is invalid if the
@@ -44,6 +44,7 @@
         {%- do declared.append({
             'spelling': spelling,
             'has_currency': has_currency,
+            'adds_currency': has_currency and column.name ~ '_currency' not in table.columns,
             'scale': meta.get('scale'),
             'timezone': meta.get('timezone'),
             'nulls': column.config.meta.get('nulls', table.config.meta.get('nulls')),

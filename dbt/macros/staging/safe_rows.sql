@@ -20,7 +20,7 @@
         {%- else -%}
         {{ parsed }},
         {%- endif %}
-        {%- if column.has_currency %}
+        {%- if column.adds_currency %}
         case when {{ parsed }} is not null then {{ column_in('spelled', column.name ~ '_currency') }} end
             as {{ adapter.quote(column.name ~ '_currency') }},
         {%- endif %}

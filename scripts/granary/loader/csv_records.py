@@ -27,7 +27,7 @@ NEITHER_COMMA_NOR_LINE_END = bytes(set(range(256)) - set(b",\n"))
 NO_LAYOUT = bytes(set(range(256)) - set(b'",\n'))
 LAYOUT = re.compile(rb'(?:(?:"")?,)*(?:"")?\n')  # of a line, without what is between: a field has two quotes or none
 NO_QUOTE = b"\x01"  # stands for quotes where a file has none: no text has this character
-SEPARATOR_LINE = re.compile(rb'"?sep=([^\r\n"])"?\r?\n', re.IGNORECASE)  # tells Excel the delimiter
+SEPARATOR_LINE = re.compile(rb'"?sep=([\t !#-~])"?\r?\n', re.IGNORECASE)  # tells Excel the delimiter
 ENDS_WITH_SEPARATOR = re.compile(rb'[,\r\n] *"+\Z')
 
 BLANK = Problem("blank", "the line is blank")

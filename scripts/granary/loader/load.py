@@ -81,7 +81,7 @@ def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by
     """Add the columns of the header, and copy the rows."""
     with streams.opened(file) as (source, stream):
         header = csv_records.read_header(file, stream)
-        columns = names.columns_of(header.names, file.entity, file.relative)
+        columns = names.columns_of(header.names, file.entity, file.relative, header.lines)
         new_columns = raw_tables.add_columns(cursor, file.entity, columns, file.relative)
         new_columns = names.described(new_columns, dict(zip(columns, header.names, strict=True)))
         if dry_run:
@@ -98,7 +98,7 @@ def load_csv(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by
 def load_typed(cursor: Any, file: LandingFile, batch: Batch, dry_run: bool, one_by_one: bool = False) -> Result:
     """Add the columns of a file with typed values, and copy the rows."""
     with table_files.opened(file) as table:
-        columns = names.columns_of(table.names, file.entity, file.relative)
+        columns = names.columns_of(table.names, file.entity, file.relative, table.rows_before)
         new_columns = raw_tables.add_columns(cursor, file.entity, columns, file.relative)
         new_columns = names.described(new_columns, dict(zip(columns, table.names, strict=True)))
         if dry_run:

@@ -12,9 +12,12 @@ from granary.text import abridged, column_name, shortened
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def columns_of(names: Sequence[str], entity: Entity, file: str) -> list[str]:
-    """Return the column of each name in a header; raise GranaryError unless each declared column is there once."""
-    where, columns = f"{file}, line 1", list(map(column_name, names))
+def columns_of(names: Sequence[str], entity: Entity, file: str, line: int = 1) -> list[str]:
+    """Return the column of each name in the header that ends on a line.
+
+    Raises GranaryError unless each declared column is there once.
+    """
+    where, columns = f"{file}, line {max(line, 1)}", list(map(column_name, names))
     for column in entity.columns:
         if len(same := [name for name, each in zip(names, columns, strict=True) if each == column]) > 1:
             raise GranaryError(

@@ -83,7 +83,7 @@ class Unpacked(io.RawIOBase):
 
 
 class Transcoded(io.RawIOBase):
-    """The UTF-8 of a stream in another encoding. A byte that belongs to no character stays, and costs its line."""
+    """The UTF-8 of a stream in another encoding. A byte that this one doesn't have stays, and costs its line."""
 
     def __init__(self, file: LandingFile, stream: io.BufferedReader, encoding: str) -> None:
         self.file, self.stream, self.encoding, self.rest = file, stream, encoding, b""

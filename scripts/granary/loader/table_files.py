@@ -9,7 +9,9 @@ import contextlib
 import datetime
 import itertools
 import json
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,26 +85,30 @@ def texts(values: pa.Array) -> list[str | None]:
 
 
 @contextlib.contextmanager
-def excel(file: LandingFile) -> Iterator[TypedTable]:
-    """Yield a sheet of an Excel file: the declared one, or else the only one."""
-    check_packages("formats", None, "openpyxl")
+def reading_excel(file: LandingFile) -> Iterator[Any]:
+    """Yield a workbook, which is read as its rows are asked for. Raises GranaryError where that fails."""
     import openpyxl
 
     try:
-        book = openpyxl.load_workbook(file.path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what it doesn't keep, such as colours
+            with contextlib.closing(openpyxl.load_workbook(file.path, read_only=True, data_only=True)) as book:
+                yield book
+    except (zipfile.BadZipFile, zlib.error, SyntaxError, KeyError, ValueError, OSError) as error:  # also of its XML
         raise GranaryError(f"{file.relative}: can't be read as Excel: {error}") from None
-    with contextlib.closing(book):
-        name, sheets = file.entity.format.get("sheet"), book.sheetnames
+
+
+@contextlib.contextmanager
+def excel(file: LandingFile) -> Iterator[TypedTable]:
+    """Yield a sheet of an Excel file: the declared one, or else the only one."""
+    check_packages("formats", None, "openpyxl")
+    with reading_excel(file) as book:
+        name, sheets = file.entity.format.get("sheet"), {sheet.title: sheet for sheet in book.worksheets}
         if name not in sheets and (name or len(sheets) > 1):
-            found, declare = (
-                ", ".join(sheets),
-                f"declare one in {file.entity.path.name}, format: {{sheet: {sheets[0]}}}",
-            )
-            raise GranaryError(
-                f"{file.relative}: {'no sheet ' + name if name else 'several sheets'} ({found}): {declare}"
-            )
-        sheet = book[name or sheets[0]]
+            declare = f"declare one in {file.entity.path.name}, format: {{sheet: {next(iter(sheets))}}}"
+            problem = f"no sheet {name}" if name else "several sheets"
+            raise GranaryError(f"{file.relative}: {problem} ({', '.join(sheets)}): {declare}")
+        sheet = sheets[name] if name else next(iter(sheets.values()))
         sheet.reset_dimensions()  # some programs write wrong ones
         rows = ([*map(as_stored, row)] for row in sheet.iter_rows(values_only=True))
         skipped = file.entity.format.get("skip_lines") or 0

@@ -12,9 +12,9 @@ from typing import Any
 
 from granary.built import in_quotes
 from granary.declared import Entity
-from granary.loader import records, streams
+from granary.loader import records, streams, table_files
 from granary.loader.landing import LandingFile
-from granary.project import GranaryError
+from granary.project import GranaryError, check_packages
 
 SAMPLE = 1 << 20  # bytes that DuckDB looks at
 OTHER_ENCODING = "windows-1252"  # of what isn't UTF-8: the most common one, and every text can be shown to its owner
@@ -50,7 +50,7 @@ def layout_of_text(file: LandingFile) -> Layout:
             try:
                 decoder.decode(block)
             except UnicodeDecodeError as error:
-                wrong = wrong or block[error.start]
+                wrong = wrong or error.object[error.start]
                 decoder.reset()
     if not sample.strip():
         raise GranaryError(f"{file.path}: the file is empty")
@@ -107,7 +107,7 @@ def layout_of_json(file: LandingFile) -> Layout:
     with streams.opened(file) as (_, stream):
         try:
             document = json.load(stream)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Layout()  # JSON lines, or damaged: the loader says so
     path: list[str] = []
     while isinstance(document, dict):
@@ -123,10 +123,10 @@ def layout_of_json(file: LandingFile) -> Layout:
 
 
 def layout_of_excel(file: LandingFile) -> Layout:
-    """Return which sheet has rows: the first one."""
-    import openpyxl
-
-    sheets = openpyxl.load_workbook(file.path, read_only=True).sheetnames
-    if len(sheets) == 1:
+    """Return which sheet is read: the first one."""
+    check_packages("formats", None, "openpyxl")
+    with table_files.reading_excel(file) as book:
+        sheets = [sheet.title for sheet in book.worksheets]
+    if len(sheets) < 2:
         return Layout()
     return Layout({"sheet": sheets[0]}, evidence=[f"the first of the sheets {', '.join(sheets)}"])

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import filecmp
 import os
 import re
 import shutil
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +49,38 @@ def new(options: argparse.Namespace) -> None:
     check_packages("engines", None, "duckdb")
     feed, entity, paths = options.feed, options.entity, [Path(name) for name in options.files]
     check(feed, entity, paths)
-    layout = layout_of(paths[0])
+    try:
+        layout = layout_of(paths[0])
+    except (OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
+        raise GranaryError(f"{paths[0]}: {error}") from None
     for each in layout.evidence:
         print(f"{paths[0].name}: {each}")
     with tempfile.TemporaryDirectory() as folder:
         files = copies(Path(folder), feed, entity, paths, layout)
+        check_targets(files)
         with contextlib.closing(Session()) as session, session.transaction("bin/feed new", keep=False) as cursor:
             columns, key = look(cursor, files, options.key)
     answer(columns, dict(options.answers))
     write(texts.files(feed, entity, layout, columns, key))
-    data = project.ROOT / (os.environ.get("GRANARY_DATA") or "data")
     for file, path in zip(files, paths, strict=True):
-        target = data / file.name
+        target = data_folder() / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             shutil.copy(path, target)
     print(f"next:  bin/ingest {feed} && bin/dbt --bar build --select group:{feed} tag:ledger")
+
+
+def data_folder() -> Path:
+    """Return the data root."""
+    return project.ROOT / (os.environ.get("GRANARY_DATA") or "data")
+
+
+def check_targets(files: list[LandingFile]) -> None:
+    """Raise GranaryError if another file is where a file would land."""
+    for file in files:
+        target = data_folder() / file.name
+        if target.exists() and not filecmp.cmp(file.path, target, shallow=False):
+            raise GranaryError(f"{target} is another file, and nothing is overwritten: rename {file.path.name}")
 
 
 def check(feed: str, entity: str, paths: list[Path]) -> None:
@@ -75,6 +93,8 @@ def check(feed: str, entity: str, paths: list[Path]) -> None:
         raise GranaryError(f"the feed {feed} exists already: {where}")
     if feed in declared.FOLDERS + declared.GENERATOR_MODULES:
         raise GranaryError(f"a feed can't be called {feed}: choose another name")
+    if again := [path for path in paths if [other.name for other in paths].count(path.name) > 1]:
+        raise GranaryError(f"{again[0]} and {again[1]} have the same name: rename one of them")
     for path in paths:
         if not path.is_file():
             raise GranaryError(f"{path} is not a file")
@@ -106,7 +126,7 @@ def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[lis
     cursor.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
     words = {word for (word,) in cursor.fetchall()}
     for column in columns:
-        column.is_reserved = column.name in words
+        column.is_reserved = column.name in words or not re.match("[a-z_]", column.name)
         column.is_complete &= column.read == column.values  # a value that is not read would cost its row
     print_table(
         ["column", "read as", "would be rejected", "why"],

@@ -74,7 +74,7 @@ class Column:
     read: int = 0
     is_complete: bool = False  # there is a value in each row
     evidence: str = ""
-    is_reserved: bool = False  # its name is a word of SQL
+    is_reserved: bool = False  # its name is a word of SQL, or begins with a digit
     is_whole: bool = False  # all its values are whole numbers
     question: Question | None = None
     markers: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Column:
     @property
     def staged(self) -> str:
         """Return the column's name in staging."""
-        return f"{self.name}_value" if self.is_reserved else self.name
+        return f"column_{self.name}" if self.is_reserved else self.name
 
     @property
     def is_money(self) -> bool:

@@ -87,7 +87,7 @@ def source(feed: str, entity: str, layout: Layout, columns: list[Column], key: l
     lines.append("        columns:")
     for column in columns:
         settings = column_settings(column, delivered)
-        lines.append(f"          - name: {column.name}")
+        lines.append(f"          - name: {flow(column.name)}")
         lines += [f"            # {column.evidence}"] if column.evidence else []
         lines += [f"            config: {{meta: {flow(settings)}}}"] if settings else []
     return "\n".join(lines) + "\n"
@@ -115,15 +115,17 @@ def grouped(columns: list[Column]) -> Iterator[tuple[str, list[Column]]]:
 
 def with_currencies(columns: list[Column]) -> list[str]:
     """Return the names of the columns of currencies that staging adds."""
+    names = {column.name for column in columns}
     return [
-        f"{column.name}_currency"
+        added
         for column in columns
         if {"currency", "currency_from"} & dict(column.reading.settings).keys()
+        and (added := f"{column.name}_currency") not in names
     ]
 
 
 def select(columns: list[Column], from_source: bool = False, indent: str = "        ") -> str:
-    """Return the columns of a select, in groups; from the source, those whose name is a word of SQL get another one."""
+    """Return the columns of a select, in groups; from the source, those whose name needs quotes get another one."""
     lines = []
     for name, found in grouped(columns):
         lines += [f"{indent}-- {name}", *(f"{indent}{selected(column, from_source)}," for column in found)]
@@ -168,7 +170,7 @@ def described(columns: list[Column], with_types: bool, required: list[str]) -> s
     lines = []
     for column in columns:
         is_required = column.staged in required
-        lines += [f"      - name: {column.staged}"]
+        lines += [f"      - name: {flow(column.staged)}"]
         lines += [f"        data_type: {column.reading.data_type}"] if with_types else []
         lines += [f"        description: The delivered {column.name.replace('_', ' ')}."]
         if is_required:
