@@ -392,17 +392,18 @@ def test_a_wrong_setting_is_named(rules: dict[str, Any], said: str) -> None:
     assert any(said in problem for problem in spelling.problems(rules, ("a", "b")))
 
 
-def test_a_german_export_becomes_a_mart(tmp_path: Path, database: Database) -> None:
-    """Semicolons, windows-1252, decimal commas, days first, a currency, a marker of its own: all by declaration."""
+def test_a_german_export_becomes_a_mart_on_both_engines(tmp_path: Path, database: Database) -> None:
+    """Semicolons, windows-1252, decimal commas, days first, a zone, a currency, a marker of its own: by declaration."""
 
-    def run(*command: str) -> str:
-        done = database.run(*command, root=tmp_path / "a copy")
+    def run(*command: str, **variables: str) -> str:
+        done = database.run(*command, root=tmp_path / "a copy", env=variables)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     root = copy_with_own_feed(tmp_path / "a copy", run)
     path = root / "dbt/models/staging/bar/_bar__sources.yml"
     text = path.read_text()
+    spelled = "format: 'DD.MM.YYYY HH:mm', timezone: Europe/Berlin"
     for before, after in (
         (
             "meta:\n            current",
@@ -410,7 +411,7 @@ def test_a_german_export_becomes_a_mart(tmp_path: Path, database: Database) -> N
             "            current",
         ),
         ("{parse: amount, required: true}", "{parse: amount, required: true, decimal: ',', currency: EUR}"),
-        ("{parse: date, required: true}", "{parse: date, required: true, format: DD.MM.YYYY}"),
+        ("{parse: date, required: true}", f"{{parse: timestamp, required: true, {spelled}}}"),
     ):
         assert before in text
         text = text.replace(before, after)
@@ -418,30 +419,37 @@ def test_a_german_export_becomes_a_mart(tmp_path: Path, database: Database) -> N
     file = root / "data/incremental/bar/sales/1.csv"
     file.parent.mkdir(parents=True)
     rows = (
-        "1;1.044,90 €;03.02.2026;Café",
-        "2;5,00;31.12.2026;k.A.",
-        "3;$5,00;01.02.2026;",
-        "4;5,00;2026-02-03;",
-        "5;5.00;01.02.2026;",
+        "1;1.044,90 €;03.02.2026 10:00;Café",
+        "2;5,00;03.07.2026 00:30;k.A.",
+        "3;$5,00;01.02.2026 10:00;",
+        "4;5,00;2026-02-03 10:00;",
+        "5;5.00;01.02.2026 10:00;",
+        "6;5,00;29.03.2026 02:30;",
     )
     file.write_bytes("\r\n".join(["Sale ID;Price;Sold On;Note", *rows, ""]).encode("windows-1252"))
     run("bin/ingest")
     run("bin/dbt", "build", "--exclude-resource-type", "test", "unit_test")
-    assert database.query("select sale_id, price, note from marts.fct_bar_sales order by 1") == [
-        ("1", Decimal("1044.90"), "Café"), ("2", Decimal("5.00"), None),
-    ]  # fmt: skip
-    staged = "select sale_id, price_currency, sold_on from staging.stg_bar__sales order by 1"
-    assert database.query(staged) == [
-        ("1", "EUR", datetime.date(2026, 2, 3)),
-        ("2", "EUR", datetime.date(2026, 12, 31)),
-    ]
-    rejected = "select line_number, column_name, delivered_value, explanation from marts.rejected_rows order by 1"
-    assert database.query(rejected) == [
-        (4, "price", "$5,00", "is not amount like 1.044,90"),
-        (5, "sold_on", "2026-02-03", "is not date like 31.12.2026"),
-        (6, "price", "5.00", "is not amount like 1.044,90"),
-    ]
-    path.write_text(text.replace("format: DD.MM.YYYY", "format: [DD.MM.YYYY, iso]"))
+    run("bin/lake")
+    run("bin/dbt", "build", "--exclude-resource-type", "test", "unit_test", GRANARY_ENGINE="duckdb")
+    with duckdb.connect(str(root / "granary.duckdb"), read_only=True) as connection:
+        engines = database.query, lambda query: connection.execute(query).fetchall()
+        for query in engines:
+            assert query("select sale_id, price, note from marts.fct_bar_sales order by 1") == [
+                ("1", Decimal("1044.90"), "Café"), ("2", Decimal("5.00"), None),
+            ]  # fmt: skip
+            staged = (
+                "select sale_id, price_currency, cast(sold_on as varchar(16)) from staging.stg_bar__sales order by 1"
+            )
+            found = [(*row, moment[:16]) for *row, moment in query(staged)]
+            assert found == [("1", "EUR", "2026-02-03 09:00"), ("2", "EUR", "2026-07-02 22:30")]
+            columns = "line_number, column_name, delivered_value, explanation"
+            assert query(f"select {columns} from marts.rejected_rows order by 1") == [
+                (4, "price", "$5,00", "is not amount like 1.044,90"),
+                (5, "sold_on", "2026-02-03 10:00", "is not timestamp like 31.12.2026 17:09"),
+                (6, "price", "5.00", "is not amount like 1.044,90"),
+                (7, "sold_on", "29.03.2026 02:30", "is not timestamp like 31.12.2026 17:09"),
+            ]
+    path.write_text(text.replace("timezone: Europe/Berlin", "timezone: Europe/London"))
     done = database.run("bin/dbt", "build", root=root)
     assert done.returncode != 0
     assert "The rules by which bar.sales is read changed" in done.stdout + done.stderr
