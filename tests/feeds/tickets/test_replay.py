@@ -51,6 +51,30 @@ INPUTS = [
 ]
 
 
+@pytest.mark.engines
+def test_histories_end_alike_on_spark(new_warehouse: Callable) -> None:
+    """All marts, after a full and an incremental build of generated histories; no merge is overridden in them."""
+    warehouse, drawn = new_warehouse(), draw(10, SEED)
+    places = {"GRANARY_LAKE": "lake", "GRANARY_SPARK": "tables", "DBT_TARGET_PATH": "target on spark"}
+    settings = {name: str(warehouse.data / place) for name, place in places.items()}
+    warehouse.dbt("seed")
+    for step in range(STEP_COUNT):
+        warehouse.ingest(*write_step(drawn, step, warehouse.data))
+        if step not in TESTED_STEPS:
+            continue
+        warehouse.dbt("build", *NO_LIMITS, "--exclude-resource-type", "unit_test", "test")
+        for command in (
+            ("bin/lake",),
+            ("bin/dbt", "--target", "spark", "build", "--exclude-resource-type", "unit_test", "test"),
+        ):
+            done = warehouse.database.run(*command, env=settings)
+            assert done.returncode == 0, done.stdout + done.stderr
+        compared = warehouse.database.run("bin/diff", "--to", "spark", env=settings)
+        assert compared.returncode == 0, compared.stdout + compared.stderr
+        rows = warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")
+        assert rows[0][0] > len(drawn)
+
+
 class Warehouse:
     """A fresh database, the commands that load and build it, and a second copy of its schemas."""
 
