@@ -20,6 +20,7 @@ from typing import NamedTuple
 from conftest import ROOT
 from generate_data import FEEDS, landing_path, main, planted_rows
 from granary.text import snake_case
+from sample_data.feed import Dialect
 
 DATA = ROOT / "data"
 # (line number, row) of each line, by entity and batch, in the order of loading
@@ -46,14 +47,16 @@ def contents(root: Path, feed: str) -> dict[str, bytes]:
 
 def read_lines(root: Path, path: str) -> list[tuple[int, dict | None]]:
     """(line number, row) of each line below a header; None for a line that can't be a row."""
+    _, feed, entity = Path(path).parts[:3]
+    delimiter, encoding = FEEDS[feed].dialects.get(entity.partition(".")[0], Dialect(",", "utf-8-sig"))
     data = (root / path).read_bytes()
     if path.endswith(".gz"):
         data = gzip.decompress(data)
-    lines = data.decode("utf-8-sig").splitlines()
+    lines = data.decode(encoding).splitlines()
     if ".json" in path:
         return [(number, json_row(line)) for number, line in enumerate(lines, 1) if line not in "[]"]
-    header = next(csv.reader(lines[:1]))
-    return [(number, csv_row(header, line)) for number, line in enumerate(lines[1:], 2)]
+    header = next(csv.reader(lines[:1], delimiter=delimiter))
+    return [(number, csv_row(header, line, delimiter)) for number, line in enumerate(lines[1:], 2)]
 
 
 def json_row(line: str) -> dict | None:
@@ -62,9 +65,9 @@ def json_row(line: str) -> dict | None:
     return None
 
 
-def csv_row(header: list[str], line: str) -> dict | None:
+def csv_row(header: list[str], line: str, delimiter: str) -> dict | None:
     with contextlib.suppress(csv.Error):
-        values = next(csv.reader([line], strict=True))
+        values = next(csv.reader([line], delimiter=delimiter, strict=True))
         return dict(zip(header, values, strict=True)) if len(values) == len(header) else None
     return None
 

@@ -30,7 +30,7 @@ from pathlib import Path
 import sample_data
 from sample_data import feed as feeds
 from sample_data.chance import dice_for, spoil
-from sample_data.feed import Feed, Planted, landing_path
+from sample_data.feed import Dialect, Feed, Planted, landing_path
 from sample_data.files import rows_of, whole_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,8 @@ def write_feed(name: str, scale: int, seed: int, out: Path) -> list[Path]:
         if scale > 1 and entity in feed.spoiled:
             dice = dice_for(name, seed, "spoil", entity, batch)
             regular = spoil(regular, columns, feed.spoiled[entity], feed.corrected, dice)
-        with rows_of(path, columns, header, quirk, feed.numbers) as rows:
+        dialect = feed.dialects.get(entity, Dialect())
+        with rows_of(path, columns, header, quirk, feed.numbers, *dialect) as rows:
             for row in planted:
                 if (row.entity, row.batch) != (entity, batch):
                     continue

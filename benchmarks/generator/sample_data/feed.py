@@ -26,6 +26,13 @@ def by_position(entity: str, batch: str, text: str) -> tuple:
     return tuple(text.split("|"))
 
 
+class Dialect(NamedTuple):
+    """How CSV is written."""
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+
+
 class Feed(NamedTuple):
     name: str
     grows: str  # what --scale multiplies
@@ -37,6 +44,7 @@ class Feed(NamedTuple):
     rows: dict[str, Rule]  # by entity: its regular rows, in the order of its columns
     spoiled: dict[str, tuple]  # by entity: (column, what stands in it) of rows that are spoiled above scale 1
     corrected: Corrected  # makes a regular row into a correction, above scale 1
+    dialects: dict[str, Dialect] = {}  # noqa: RUF012  # by entity: how its CSV is written; nobody changes the default
     planted_values: Callable[[str, str, str], tuple] = by_position  # (entity, batch, text) to the values of a row
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 class CsvRows:
     """Rows as CSV. `write` takes the values in the order of `columns`, whatever the order of the header."""
 
-    def __init__(self, file, columns: tuple, header: tuple, quirk: str):
+    def __init__(self, file, columns: tuple, header: tuple, quirk: str, delimiter: str):
         self.file, self.newline = file, "\r\n" if "crlf" in quirk else "\n"
         if "bom" in quirk:
             file.write("\ufeff")
-        writerow = csv.writer(file, lineterminator=self.newline).writerow
+        writerow = csv.writer(file, delimiter=delimiter, lineterminator=self.newline).writerow
         places = [columns.index(column) for column in header]
         self.write = writerow if header == columns else lambda row: writerow([row[place] for place in places])
         writerow(header)
@@ -98,7 +98,7 @@ class StoredGzip(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[io.TextIOWrapper]:
+def whole_file(path: Path, encoding: str = "utf-8") -> Iterator[io.TextIOWrapper]:
     """A text file that takes its name when it is complete, so that half of it is never loaded."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
@@ -107,18 +107,23 @@ def whole_file(path: Path) -> Iterator[io.TextIOWrapper]:
             file = stack.enter_context(unfinished.open("wb"))
             if path.suffix == ".gz":
                 file = stack.enter_context(StoredGzip(file))
-            yield stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+            yield stack.enter_context(io.TextIOWrapper(file, encoding=encoding, newline=""))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def rows_of(path: Path, columns: tuple, header: tuple, quirk: str, numbers: tuple) -> Iterator[CsvRows | JsonRows]:
+def rows_of(
+    path: Path, columns: tuple, header: tuple, quirk: str, numbers: tuple, delimiter: str, encoding: str
+) -> Iterator[CsvRows | JsonRows]:
     """A file to write rows to, in the format that its name tells."""
     form = path.name.removesuffix(".gz").rpartition(".")[2]
-    with whole_file(path) as file:
+    with whole_file(path, encoding) as file:
         is_csv, is_array = form == "csv", form == "json"
-        rows = CsvRows(file, columns, header, quirk) if is_csv else JsonRows(file, columns, numbers, is_array)
+        if is_csv:
+            rows: CsvRows | JsonRows = CsvRows(file, columns, header, quirk, delimiter)
+        else:
+            rows = JsonRows(file, columns, numbers, is_array)
         yield rows
         rows.finish()

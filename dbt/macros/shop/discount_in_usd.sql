@@ -9,7 +9,8 @@
         cast(
             case
                 when right({{ discount }}, 1) = '%'
-                    then round(abs({{ quantity }} * {{ unit_price }}) * cast(replace({{ discount }}, '%', '') as numeric(18, 2)) * 0.01, 2)
+                    {#- Rounded before it is divided: Spark keeps six decimals of such a product, and would round twice. #}
+                    then round(abs({{ quantity }} * {{ unit_price }}) * cast(replace({{ discount }}, '%', '') as numeric(18, 2)), 0) * 0.01
                 else cast({{ discount }} as numeric(18, 2))
             end as numeric(38, 4)
         ),

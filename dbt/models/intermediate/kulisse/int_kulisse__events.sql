@@ -1,0 +1,26 @@
+{{ config(
+    materialized='incremental',
+    unique_key='event_id',
+    indexes=[
+        {'columns': ['event_id'], 'unique': true},
+        {'columns': ['_batch_id']},
+    ],
+) }}
+
+with
+
+new_events as (
+
+    select * from {{ ref('stg_kulisse__events') }}
+    where _batch_id > {{ watermark() }}
+
+),
+
+-- The latest batch wins, then the latest row. Stored rows are older than any new row.
+current_versions as (
+
+    {{ dbt_utils.deduplicate('new_events', 'event_id', '_batch_id desc, _row_id desc') }}
+
+)
+
+select * from current_versions
