@@ -26,7 +26,9 @@ from conftest import (
 from copies import apart, differences
 from granary import declared, feed
 
-FEEDS = declared.feeds()
+FEEDS, SPANNING = declared.feeds(), declared.spanning_groups()
+UNITS = [*FEEDS, *SPANNING]
+NEEDED_BY = {"tickets": SPANNING, "kulisse": SPANNING}  # what has to go with a feed
 RUN_TIMEOUT = 900  # seconds, for a whole run of an orchestrator on a machine that may be busy
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
 # Where feeds may be named: in what is written about the sample data, and in what tries and makes it.
@@ -105,8 +107,8 @@ def models_of(*feeds: str) -> set[str]:
 
 
 def test_no_file_of_the_core_names_a_feed_or_its_models() -> None:
-    words = "|".join([*FEEDS, *(f"{name}__\\w+" for name in FEEDS), *models_of(*FEEDS)])
-    own = tuple(part.format(name) for name in FEEDS for part in feed.PARTS)
+    words = "|".join([*FEEDS, *(f"{name}__\\w+" for name in FEEDS), *models_of(*UNITS)])
+    own = tuple(part.format(name) for name in UNITS for part in feed.PARTS)
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     found = set()
     for name in listed.splitlines():
@@ -290,11 +292,15 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
 # -- Taking feeds out --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FEEDS or [NO_FEED])
+@pytest.mark.parametrize("name", UNITS or [NO_FEED])
 def test_without_a_feed_the_others_build(name: str, new_tree: Callable[..., Tree], sample: Database) -> None:
     tree = new_tree(sample)
-    assert f"bin/feed remove {name} --drop-data" in tree.remove(name, "--yes", "--force")
-    assert declared.feeds(tree.root / "dbt" / "models") == [other for other in FEEDS if other != name]
+    removed = [name, *NEEDED_BY.get(name, [])]
+    if removed != [name]:
+        refused = tree.refused("remove", name, "--yes", "--force")
+        assert f"Or take out what they belong to, too:  bin/feed remove {' '.join(removed)}\n" in refused
+    assert f"bin/feed remove {' '.join(removed)} --drop-data" in tree.remove(*removed, "--yes", "--force")
+    assert declared.feeds(tree.root / "dbt" / "models") == [other for other in FEEDS if other not in removed]
     tree.succeed("bin/ingest")
     # The sample makes tests warn on purpose; dbt itself must not warn.
     build = ("--warn-error-options", '{"error": "all", "warn": ["LogTestResult"]}', "build")
@@ -304,7 +310,7 @@ def test_without_a_feed_the_others_build(name: str, new_tree: Callable[..., Tree
 def test_without_any_feed_make_says_what_there_is(new_tree: Callable[..., Tree]) -> None:
     tree = new_tree()
     if FEEDS:
-        assert "--drop-data" not in tree.remove(*FEEDS, "--yes", "--force"), "there is no data yet"
+        assert "--drop-data" not in tree.remove(*UNITS, "--yes", "--force"), "there is no data yet"
     for folder in sorted(tree.root.rglob("*"), reverse=True):  # git keeps no empty ones
         if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
@@ -332,7 +338,7 @@ def test_without_any_feed_make_says_what_there_is(new_tree: Callable[..., Tree])
 def test_without_any_feed_dagster_runs(new_tree: Callable[..., Tree], tmp_path: Path) -> None:
     tree = new_tree()
     if FEEDS:
-        tree.remove(*FEEDS, "--yes", "--force")
+        tree.remove(*UNITS, "--yes", "--force")
     tree.environment["DAGSTER_HOME"] = str(tmp_path)
     assert ": passed" in tree.succeed("bin/dagster", "run", timeout=RUN_TIMEOUT)
 
@@ -341,7 +347,7 @@ def test_without_any_feed_dagster_runs(new_tree: Callable[..., Tree], tmp_path: 
 def test_without_any_feed_airflow_runs(new_tree: Callable[..., Tree]) -> None:
     tree = new_tree()
     if FEEDS:
-        tree.remove(*FEEDS, "--yes", "--force")
+        tree.remove(*UNITS, "--yes", "--force")
     (tree.root / ".venv-airflow").symlink_to(ROOT / ".venv-airflow")
     said = tree.succeed("bin/airflow", "run", timeout=RUN_TIMEOUT)
     assert len(re.findall(r"^dbt (?:build|test): .*: all passed$", said, re.MULTILINE)) == 4, said

@@ -5,6 +5,7 @@ Read from the files themselves, so that nothing here needs dbt, a manifest or a 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,10 @@ CHARACTERS = {"delimiter": ",", "quote": '"', "comment": ""}  # of FORMAT_SETTIN
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
 # Names of the core in places where a feed has its name, so that `bin/feed remove` would delete them.
-FOLDERS = ("arithmetic", "calendar", "core", "generic", "incremental", "ledger", "parsing", "quality", "staging")
+FOLDERS = (
+    "arithmetic", "calendar", "core", "currency", "engines", "generic", "incremental", "ledger", "parsing", "quality",
+    "spelling", "staging",
+)  # fmt: skip
 GENERATOR_MODULES = ("chance", "feed", "files", "weeks")
 
 
@@ -279,6 +283,15 @@ def feeds(models: Path | None = None) -> list[str]:
     """Return the names of the declared feeds, sorted, with those whose declarations can't be used."""
     found, problems = declarations(models)
     return sorted({feed for feed, _ in found} | problems.keys())
+
+
+def spanning_groups(models: Path | None = None) -> list[str]:
+    """Return the names of the dbt groups of what reads several feeds, sorted: neither the core's nor a feed's."""
+    found = set()
+    for path, text in yaml_texts(models or models_directory(), "groups:"):
+        with contextlib.suppress(*INVALID):  # dbt names a file that isn't valid
+            found |= {str(group["name"]) for group in document_of(path, text).get("groups") or []}
+    return sorted(found - {CORE, *feeds(models)})
 
 
 def marts(models: Path | None = None) -> dict[str, Mart]:

@@ -90,7 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     listing.set_defaults(command=list_feeds)
     removal = commands.add_parser("remove", description=REMOVE, formatter_class=as_written)
     removal.set_defaults(command=remove)
-    removal.add_argument("feeds", nargs="+", metavar="FEED", help="a feed of bin/feed list")
+    removal.add_argument("feeds", nargs="+", metavar="FEED", help="a feed, or what spans feeds, of bin/feed list")
     removal.add_argument("--dry-run", action="store_true", help="say what would be removed, and change nothing")
     removal.add_argument("--yes", action="store_true", help="don't ask")
     removal.add_argument("--force", action="store_true", help="delete files, too, that git could not bring back")
@@ -128,7 +128,8 @@ def list_feeds(_: argparse.Namespace) -> None:
         loaded = loads(cursor) if cursor else {}
         forgotten = sorted(set(feeds_in_database(cursor)) - tables.keys() - problems.keys()) if cursor else []
     if tables:
-        rows = [[feed, tables[feed], marts[feed], *loaded.get(feed, (None, None))] for feed in sorted(tables)]
+        names = [*sorted(tables), *declared.spanning_groups()]
+        rows = [[name, tables[name] or None, marts[name], *loaded.get(name, (None, None))] for name in names]
         print_table(["feed", "tables", "marts", "rows loaded", "last load (UTC)"], rows)
     elif not problems:
         print(declared.NO_FEEDS)
@@ -143,12 +144,12 @@ def list_feeds(_: argparse.Namespace) -> None:
 
 def remove(options: argparse.Namespace) -> int:
     """Take feeds out of the tree, and out of the database where asked to. Return 1 if the user says no."""
-    feeds, in_tree = list(dict.fromkeys(options.feeds)), declared.feeds()
+    feeds, in_tree = list(dict.fromkeys(options.feeds)), [*declared.feeds(), *declared.spanning_groups()]
     with contextlib.ExitStack() as stack:
         cursor = cursor_in(stack, required=options.drop_data)
         check_names(feeds, in_tree, feeds_in_database(cursor) if cursor else [], options.drop_data)
         paths = [path for feed in feeds if feed in in_tree for path in parts(feed)]
-        check_references(feeds, paths)
+        check_references(feeds, paths, in_tree)
         changed = [*paths, *planted_for(feeds)]
         loss = what_git_lacks(changed)
         if loss and not options.force:
@@ -215,7 +216,7 @@ def relative(path: Path) -> str:
     return path.relative_to(project.ROOT).as_posix()
 
 
-def check_references(feeds: list[str], paths: list[Path]) -> None:
+def check_references(feeds: list[str], paths: list[Path], in_tree: list[str]) -> None:
     """Raise GranaryError if a file of dbt that stays names a model, a seed, a macro or a source of the feeds."""
     folders = [project.ROOT / "dbt" / name for name in ("models", "seeds", "macros", "tests")]
     own = {file for path in paths for file in files_of(path)}
@@ -233,14 +234,19 @@ def check_references(feeds: list[str], paths: list[Path]) -> None:
     in_sql, in_yaml = re.compile(reference, re.VERBOSE), re.compile(reference + in_meta, re.VERBOSE)
     patterns = {".sql": in_sql, ".yml": in_yaml, ".yaml": in_yaml}
     found = [
-        f"{relative(file)}: {match.group()}"
+        (file, f"{relative(file)}: {match.group()}")
         for folder in folders
         for file in sorted(folder.rglob("*.*"))
         if file.suffix in patterns and file not in own and file.is_file()
         for match in patterns[file.suffix].finditer(file.read_text("utf-8"))
     ]
     if found:
-        raise GranaryError("\n  ".join(["other files refer to these feeds; change them first:", *dict.fromkeys(found)]))
+        lines = dict.fromkeys(line for _, line in found)
+        owners = {name for name in in_tree for part in parts(name) for file, _ in found if part in file.parents}
+        others = f"\nOr take out what they belong to, too:  bin/feed remove {' '.join([*feeds, *sorted(owners)])}"
+        raise GranaryError(
+            "\n  ".join(["other files refer to these feeds; change them first:", *lines]) + (others if owners else "")
+        )
 
 
 def planted_for(feeds: list[str]) -> list[Path]:

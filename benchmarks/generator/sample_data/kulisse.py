@@ -5,7 +5,7 @@ of Berlin, times of performances those of the place, with the offset beside them
 
 Who is who: customers up to `k_100`, performances up to `f_100` and orders up to `b_1000` are planted, regular rows
 count from there on, and number zero never arrives. Some customers have an account at the other company, too: one in
-nine regular ones has the address that the generator of the feed tickets gives to an account.
+nine of the first regular ones has the address that the generator of the feed tickets gives to an account.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ FIRST_ORDER = 1001  # of regular rows; numbers below are planted
 ORDERS_BY_WEEK = (14, 18, 24, 12, 8, 14, 16, 16, 18, 20)
 CUSTOMERS_BY_BATCH = {"initial": 70, "batch_001": 10, "batch_002": 10}
 PERFORMANCES_BY_BATCH = {"initial": 28, "batch_001": 12}
-SHARED_EVERY = 9  # one regular customer in so many has an account of the other company
+SHARED_EVERY = 9  # one in so many of the first regular customers has an account of the other company
 PRICES = {"EUR": (1800, 2400, 3200, 4500), "GBP": (1500, 2200, 2800), "DKK": (14500, 22000, 29500)}  # in minor units
 
 GIVEN_NAMES = (
@@ -237,11 +237,11 @@ def ascii_of(name: str) -> str:
 def customer_rows(batch: str, scale: int, seed: int) -> Iterator[tuple]:
     dice = dice_for("kulisse", seed, "customers", batch)
     given_names, family_names = GIVEN_NAMES.split(), FAMILY_NAMES.split()
-    accounts = tickets.account_rows("initial", scale, seed)
+    accounts = tickets.account_rows(batch, scale, seed) if batch == "initial" else iter(())
     for number in numbers_of(CUSTOMERS_BY_BATCH, batch, scale):
         given, family = pick(given_names, dice), pick(family_names, dice)
         email = f"{ascii_of(given)}.{ascii_of(family)}{number}@kulisse.example"
-        if number % SHARED_EVERY == 0:
+        if batch == "initial" and number % SHARED_EVERY == 0:
             email = next(accounts)[1] or email
         if dice() < 0.05:
             email = pick((email.upper(), f" {email} "), dice)

@@ -1,5 +1,5 @@
 {#-
-    Each amount has its value in USD. Warns with the number of rows that have none because no rate holds on their day, one result per
+    Each amount other than 0 has its value in USD. Warns with the number of rows that have none because no rate holds on their day, one result per
     currency: add the rates to the seed fx_rates.
 
     amount, currency, day: columns of the model; column_name: the amount in USD
@@ -16,7 +16,7 @@
         count(*) as row_count
     from {{ model }}
     where
-        {{ amount }} is not null
+        {{ amount }} <> 0
         and {{ column_name }} is null
     group by {{ currency }}
     order by

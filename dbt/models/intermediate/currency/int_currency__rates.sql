@@ -13,8 +13,7 @@ followed as (
         lead(holds_from) over (
             partition by currency
             order by holds_from
-        ) as replaced_on,
-        cast({{ dbt.dateadd('day', var('fx_rate_days'), 'holds_from') }} as date) as outdated_on
+        ) as replaced_on
     from rates
 
 ),
@@ -33,7 +32,7 @@ with_usd as (
 
         -- timestamps
         holds_from,
-        least(coalesce(replaced_on, outdated_on), outdated_on) as holds_until
+        least(coalesce(replaced_on, expires_on), expires_on) as holds_until
 
     from followed
 
