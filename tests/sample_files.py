@@ -160,9 +160,9 @@ class Rules(NamedTuple):
         """A rejected row for each required column."""
         return {f"row {name}" for names in self.required.values() for name in names}
 
-    def check_spoiled(self, out: Path, entity: str, fates: list[str]) -> None:
+    def check_spoiled(self, out: Path, entity: str, fates: list[str], scale: str = "40") -> None:
         """Above scale 1, some regular rows are spoiled in these ways, but fewer than one in a hundred."""
-        deliveries = read_feed(generate(out, self.feed, "--scale", "40"), self.feed)
+        deliveries = read_feed(generate(out, self.feed, "--scale", scale), self.feed)
         planted = Counter(row.fate for row in planted_rows(self.feed) if row.entity == entity)
         rows = [row for key, rows in deliveries.items() if key[0] == entity for _, row in rows]
         seen = Counter(self.judge(entity, row) for row in rows)

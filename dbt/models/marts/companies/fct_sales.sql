@@ -8,9 +8,11 @@
     post_hook="{{ delete_rows('_batch_id = 0') }}",
 ) }}
 
--- New rates, and statuses that somebody maps, change lines of any age:
+-- New rates, and statuses that somebody maps, change lines of any age.
 -- depends_on: {{ ref('fx_rates') }}
 -- depends_on: {{ ref('order_statuses') }}
+-- depends_on: {{ ref('int_kulisse__orders') }}
+-- depends_on: {{ ref('int_kulisse__order_items') }}
 
 with
 
