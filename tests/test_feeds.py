@@ -266,7 +266,7 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
         assert f"error: dbt/models/staging/{said[1:].split('__')[0]}/{said}" in broken.stderr
     assert "Traceback" not in broken.stdout + broken.stderr
     assert tree.database.query("select distinct feed from marts.money_reconciliation") == [("tickets",)]
-    assert tree.database.query("select distinct feed from marts.batch_usage") == [("tickets",)]
+    assert not {*typos} & {feed for (feed,) in tree.database.query("select distinct feed from marts.batch_usage")}
     rejected = "select feed, delivered_value from marts.rejected_rows where file_path like '%/typo.csv' order by 1"
     assert tree.database.query(rejected) == [("tickets", "0001-01-01T00:00:00+02:00")]
 
@@ -292,7 +292,7 @@ def test_a_typo_in_a_declaration_costs_its_feed_and_nothing_for_good(
 # -- Taking feeds out --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", UNITS or [NO_FEED])
+@pytest.mark.parametrize("name", FEEDS or [NO_FEED])
 def test_without_a_feed_the_others_build(name: str, new_tree: Callable[..., Tree], sample: Database) -> None:
     tree = new_tree(sample)
     removed = [name, *NEEDED_BY.get(name, [])]

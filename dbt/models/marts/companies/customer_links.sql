@@ -61,10 +61,15 @@ pairs as (
 
     union
 
+    -- A decision about somebody unknown waits until they are delivered.
     select
-        tickets_account_id,
-        kulisse_customer_id
+        decisions.tickets_account_id,
+        decisions.kulisse_customer_id
     from decisions
+    inner join {{ ref('dim_account') }} as known_accounts
+        on decisions.tickets_account_id = known_accounts.account_id
+    inner join {{ ref('int_kulisse__customers') }} as known_customers
+        on decisions.kulisse_customer_id = known_customers.customer_id
 
 ),
 
