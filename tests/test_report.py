@@ -262,7 +262,7 @@ def test_the_list_has_every_mart_with_its_rows_and_what_a_row_is(sample: Databas
 @pytest.mark.feeds("shop", "tickets")
 def test_an_unknown_mart_is_answered_with_similar_ones(sample: Database) -> None:
     assert refused(sample, "fct_weekly_sale") == (
-        "there is no mart fct_weekly_sale; did you mean fct_weekly_sales or fct_daily_sales?"
+        "there is no mart fct_weekly_sale; did you mean fct_weekly_sales or fct_daily_sales or fct_sales?"
         " bin/report --list shows all of them"
     )
     assert refused(sample, "zebra") == "there is no mart zebra; bin/report --list shows all of them"
