@@ -72,8 +72,6 @@ class Queries(NamedTuple):
 
 def check(options: argparse.Namespace) -> int:
     """Check the files that the command line names; return 1 if anything would be rejected or refused, else 0."""
-    if not declared.feeds():
-        raise GranaryError(declared.NO_FEEDS)
     files, are_well = [], True
     for name in options.files:
         try:
@@ -148,8 +146,8 @@ def chosen(
     entities: Mapping[tuple[str, str], Entity], problems: Mapping[str, str], feed: str | None, table: str | None
 ) -> list[Entity]:
     """Return the landing tables that --feed and --table leave. Raises GranaryError if there are none."""
-    if feed in problems:
-        raise GranaryError(problems[feed])
+    if feed in problems or not entities:
+        raise GranaryError(problems.get(feed) or next(iter(problems.values()), declared.NO_FEEDS))
     for option, name, known in (
         ("feed", feed, {feed for feed, _ in entities}),
         ("table", table, {entity for of_feed, entity in entities if feed in (None, of_feed)}),
@@ -193,7 +191,7 @@ def unknown(path: Path, compared: list[Compared]) -> GranaryError:
 
     It names the nearest table, and the command that makes a feed of the file.
     """
-    nearest = max(compared, key=lambda each: each.shared / len(each.columns.union(each.file.entity.columns)))
+    nearest = max(compared, key=lambda each: each.shared / (len(each.columns.union(each.file.entity.columns)) or 1))
     near, entity = "", nearest.file.entity
     if nearest.shared:
         near = (
