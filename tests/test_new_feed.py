@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import random
+import textwrap
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 
 from conftest import Database, copy_of_project
 from granary import declared
+from granary.new_feed import existing
+from own_feed import copy_with_own_feed
 
 pytestmark = pytest.mark.long
 COUNT = 40
@@ -365,7 +368,85 @@ def test_what_the_data_does_not_tell_is_asked(database: Database, tmp_path: Path
     assert "open question: price: are the amounts in units or in cents?" in done.stdout
     again = database.run("bin/feed", "new", "few", "sales", str(file), root=root)
     assert (again.returncode, again.stdout) == (1, "")
-    assert "the feed few exists already: add the table to its source" in again.stderr
+    assert "the feed few has a table sales already: choose another name, or try bin/feed check" in again.stderr
+
+
+def test_a_table_is_added_to_a_feed_that_exists(database: Database, tmp_path: Path) -> None:
+    """What its author wrote stays; where the source has a format for all tables, the new one says what is different."""
+    root = tmp_path / "a copy"
+
+    def run(*command: str | Path) -> str:
+        done = database.run(*map(str, command), root=root)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    copy_with_own_feed(root, run)
+    source, page = root / "dbt/models/staging/bar/_bar__sources.yml", root / "docs/feeds/bar.md"
+    text = source.read_text().replace("    schema: raw\n", "    schema:   raw  # as always\n    config: {meta: {}}\n")
+    text = text.replace("{meta: {}}", "{meta: {format: {delimiter: ';'}, nulls: ['--']}}") + "    # more to come"
+    source.write_text(text)
+    page.write_text("# The bar\n\nIt opens at five.\n")
+    file = tmp_path / "wines.csv"
+    file.write_text(
+        "wine_id,name,price,since,stock\nw1,Rot,7.50,31.12.2025,--\nw2,None,8.25,13.01.2026,NaN\nw3,,9,14.1.2026,4\n"
+    )
+    said = run("bin/feed", "new", "bar", "wines", file, "--set=currency=EUR")
+    assert f"extended {source.relative_to(root)} (46 lines)" in said, said
+    assert source.read_text().startswith(f"{text}\n      - name: wines\n        identifier: bar__wines\n")
+    assert page.read_text().startswith("# The bar\n\nIt opens at five.\n\n## wines\n\n`wines`: one row per wine_id of")
+    run("bin/ingest")
+    run("bin/dbt", "build", "--select", "group:bar", "tag:ledger")
+    columns = "wine_id, name, price::text, price_currency, since::text, stock"
+    assert database.query(f"select {columns} from marts.fct_bar_wines order by 1") == [
+        ("w1", "Rot", "7.50", "EUR", "2025-12-31", None),
+        ("w2", "None", "8.25", "EUR", "2026-01-13", None),
+        ("w3", None, "9.00", "EUR", "2026-01-14", 4),
+    ]
+    before = {path: path.read_bytes() for path in root.rglob("dbt/models/**/*") if path.is_file()}
+    done = database.run("bin/feed", "new", "bar", "wines", str(file), root=root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the feed bar has a table wines already" in done.stderr
+    (root / "dbt/models/marts/bar/fct_bar_beers.sql").write_text("select 1 as one")
+    done = database.run("bin/feed", "new", "bar", "beers", str(file), root=root)
+    assert "fct_bar_beers.sql exists, and nothing is overwritten" in done.stderr
+    (root / "dbt/models/marts/bar/fct_bar_beers.sql").unlink()
+    assert before == {path: path.read_bytes() for path in root.rglob("dbt/models/**/*") if path.is_file()}
+
+
+def test_a_source_that_can_not_be_extended_safely_is_left_alone(database: Database, tmp_path: Path) -> None:
+    """The models are written, and the lines to paste are printed; with them, all is declared."""
+    root = copy_of_project(tmp_path / "a copy")
+    file = tmp_path / "few.csv"
+    file.write_text("id,sold_on\n1,31/04/2026\n2,15/06/2026\n")
+    assert database.run("bin/feed", "new", "few", "sales", str(file), root=root).returncode == 0
+    source = root / "dbt/models/staging/few/_few__sources.yml"
+    source.write_text(f"{source.read_text()}    tags: [sold]\n")
+    text = source.read_text()
+    done = database.run("bin/feed", "new", "few", "refunds", str(file), root=root)
+    assert done.returncode == 1
+    assert f"{source.relative_to(root)} can't be extended safely" in done.stderr
+    assert source.read_text() == text
+    assert (root / "dbt/models/staging/few/stg_few__refunds.sql").exists()
+    block = done.stderr.partition("run bin/feed sync:\n")[2]
+    source.write_text(text.replace("    tags:", f"{textwrap.indent(block, ' ' * 6)}    tags:"))
+    done = database.run("bin/feed", "sync", root=root)
+    assert done.returncode == 0, done.stderr
+    assert "refunds" in (root / "dbt/dbt_project.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sources: [{name: bar, tables: [{name: a}]}]\n",
+        "sources:\n  - name: bar\n    tables:\n      - name: a\n    meta: {}\n",
+        "sources:\n  - name: bar\n    tables:\n      - name: a\n  - name: other\n    tables:\n      - name: b\n",
+        "sources:\n  - name: bar\n    tables: &tables\n      - name: a\nothers: *tables\n",
+        "sources:\n  - name: bar\n    tables: []\n",
+        "sources:\n  - name: other\n    tables:\n      - name: a\n",
+    ],
+)
+def test_lines_are_added_only_where_nothing_else_changes(text: str) -> None:
+    assert existing.with_table(text, "bar", "- name: new\n") is None
 
 
 def test_files_that_would_be_lost_or_can_not_be_read_are_named(database: Database, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "spelling": {"format": ["epoch_ms", "excel", "iso"]},
     },
     "howe": {"parse": "timestamp", "timezone": "Australia/Lord_Howe"},
+    "by_zone": {"parse": "timestamp", "timezone_from": "other"},
     "offset": {"parse": "timestamp", "spelling": {"offset_from": "other"}},
     "comma": {"parse": "amount", "spelling": {"decimal": ","}},
     "point": {"parse": "amount", "spelling": {"decimal": "."}},
@@ -102,6 +103,26 @@ TABLE: dict[str, dict[str | tuple[str, str | None], Any]] = {
         "2026-04-05 01:45": "2026-04-04 14:45:00", "2026-04-05 01:15": "2026-04-04 14:15:00",
         "2026-04-05 02:00": "2026-04-04 15:30:00", "2026-10-04 02:15": None,
     },
+    "by_zone": {
+        ("2026-02-03 10:00", "Europe/Berlin"): "2026-02-03 09:00:00",
+        ("2026-02-03", "Asia/Tokyo"): "2026-02-02 15:00:00",
+        ("2026-07-03 10:00", " America/New_York "): "2026-07-03 14:00:00",
+        ("2026-02-03 10:00", "UTC"): "2026-02-03 10:00:00", ("2026-02-03 10:00", "US/Eastern"): "2026-02-03 15:00:00",
+        ("2026-02-03 10:00", "Etc/GMT+5"): "2026-02-03 15:00:00",
+        ("2026-02-03 10:00", "America/Port-au-Prince"): "2026-02-03 15:00:00",
+        ("2026-02-03 10:00", "America/Argentina/Buenos_Aires"): "2026-02-03 13:00:00",
+        ("2026-03-29 02:30", "Europe/Berlin"): None, ("2026-03-29 02:30", "Europe/London"): "2026-03-29 01:30:00",
+        ("2026-10-25 02:30", "Europe/Berlin"): "2026-10-25 00:30:00",
+        ("2026-04-05 01:45", "Australia/Lord_Howe"): "2026-04-04 14:45:00",
+        ("2026-10-04 02:15", "Australia/Lord_Howe"): None, ("2026-02-03 10:00Z", "Mars/Base"): "2026-02-03 10:00:00",
+        ("2026-02-03 10:00+05:00", None): "2026-02-03 05:00:00", ("2026-02-03 10:00", None): None,
+        ("2026-02-03 10:00", "N/A"): None, ("2026-02-03 10:00", "Mars/Base"): None, ("2026-02-03 10:00", "CET"): None,
+        ("2026-02-03 10:00", "europe/berlin"): None, ("2026-02-03 10:00", "+02:00"): None,
+        ("2026-02-03 10:00", "America/Foo+3"): None, ("2026-02-03 10:00", "Etc/GMT+99"): None,
+        ("2026-02-03 10:00", "Europe/Berlin'"): None, ("2026-02-03 10:00", "posix/Europe/Berlin"): None,
+        ("2026-02-03 10:00", "Europe"): None, ("2026-02-03 10:00", "Eastern Time (US & Canada)"): None,
+        ("never", "Europe/Berlin"): None,
+    },
     "offset": {
         ("2026-02-03 10:00", "60"): "2026-02-03 09:00:00", ("2026-02-03 10:00", "-330"): "2026-02-03 15:30:00",
         ("2026-02-03 10:00", "+05:30"): "2026-02-03 04:30:00", ("2026-02-03", "120"): "2026-02-02 22:00:00",
@@ -151,22 +172,30 @@ TABLE: dict[str, dict[str | tuple[str, str | None], Any]] = {
 
 def query_of(column: dict[str, Any]) -> str:
     """Return the dbt SQL that reads a column, with its currency, from a table `texts`."""
-    defaults = {"name": "value", "has_currency": False, "spelling": {}, "scale": None, "timezone": None}
+    defaults = {
+        "name": "value",
+        "has_currency": False,
+        "spelling": {},
+        "scale": None,
+        "timezone": None,
+        "timezone_from": None,
+    }
     literal = json.dumps(defaults | column, ensure_ascii=False)
     for one, other in (("true", "True"), ("false", "False"), ("null", "None")):
         literal = literal.replace(f": {one}", f": {other}")
     return f"""
         {{%- set column = {literal} -%}}
         select timed.place,
-            {{% if column.timezone %}}case when {{{{ matches('timed.spelled', ':.*[Zz+−-]') }}}} then timed.value
-                else {{{{ local_to_utc('timed.value', column.timezone) }}}} end
+            {{% if zone_of(column) %}}case when {{{{ matches('timed.spelled', ':.*[Zz+−-]') }}}} then timed.value
+                else {{{{ local_to_utc('timed.value', zone_of(column)) }}}} end
             {{%- else %}}timed.value{{% endif %}} as value,
             case when timed.value is not null then timed.currency end as currency
         from (
             select spelled.place, spelled.value as spelled, spelled.currency,
-                {{{{ parse_column(column, 'spelled.value') }}}} as value
+                {{% if column.timezone_from %}}{{{{ zone_name('spelled.other') }}}}{{% else %}}null{{% endif %}}
+                as {{{{ adapter.quote('value timezone') }}}}, {{{{ parse_column(column, 'spelled.value') }}}} as value
             from (
-                select cleaned.place, {{{{ spelled_value(column) }}}} as value,
+                select cleaned.place, cleaned.other, {{{{ spelled_value(column) }}}} as value,
                     {{% if column.has_currency %}}{{{{ currency_of(column) }}}}{{% else %}}null{{% endif %}} as currency
                 from (
                     select place, {{{{ clean_text('value') }}}} as value, {{{{ clean_text('other') }}}} as other
@@ -274,18 +303,45 @@ def test_what_python_writes_in_a_spelling_is_read_back(readers: list[Read], name
         assert [value for value, _ in read(name, texts)] == expected
 
 
-@given(st.sampled_from(["berlin", "howe"]), st.lists(MOMENTS, min_size=1, max_size=20))
+ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Sao_Paulo", "UTC")
+
+
+@given(
+    st.sampled_from(["berlin", "howe", "by_zone"]), st.sampled_from(ZONES), st.lists(MOMENTS, min_size=1, max_size=20)
+)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_local_times_are_those_of_their_zone(readers: list[Read], name, moments) -> None:
+def test_local_times_are_those_of_their_zone(readers: list[Read], name, other, moments) -> None:
     """A time that comes twice is the earlier one; every other is what Python makes of it."""
-    zone = zoneinfo.ZoneInfo(COLUMNS[name]["timezone"])
+    zone = zoneinfo.ZoneInfo(COLUMNS[name].get("timezone", other))
     utc = [moment.replace(microsecond=0, tzinfo=datetime.timezone.utc) for moment in moments if moment.year > 1970]
     assume(utc)
     local = [moment.astimezone(zone) for moment in utc]
     expected = [moment.replace(fold=0).astimezone(datetime.timezone.utc).replace(tzinfo=None) for moment in local]
-    texts = [(moment.strftime("%Y-%m-%d %H:%M:%S"), None) for moment in local]
+    texts = [(moment.strftime("%Y-%m-%d %H:%M:%S"), other) for moment in local]
     for read in readers:
         assert [value for value, _ in read(name, texts)] == expected
+
+
+NOON = datetime.datetime.fromisoformat("2026-01-15 12:00")
+
+
+def noon_in_all_zones() -> list[tuple[str, str]]:
+    """Return noon in each zone that Python or DuckDB has a name for."""
+    with duckdb.connect() as connection:
+        known = {name for (name,) in connection.execute("select name from pg_timezone_names()").fetchall()}
+    return [(str(NOON), name) for name in sorted({*zoneinfo.available_timezones(), *known})]
+
+
+def test_all_engines_know_the_same_zones(readers: list[Read]) -> None:
+    """Of the names that Python or an engine knows, each is read alike: as Python's, or not at all."""
+    texts = noon_in_all_zones()
+    one, other = (read("by_zone", texts) for read in readers)
+    assert one == other
+    found = {name: value for (_, name), (value, _) in zip(texts, one, strict=True) if value}
+    assert len(found) > 500
+    for name, value in found.items():
+        local = NOON.replace(tzinfo=zoneinfo.ZoneInfo(name))
+        assert value == local.astimezone(datetime.timezone.utc).replace(tzinfo=None), name
 
 
 @given(
@@ -381,6 +437,10 @@ def test_the_tokens_are_those_of_the_macro() -> None:
         ({"parse": "timestamp", "timezone": "Berlin"}, "`timezone: Berlin`: it takes the name of a time zone"),
         ({"parse": "timestamp", "offset_from": "gone"}, "`offset_from` names gone, which isn't a column"),
         ({"parse": "timestamp", "offset_from": "a", "timezone": "UTC"}, "`timezone` and `offset_from`: remove one"),
+        ({"parse": "timestamp", "timezone_from": "gone"}, "`timezone_from` names gone, which isn't a column"),
+        ({"parse": "date", "timezone_from": "a"}, "`timezone_from` goes with `parse: timestamp`, not with date"),
+        ({"parse": "timestamp", "timezone_from": "a", "timezone": "UTC"}, "`timezone` and `timezone_from`: remove one"),
+        ({"parse": "timestamp", "timezone_from": "a", "offset_from": "b"}, "`timezone_from` and `offset_from`: remove"),
         ({"parse": "amount", "decimal": ";"}, "`decimal: ;`: it takes '.', ',' or any"),
         ({"parse": "amount", "scale": "3"}, "`scale: 3`: it takes a whole number from 0 to 18"),
         ({"parse": "amount", "currency": "euro"}, "`currency: euro`: it takes an ISO 4217 code such as EUR, or null"),
@@ -393,7 +453,7 @@ def test_a_wrong_setting_is_named(rules: dict[str, Any], said: str) -> None:
 
 
 def test_a_german_export_becomes_a_mart_on_both_engines(tmp_path: Path, database: Database) -> None:
-    """Semicolons, windows-1252, decimal commas, days first, a zone, a currency, a marker of its own: by declaration."""
+    """Semicolons, windows-1252, decimal commas, days first, zones, a currency, a marker of its own: by declaration."""
 
     def run(*command: str, **variables: str) -> str:
         done = database.run(*command, root=tmp_path / "a copy", env=variables)
@@ -412,6 +472,11 @@ def test_a_german_export_becomes_a_mart_on_both_engines(tmp_path: Path, database
         ),
         ("{parse: amount, required: true}", "{parse: amount, required: true, decimal: ',', currency: EUR}"),
         ("{parse: date, required: true}", f"{{parse: timestamp, required: true, {spelled}}}"),
+        (
+            "          - {name: note",
+            "          - {name: seen, config: {meta: {parse: timestamp, timezone_from: zone}}}\n"
+            "          - {name: zone}\n          - {name: note",
+        ),
     ):
         assert before in text
         text = text.replace(before, after)
@@ -419,14 +484,14 @@ def test_a_german_export_becomes_a_mart_on_both_engines(tmp_path: Path, database
     file = root / "data/incremental/bar/sales/1.csv"
     file.parent.mkdir(parents=True)
     rows = (
-        "1;1.044,90 €;03.02.2026 10:00;Café",
-        "2;5,00;03.07.2026 00:30;k.A.",
-        "3;$5,00;01.02.2026 10:00;",
-        "4;5,00;2026-02-03 10:00;",
-        "5;5.00;01.02.2026 10:00;",
-        "6;5,00;29.03.2026 02:30;",
+        "1;1.044,90 €;03.02.2026 10:00;Café;2026-07-01 10:00;Asia/Tokyo",
+        "2;5,00;03.07.2026 00:30;k.A.;2026-07-01 10:00;Tokyo",
+        "3;$5,00;01.02.2026 10:00;;;",
+        "4;5,00;2026-02-03 10:00;;2026-07-01 10:00;",
+        "5;5.00;01.02.2026 10:00;;soon;Asia/Tokyo",
+        "6;5,00;29.03.2026 02:30;;2026-07-01 10:00Z;k.A.",
     )
-    file.write_bytes("\r\n".join(["Sale ID;Price;Sold On;Note", *rows, ""]).encode("windows-1252"))
+    file.write_bytes("\r\n".join(["Sale ID;Price;Sold On;Note;Seen;Zone", *rows, ""]).encode("windows-1252"))
     run("bin/ingest")
     run("bin/dbt", "build", "--exclude-resource-type", "test", "unit_test")
     run("bin/lake")
@@ -437,16 +502,19 @@ def test_a_german_export_becomes_a_mart_on_both_engines(tmp_path: Path, database
             assert query("select sale_id, price, note from marts.fct_bar_sales order by 1") == [
                 ("1", Decimal("1044.90"), "Café"), ("2", Decimal("5.00"), None),
             ]  # fmt: skip
-            staged = (
-                "select sale_id, price_currency, cast(sold_on as varchar(16)) from staging.stg_bar__sales order by 1"
-            )
+            columns = "sale_id, price_currency, seen, cast(sold_on as varchar(16))"
+            staged = f"select {columns} from staging.stg_bar__sales order by 1"
             found = [(*row, moment[:16]) for *row, moment in query(staged)]
-            assert found == [("1", "EUR", "2026-02-03 09:00"), ("2", "EUR", "2026-07-02 22:30")]
+            seen = datetime.datetime.fromisoformat("2026-07-01 01:00")
+            assert found == [("1", "EUR", seen, "2026-02-03 09:00"), ("2", "EUR", None, "2026-07-02 22:30")]
             columns = "line_number, column_name, delivered_value, explanation"
-            assert query(f"select {columns} from marts.rejected_rows order by 1") == [
+            assert query(f"select {columns} from marts.rejected_rows order by 1, 2") == [
+                (3, "seen", "2026-07-01 10:00", "has no offset, and no time zone such as Europe/Berlin in zone"),
                 (4, "price", "$5,00", "is not amount like 1.044,90"),
+                (5, "seen", "2026-07-01 10:00", "has no offset, and no time zone such as Europe/Berlin in zone"),
                 (5, "sold_on", "2026-02-03 10:00", "is not timestamp like 31.12.2026 17:09"),
                 (6, "price", "5.00", "is not amount like 1.044,90"),
+                (6, "seen", "soon", "cannot be read as timestamp"),
                 (7, "sold_on", "29.03.2026 02:30", "is not timestamp like 31.12.2026 17:09"),
             ]
     path.write_text(text.replace("timezone: Europe/Berlin", "timezone: Europe/London"))

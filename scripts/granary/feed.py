@@ -1,6 +1,7 @@
-"""Make a feed from files, list the feeds, take feeds out, or write the registry of feeds.
+"""Make a feed from files, check files, list the feeds, take feeds out, or write the registry of feeds.
 
   bin/feed new FEED TABLE FILE ...   write the source, the models, a mart and its docs for files like these
+  bin/feed check FILE ...     how files would load and be read, without loading them
   bin/feed list               the feeds, with what is loaded of each
   bin/feed remove FEED ...    take feeds out of the tree and, with --drop-data, out of the database
   bin/feed sync               write the registry (dbt/dbt_project.yml, `vars: feeds:`) from the declared sources
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import os
 import re
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from granary import declared, project, rules
+from granary import declared, feed_check, project, rules
 from granary.feed_data import cursor_in, drop, feeds_in_database, loads, print_data
 from granary.new_feed import proposal
 from granary.project import GranaryError, replacing
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("bin/feed", description=__doc__, formatter_class=as_written)
-    commands = parser.add_subparsers(metavar="new | list | remove | sync", required=True)
+    commands = parser.add_subparsers(metavar="new | check | list | remove | sync", required=True)
     making = commands.add_parser("new", description=proposal.__doc__, formatter_class=as_written)
     making.set_defaults(command=new)
     making.add_argument("feed", metavar="FEED", help="the name of the feed, such as bar")
@@ -86,6 +86,11 @@ def parse_arguments() -> argparse.Namespace:
         "metavar": "[COLUMN.]SETTING=VALUE",
     }
     making.add_argument("--set", **answers, help="answer a question: --set sold_on.format=D/M/YYYY --set currency=EUR")
+    checking = commands.add_parser("check", description=feed_check.__doc__, formatter_class=as_written)
+    checking.set_defaults(command=feed_check.check)
+    checking.add_argument("files", nargs="+", metavar="FILE", help="a file, below the data folder or elsewhere")
+    checking.add_argument("--feed", metavar="FEED", help="the feed of files that are elsewhere")
+    checking.add_argument("--table", metavar="TABLE", help="the table of files that are elsewhere")
     listing = commands.add_parser("list", description="List the feeds, with what is loaded of each.")
     listing.set_defaults(command=list_feeds)
     removal = commands.add_parser("remove", description=REMOVE, formatter_class=as_written)
@@ -176,7 +181,7 @@ def remove(options: argparse.Namespace) -> int:
     print(f"removed {', '.join(feeds)}")
     if paths and not loss:
         print(f"to bring the files back:  git restore {' '.join(map(relative, changed))} && bin/feed sync")
-    data = project.ROOT / (os.environ.get("GRANARY_DATA") or "data")
+    data = project.data_folder()
     if files := [
         str(path) for feed in feeds for kind in ("initial", "incremental") for path in data.glob(f"{kind}/{feed}")
     ]:

@@ -32,6 +32,11 @@ def target_directory() -> Path:
     return ROOT / "dbt" / (os.environ.get("DBT_TARGET_PATH") or "target")
 
 
+def data_folder() -> Path:
+    """Return the root of the delivered files: data, or GRANARY_DATA."""
+    return ROOT / (os.environ.get("GRANARY_DATA") or "data")
+
+
 def schema_prefix() -> str:
     """Return what the names of dbt's schemas begin with: GRANARY_SCHEMA_PREFIX, for a second copy beside the first."""
     return os.environ.get("GRANARY_SCHEMA_PREFIX") or ""

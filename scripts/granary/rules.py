@@ -36,8 +36,14 @@ def problems(connection: psycopg2.extensions.connection | None = None) -> dict[s
         for table in registered.get(feed) or ["*"]
     }
     found |= tables_to_come(entities.values(), connection) if connection else {}
+    return found | problems_of(entities.values(), connection)
+
+
+def problems_of(entities: Iterable[Entity], connection: psycopg2.extensions.connection | None = None) -> dict[str, str]:
+    """Return what is wrong with the rules of landing tables that can be read, as `problems` does."""
+    found: dict[str, str] = {}
     macros, models, types = known_macros(), known_models(), types_read()
-    for entity in entities.values():
+    for entity in entities:
         wrong = next(wrong_names(entity, macros, models), None) or (connection and wrong_sql(entity, types, connection))
         if wrong:
             where = entity.path.relative_to(project.ROOT).as_posix()

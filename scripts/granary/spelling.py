@@ -22,6 +22,7 @@ DECIMALS = (".", ",", "any")
 TAKEN_BY = {  # parse types, by the settings that say how their values are spelled
     "format": ("date", "timestamp"),
     "timezone": ("timestamp",),
+    "timezone_from": ("timestamp",),
     "offset_from": ("timestamp",),
     "decimal": ("amount", "price", "number", "integer"),
     "minor_units": ("amount", "price"),
@@ -31,6 +32,11 @@ TAKEN_BY = {  # parse types, by the settings that say how their values are spell
     "currency_signs": ("amount", "price"),
 }
 SETTINGS = ("nulls", *TAKEN_BY)
+EXCLUSIVE = (  # pairs of settings that say the same in two ways
+    ("decimal", "minor_units"),
+    ("currency", "currency_from"),
+    *itertools.combinations(("timezone", "timezone_from", "offset_from"), 2),
+)
 
 
 def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str]:
@@ -42,7 +48,7 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
     for setting, types in TAKEN_BY.items():
         if setting in rules and parse not in types:
             yield f"`{setting}` goes with `parse: {' or '.join(types)}`, not with {parse}"
-    for setting in ("offset_from", "currency_from"):
+    for setting in ("timezone_from", "offset_from", "currency_from"):
         if setting in rules and rules[setting] not in columns:
             yield f"`{setting}` names {rules[setting]}, which isn't a column"
     for setting, is_right, takes in (
@@ -62,12 +68,9 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
             isinstance(rules[setting], (str, int, list, dict, type(None))) and is_right(rules[setting])
         ):
             yield f"`{setting}: {rules[setting]}`: it takes {takes}"
-    if "decimal" in rules and "minor_units" in rules:
-        yield "`decimal` and `minor_units`: remove one of them"
-    if "currency" in rules and "currency_from" in rules:
-        yield "`currency` and `currency_from`: remove one of them"
-    if "timezone" in rules and "offset_from" in rules:
-        yield "`timezone` and `offset_from`: remove one of them"
+    for one, other in EXCLUSIVE:
+        if one in rules and other in rules:
+            yield f"`{one}` and `{other}`: remove one of them"
     if "format" in rules:
         yield from problems_of_formats(rules["format"])
 

@@ -44,6 +44,10 @@
     end
 {%- endmacro %}
 
+{% macro duckdb__is_known_zone(value) -%}
+    {{ value }} in (select name from pg_timezone_names())
+{%- endmacro %}
+
 {% macro duckdb__microseconds_after_1970(value) -%}
     make_timestamp({{ value }})
 {%- endmacro %}

@@ -9,11 +9,16 @@
 {%- endmacro %}
 
 {% macro spark__zoned_to_utc(value, zone) -%}
-    cast(to_utc_timestamp(cast({{ value }} as timestamp), '{{ zone }}') as timestamp_ntz)
+    cast(to_utc_timestamp(cast({{ value }} as timestamp), {{ zone }}) as timestamp_ntz)
 {%- endmacro %}
 
 {% macro spark__utc_to_zoned(value, zone) -%}
-    cast(from_utc_timestamp(cast({{ value }} as timestamp), '{{ zone }}') as timestamp_ntz)
+    cast(from_utc_timestamp(cast({{ value }} as timestamp), {{ zone }}) as timestamp_ntz)
+{%- endmacro %}
+
+{# There is no list of zones, but a cast knows them. #}
+{% macro spark__is_known_zone(value) -%}
+    try_cast(concat('2000-01-01 00:00:00 ', {{ value }}) as timestamp_ltz) is not null
 {%- endmacro %}
 
 {% macro spark__regex_group(value, pattern, number) -%}

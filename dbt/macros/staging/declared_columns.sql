@@ -10,6 +10,7 @@
         nulls     the texts that mean nothing in this column (default: those of the table, the source or the project)
         format    how dates and times are spelled, such as DD.MM.YYYY, or a list of such formats: see iso_8601
         timezone  the zone of times without an offset, such as Europe/Berlin (default: UTC): see local_to_utc
+        timezone_from  the column that has the name of this zone: see zone_name
         offset_from    the column that has the offset of such times: see with_offset
         decimal   the decimal mark of amounts and numbers: see plain_number
         minor_units    decimals of the unit, where amounts are whole numbers of its parts: 2 for cents
@@ -47,6 +48,7 @@
             'adds_currency': has_currency and column.name ~ '_currency' not in table.columns,
             'scale': meta.get('scale'),
             'timezone': meta.get('timezone'),
+            'timezone_from': meta.get('timezone_from'),
             'nulls': column.config.meta.get('nulls', table.config.meta.get('nulls')),
             'name': column.name,
             'parse': column.config.meta.get('parse') or 'text',

@@ -7,7 +7,8 @@
     columns: its columns, from declared_columns
 -#}
 {% macro delivered_rows(feed, entity, columns) %}
-    {%- set has_zones = columns | selectattr('timezone') | list | length > 0 %}
+    {%- set zones_from = columns | selectattr('timezone_from') | list %}
+    {%- set has_zones = (zones_from + columns | selectattr('timezone') | list) | length > 0 %}
     from {{ source(feed, entity) }} as delivered
     cross join lateral (
         select
@@ -43,6 +44,9 @@
             {{ parse_column(column, column_in('spelled' if column.spelling else 'cleaned', column.name)) }} as {{ adapter.quote(column.name) }}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
+            {%- for column in zones_from %},
+            {{ zone_name(column_in('cleaned', column.timezone_from)) }} as {{ adapter.quote(column.name ~ ' timezone') }}
+            {%- endfor %}
         {{ one_row() }}
     ) as {{ 'timed' if has_zones else 'parsed' }}
     {%- if has_zones %}
@@ -50,8 +54,8 @@
         select
             {%- for column in columns %}
             {%- set value, text = column_in('timed', column.name), column_in('spelled' if column.spelling else 'cleaned', column.name) %}
-            {% if column.timezone -%}
-            case when {{ matches(text, ':.*[Zz+−-]') }} then {{ value }} else {{ local_to_utc(value, column.timezone) }} end
+            {% if zone_of(column) -%}
+            case when {{ matches(text, ':.*[Zz+−-]') }} then {{ value }} else {{ local_to_utc(value, zone_of(column)) }} end
             {%- else %}{{ value }}{% endif %} as {{ adapter.quote(column.name) }}
             {%- if not loop.last %},{% endif %}
             {%- endfor %}
@@ -115,6 +119,18 @@
                 'fails': column_in('cleaned', column.name) ~ ' is null',
             }) -%}
         {%- endif -%}
+        {%- set unreadable = column_in('cleaned', column.name) ~ ' is not null and ' ~ column_in('parsed', column.name) ~ ' is null' -%}
+        {%- if column.timezone_from -%}
+            {%- set without_zone = column_in('timed', column.name) ~ ' is not null and ' ~ zone_of(column) ~ ' is null' -%}
+            {%- do checks.append({
+                'column': column.name,
+                'severity': severity,
+                'reason': 'unreadable',
+                'explanation': 'has no offset, and no time zone such as Europe/Berlin in ' ~ column.timezone_from,
+                'fails': unreadable ~ ' and ' ~ without_zone,
+            }) -%}
+            {%- set unreadable = unreadable ~ ' and not (' ~ without_zone ~ ')' -%}
+        {%- endif -%}
         {%- if column.parse != 'text' -%}
             {%- do checks.append({
                 'column': column.name,
@@ -122,7 +138,7 @@
                 'reason': 'unreadable',
                 'explanation': 'is not ' ~ column.parse ~ ' like ' ~ example_of(column) if column.spelling and example_of(column)
                     else 'cannot be read as ' ~ column.parse,
-                'fails': column_in('cleaned', column.name) ~ ' is not null and ' ~ column_in('parsed', column.name) ~ ' is null',
+                'fails': unreadable,
             }) -%}
         {%- endif -%}
         {%- if column.must -%}

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import shlex
 import sys
 import zlib
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -41,7 +39,7 @@ def main() -> int:
     entities, problems = declared.declarations()
     if not entities and not problems:
         print(declared.NO_FEEDS)
-    root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
+    root = Path(options.data_dir or project.data_folder())
     files = landing.select(landing.discover(root, entities), options.names, options.initial, problems)
     if options.names:
         selected = {file.feed for file in files} | {name.partition("/")[0] for name in options.names}
@@ -109,13 +107,7 @@ def attempt(session: Session, file: LandingFile, ledger: dict[str, Known], optio
     """Load a file, unless its bytes are known, and report it; on failure, record why and return None."""
     try:
         if not file.entity:
-            named = landing.parts_of(file.name) if file.problem == landing.UNDECLARED_FILE else {}
-            way_out = (
-                " (or: bin/feed new {feed} {entity} ".format(**named) + f"{shlex.quote(str(file.path))})"
-                if named
-                else ""
-            )
-            raise GranaryError(f"{file.relative}: {file.problem}{way_out}")
+            raise landing.refusal(file)
         known = ledger.get(file.relative)
         signature = landing.signature(file)  # before the file is read: a change meanwhile shows the next time
         if known and signature and known.signature == signature and not options.verify:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,26 +106,14 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
     isn't followed, unless GRANARY_OUTWARD_LINKS is 1: a person who may deliver files may not have any file read.
     """
     places = {name: place for place, name in enumerate(entities)}
-    home, follow = os.path.realpath(root), os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
-
-    def leads_out(path: Path) -> bool:
-        return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
+    home = os.path.realpath(root)
 
     def visible(folder: str, levels: int) -> Iterator[str]:
         for path in (root / folder).iterdir() if (root / folder).is_dir() else []:
             if not path.name.startswith("."):
-                goes_on = levels and path.is_dir() and not leads_out(path)
+                goes_on = levels and path.is_dir() and not leads_out(path, home)
                 name = f"{folder}/{path.name}"
                 yield from visible(name, levels - 1) if goes_on else [name]
-
-    def landing_file(name: str) -> LandingFile:
-        named, path = parts_of(name), root / name
-        problem = BROKEN_LINK if path.is_symlink() and not path.exists() else UNDECLARED_FILE
-        if is_outside := path.exists() and leads_out(path):
-            problem = OUTWARD_LINK
-        if not named or not path.is_file() or is_outside:
-            return LandingFile(root, name, None, problem)
-        return LandingFile(root, name, entities.get((named["feed"], named["entity"])), problem)
 
     def order(file: LandingFile) -> tuple[bool, str, int, str]:
         batch, entity = in_natural_order(file.label.rpartition("/")[2]), file.entity
@@ -137,7 +126,31 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
         names = [*visible("initial", 1), *visible("incremental", 2)]
     except OSError as error:
         raise GranaryError(f"{error.filename}: {error.strerror}: make it readable, or move it away") from None
-    return sorted(map(landing_file, names), key=order)
+    return sorted((landing_file(root, home, name, entities) for name in names), key=order)
+
+
+def leads_out(path: Path, home: str) -> bool:
+    """Return whether a path leads out of a data root, given the real path of this, where that isn't allowed."""
+    follow = os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
+    return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
+
+
+def landing_file(root: Path, home: str, name: str, entities: Mapping[tuple[str, str], Entity]) -> LandingFile:
+    """Return the landing file that a path from the data root names, given the real path of this."""
+    named, path = parts_of(name), root / name
+    problem = BROKEN_LINK if path.is_symlink() and not path.exists() else UNDECLARED_FILE
+    if is_outside := path.exists() and leads_out(path, home):
+        problem = OUTWARD_LINK
+    if not named or not path.is_file() or is_outside:
+        return LandingFile(root, name, None, problem)
+    return LandingFile(root, name, entities.get((named["feed"], named["entity"])), problem)
+
+
+def refusal(file: LandingFile) -> GranaryError:
+    """Return the error for a file that no entity takes."""
+    named = parts_of(file.name) if file.problem == UNDECLARED_FILE else {}
+    way_out = f"(or: bin/feed new {named['feed']} {named['entity']} {shlex.quote(str(file.path))})" if named else ""
+    return GranaryError(f"{file.relative}: {file.problem} {way_out}".rstrip())
 
 
 def in_natural_order(name: str) -> str:

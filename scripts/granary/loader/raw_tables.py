@@ -117,6 +117,19 @@ def transaction(what: str, *, keep: bool = True) -> Iterator[Any]:
         yield cursor
 
 
+@contextlib.contextmanager
+def undone(cursor: Any) -> Iterator[None]:
+    """Undo what happens in the block, and give back the row ids that it takes, which no rollback does."""
+    cursor.execute("savepoint before_trial")
+    cursor.execute("select last_value + is_called::int from raw._row_ids")
+    ((next_row_id,),) = cursor.fetchall()
+    try:
+        yield
+    finally:
+        cursor.execute("rollback to savepoint before_trial")
+        move_row_ids(cursor, next_row_id)
+
+
 # -- The ledger --------------------------------------------------------------------------------------------------------
 
 

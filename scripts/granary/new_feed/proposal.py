@@ -1,10 +1,11 @@
-"""Look at files, ask what they don't tell, and write a feed that reads them.
+"""Look at files, ask what they don't tell, and write a feed that reads them, or a table more of a feed that exists.
 
 The files are loaded as text into a transaction that is undone, and the project's own macros are tried on all rows: what
 is proposed is what a build will read. What can be told from the data is told, with the evidence as a comment. What
 can't, such as the currency of amounts without a sign, is asked; without a terminal, and without --set, the question
 stays in the source, and every build fails with it.
 
+Where the feed exists, its source and its page of docs get lines at their ends; all else in them stays as it is.
 Nothing is overwritten, and nothing is loaded: the next commands are printed.
 """
 
@@ -13,12 +14,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import filecmp
-import os
 import re
 import shutil
 import sys
 import tempfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from granary.loader import landing, raw_tables
 from granary.loader.landing import LandingFile
 from granary.loader.load import load
 from granary.loader.raw_tables import Session
-from granary.new_feed import readings, texts
+from granary.new_feed import existing, readings, texts
 from granary.new_feed.layouts import Layout, layout_of
-from granary.new_feed.readings import Column, Question, Reading
-from granary.project import GranaryError, check_packages
+from granary.new_feed.readings import Column, Question
+from granary.project import GranaryError, check_packages, replacing
 from granary.text import column_name, counted, print_table
 
 CURRENCY = Question(
@@ -49,36 +50,43 @@ def new(options: argparse.Namespace) -> None:
     check_packages("engines", None, "duckdb")
     feed, entity, paths = options.feed, options.entity, [Path(name) for name in options.files]
     check(feed, entity, paths)
+    source = existing.source_of(feed)
     try:
         layout = layout_of(paths[0])
     except (OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
         raise GranaryError(f"{paths[0]}: {error}") from None
+    meta = existing.meta_for_all(source, feed) if source else {}
+    layout.format = existing.told_apart(paths[0], layout.format, meta.get("format") or {})
     for each in layout.evidence:
         print(f"{paths[0].name}: {each}")
     with tempfile.TemporaryDirectory() as folder:
-        files = copies(Path(folder), feed, entity, paths, layout)
+        files = copies(Path(folder), feed, entity, paths, layout, meta)
         check_targets(files)
         with contextlib.closing(Session()) as session, session.transaction("bin/feed new", keep=False) as cursor:
-            columns, key = look(cursor, files, options.key)
+            raw_tables.prepare(cursor, [files[0].entity])
+            with raw_tables.undone(cursor):
+                columns, key = look(cursor, files, options.key)
     answer(columns, dict(options.answers))
-    write(texts.files(feed, entity, layout, columns, key))
+    table = texts.table(feed, entity, layout, columns, key)
+    text = existing.with_table(source.read_bytes().decode(), feed, table) if source else texts.source(feed, table)
+    write(feed, entity, source, text, columns, key)
     for file, path in zip(files, paths, strict=True):
-        target = data_folder() / file.name
+        target = project.data_folder() / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             shutil.copy(path, target)
+    if text is None:
+        raise GranaryError(
+            f"{source.relative_to(project.ROOT)} can't be extended safely, because the tables of {feed} aren't a list"
+            f" that goes on to its end: add these lines to `tables` yourself, then run bin/feed sync:\n{table}"
+        )
     print(f"next:  bin/ingest {feed} && bin/dbt --bar build --select group:{feed} tag:ledger")
-
-
-def data_folder() -> Path:
-    """Return the data root."""
-    return project.ROOT / (os.environ.get("GRANARY_DATA") or "data")
 
 
 def check_targets(files: list[LandingFile]) -> None:
     """Raise GranaryError if another file is where a file would land."""
     for file in files:
-        target = data_folder() / file.name
+        target = project.data_folder() / file.name
         if target.exists() and not filecmp.cmp(file.path, target, shallow=False):
             raise GranaryError(f"{target} is another file, and nothing is overwritten: rename {file.path.name}")
 
@@ -88,9 +96,8 @@ def check(feed: str, entity: str, paths: list[Path]) -> None:
     for name in (feed, entity):
         if column_name(name) != name or "__" in name:
             raise GranaryError(f"{name} is not a name for models: write it as {column_name(name)}")
-    if feed in declared.feeds():
-        where = "add the table to its source (docs/your-own-feed.md), or choose another name"
-        raise GranaryError(f"the feed {feed} exists already: {where}")
+    if (feed, entity) in declared.declarations()[0]:
+        raise GranaryError(f"the feed {feed} has a table {entity} already: choose another name, or try bin/feed check")
     if feed in declared.FOLDERS + declared.GENERATOR_MODULES:
         raise GranaryError(f"a feed can't be called {feed}: choose another name")
     if again := [path for path in paths if [other.name for other in paths].count(path.name) > 1]:
@@ -102,9 +109,12 @@ def check(feed: str, entity: str, paths: list[Path]) -> None:
             raise GranaryError(f"{path}: not a kind of file that can be loaded (docs/formats.md): export it as CSV")
 
 
-def copies(root: Path, feed: str, entity: str, paths: list[Path], layout: Layout) -> list[LandingFile]:
-    """Copy the files to where they would land, below another root."""
-    meta: dict[str, Any] = {"format": layout.format} | ({"records": layout.records} if layout.records else {})
+def copies(
+    root: Path, feed: str, entity: str, paths: list[Path], layout: Layout, meta_for_all: Mapping[str, Any]
+) -> list[LandingFile]:
+    """Copy the files to where they would land, below another root; the meta is that of all tables of the source."""
+    meta = {**meta_for_all, "format": {**(meta_for_all.get("format") or {}), **layout.format}}
+    meta |= {"records": layout.records} if layout.records else {}
     path = project.ROOT / "dbt/models/staging" / feed / f"_{feed}__sources.yml"
     declaration = Entity(feed, entity, f"{feed}__{entity}", (), path, meta)
     folder = root / "incremental" / feed / entity
@@ -117,12 +127,13 @@ def copies(root: Path, feed: str, entity: str, paths: list[Path], layout: Layout
 def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[list[Column], list[str]]:
     """Load the files; print and return how their columns are read, and which of them are the key."""
     table = files[0].entity.table
-    raw_tables.prepare(cursor, [files[0].entity])
     for file in files:
         print(f"{file.path.name}: {load(cursor, file)}")
     of_files = "attrelid = %s::regclass and attnum > 2 and not attisdropped"  # the first two are provenance
     cursor.execute(f"select attname from pg_attribute where {of_files} order by attnum", [f'raw."{table}"'])
-    columns = readings.read_columns(cursor, table, [name for (name,) in cursor.fetchall()])
+    names = [name for (name,) in cursor.fetchall()]
+    nulls = files[0].entity.meta.get("nulls", declared.project_vars().get("nulls") or [])
+    columns = readings.read_columns(cursor, table, names, nulls)
     cursor.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
     words = {word for (word,) in cursor.fetchall()}
     for column in columns:
@@ -131,16 +142,11 @@ def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[lis
     print_table(
         ["column", "read as", "would be rejected", "why"],
         [
-            [column.name, described(column.reading), column.values - column.read, column.evidence.partition(" read")[0]]
+            [column.name, str(column.reading), column.values - column.read, column.evidence.partition(" read")[0]]
             for column in columns
         ],
     )
     return columns, key_of(cursor, table, columns, wanted)
-
-
-def described(reading: Reading) -> str:
-    """Return a reading in words."""
-    return " ".join([reading.parse, *(f"{name} {value}" for name, value in reading.settings if value)])
 
 
 def key_of(cursor: Any, table: str, columns: list[Column], wanted: str | None) -> list[str]:
@@ -200,12 +206,30 @@ def asked(column: Column, question: Question) -> str:
             return said
 
 
-def write(files: dict[str, str]) -> None:
-    """Write the files. Raises GranaryError before the first one if any is there."""
-    if existing := [name for name in files if (project.ROOT / name).exists()]:
-        raise GranaryError(f"{existing[0]} exists, and nothing is overwritten: remove it, or choose another name")
-    for name, text in files.items():
-        path = project.ROOT / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-        print(f"wrote {name} ({counted(text.count(chr(10)), 'line')})")
+def write(
+    feed: str, entity: str, source: Path | None, source_text: str | None, columns: list[Column], key: list[str]
+) -> None:
+    """Write the models of a table, its source and its docs. An existing source, and a page of docs, become longer.
+
+    Without a text, the source is left as it is. Raises GranaryError before the first file if a new one is there.
+    """
+    files = texts.models(feed, entity, columns, key)
+    longer, section = {}, texts.section(feed, entity, columns, key)
+    page = project.ROOT / f"docs/feeds/{feed}.md"
+    if not source:
+        files[f"dbt/models/staging/{feed}/_{feed}__sources.yml"] = source_text
+    elif source_text:
+        longer[source] = source_text
+    if source and page.exists():
+        longer[page] = f"{page.read_bytes().decode().rstrip()}\n\n## {entity}\n\n{section}"
+    else:
+        files[f"docs/feeds/{feed}.md"] = texts.page(feed, section)
+    new = {project.ROOT / name: text for name, text in files.items()}
+    if there := [path for path in new if path.exists()]:
+        name = there[0].relative_to(project.ROOT)
+        raise GranaryError(f"{name} exists, and nothing is overwritten: remove it, or choose another name")
+    for path, text in (new | longer).items():
+        with replacing(path) as file:
+            file.write(text.encode())
+        done = "extended" if path in longer else "wrote"
+        print(f"{done} {path.relative_to(project.ROOT)} ({counted(text.count(chr(10)), 'line')})")

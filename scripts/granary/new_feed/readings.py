@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg2 import sql
 
-from granary import declared
-from granary.project import ROOT, GranaryError
+from granary import dbt_sql, declared
 from granary.text import counted
 
 MARKERS = ("NaN", "nan", "\\N", "#N/A", "n/a", "NA", "#DIV/0!", "#REF!", "<NA>", "undefined")  # of nothing, in exports
@@ -38,6 +36,10 @@ class Reading:
 
     parse: str
     settings: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        """Return the reading in words."""
+        return " ".join([self.parse, *(f"{name} {value}" for name, value in self.settings if value)])
 
     @property
     def data_type(self) -> str:
@@ -77,7 +79,7 @@ class Column:
     is_reserved: bool = False  # its name is a word of SQL, or begins with a digit
     is_whole: bool = False  # all its values are whole numbers
     question: Question | None = None
-    markers: list[str] = field(default_factory=list)
+    nulls: list[str] = field(default_factory=list)  # the texts that mean nothing, if some are not among the usual ones
 
     @property
     def staged(self) -> str:
@@ -116,11 +118,10 @@ def candidates() -> list[Reading]:
     return found
 
 
-def compiled(readings: list[Reading]) -> tuple[str, dict[Reading, str]]:
+def expressions_of(readings: list[Reading], nulls: list[str]) -> tuple[str, dict[Reading, str]]:
     """Return the SQL of the macros: what cleans `value`, and what reads `cleaned.value`."""
     signs = declared.project_vars().get("currency_signs") or {}
-    nulls = [*(declared.project_vars().get("nulls") or []), *MARKERS]
-    parts = [f"{{{{ clean_text('value', {nulls!r}) }}}}"]
+    parts = [f"{{{{ clean_text('value', {[*nulls, *MARKERS]!r}) }}}}"]
     for reading in readings:
         settings = dict(reading.settings)
         has_currency = "currency" in settings
@@ -136,21 +137,19 @@ def compiled(readings: list[Reading]) -> tuple[str, dict[Reading, str]]:
         }
         value = f"spelled_value({column!r})" if spelling else "column_in('cleaned', 'value')"
         parts.append(f"{{{{ parse_column({column!r}, {value}) }}}}")
-    command = [ROOT / "bin" / "dbt", "--quiet", "compile", "--target", "postgres", "--inline", "\n;;;\n".join(parts)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise GranaryError(f"dbt could not compile the macros: {done.stdout[-300:]}{done.stderr[-300:]}")
-    clean, *rest = done.stdout.split(";;;")
+    clean, *rest = dbt_sql.compiled(parts)
     return clean, dict(zip(readings, rest, strict=True))
 
 
-def read_columns(cursor: Any, table: str, names: list[str]) -> list[Column]:
-    """Return how each column of a raw table is best read."""
-    readings = candidates()
-    clean, expressions = compiled(readings)
+def read_columns(cursor: Any, table: str, names: list[str], nulls: list[str]) -> list[Column]:
+    """Return how each column of a raw table is best read, given the texts that usually mean nothing there."""
+    clean, expressions = expressions_of(candidates(), nulls)
     cursor.execute(sql.SQL("select count(*) from raw.{}").format(sql.Identifier(table)))
     ((rows,),) = cursor.fetchall()
-    return [read_column(cursor, table, name, rows, clean, expressions) for name in names]
+    columns = [read_column(cursor, table, name, rows, clean, expressions) for name in names]
+    for column in columns:
+        column.nulls = [*nulls, *column.nulls] if column.nulls else []
+    return columns
 
 
 def read_column(cursor: Any, table: str, name: str, rows: int, clean: str, expressions: dict[Reading, str]) -> Column:
@@ -177,7 +176,7 @@ def read_column(cursor: Any, table: str, name: str, rows: int, clean: str, expre
     choose(cursor, column, best, expressions)
     if column.reading.parse != "text":
         cursor.execute("select value from delivered where value = any(%s)", [list(MARKERS)])
-        column.markers = [value for (value,) in cursor.fetchall()]
+        column.nulls = [value for (value,) in cursor.fetchall()]
     return column
 
 

@@ -1,8 +1,9 @@
-"""The files of a new feed: source, staging, current versions, a mart, and a page of docs."""
+"""What is written for a table: its lines in the source, staging, current versions, a mart, and a section of docs."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,24 +19,27 @@ GROUPS = (  # of a select, by the types in them
 )
 
 
-def files(feed: str, entity: str, layout: Layout, columns: list[Column], key: list[str]) -> dict[str, str]:
-    """Return the files by their paths from the project's root."""
-    staged = {column.name: column.staged for column in columns}
-    delivered, key = key, [staged[name] for name in key]
+def models(feed: str, entity: str, columns: list[Column], key: list[str]) -> dict[str, str]:
+    """Return the models with their YAML, by their paths from the project's root."""
+    key = staged(key, columns)
     staging, current, mart = f"stg_{feed}__{entity}", f"int_{feed}__{entity}", f"fct_{feed}_{entity}"
     models = f"dbt/models/{{}}/{feed}"
     found = {
-        f"{models.format('staging')}/_{feed}__sources.yml": source(feed, entity, layout, columns, key, delivered),
         f"{models.format('staging')}/{staging}.sql": staging_sql(feed, entity, columns),
         f"{models.format('staging')}/{staging}.yml": staging_yml(feed, entity, columns),
         f"{models.format('marts')}/{mart}.sql": mart_sql(current if key else staging, columns),
         f"{models.format('marts')}/{mart}.yml": mart_yml(feed, entity, columns, key),
-        f"docs/feeds/{feed}.md": page(feed, entity, columns, key),
     }
     if key:
         found[f"{models.format('intermediate')}/{current}.sql"] = current_sql(staging, key)
         found[f"{models.format('intermediate')}/{current}.yml"] = current_yml(feed, entity, columns, key)
     return found
+
+
+def staged(key: list[str], columns: list[Column]) -> list[str]:
+    """Return the names in staging of the columns of a key."""
+    names = {column.name: column.staged for column in columns}
+    return [names[name] for name in key]
 
 
 def flow(value: Any) -> str:
@@ -56,40 +60,46 @@ def flow(value: Any) -> str:
     )
 
 
-def source(feed: str, entity: str, layout: Layout, columns: list[Column], key: list[str], delivered: list[str]) -> str:
-    """Return the source, with what was seen in the files as comments."""
+def source(feed: str, table: str) -> str:
+    """Return the source of a new feed, given the lines of its table."""
+    return f"""groups:
+  - name: {feed}
+    owner: {{name: Data team}}
+
+sources:
+  - name: {feed}
+    description: The feed {feed}.
+    loader: bin/ingest
+    schema: raw
+    tables:
+{textwrap.indent(table, " " * 6)}"""
+
+
+def table(feed: str, entity: str, layout: Layout, columns: list[Column], key: list[str]) -> str:
+    """Return the lines of a table in its source, with what was seen in the files as comments."""
     meta: list[str] = []
     if layout.format:
         meta.append(f"format: {flow(layout.format)}")
     if layout.records:
         meta.append(f"records: {layout.records}")
     if key:
-        own = f", delivered_key: {flow(delivered)}" if delivered != key else ""
-        meta.append(f"current_version: {{model: int_{feed}__{entity}, key: {flow(key)}{own}}}")
+        names = staged(key, columns)
+        own = f", delivered_key: {flow(key)}" if key != names else ""
+        meta.append(f"current_version: {{model: int_{feed}__{entity}, key: {flow(names)}{own}}}")
     lines = [
-        "groups:",
-        f"  - name: {feed}",
-        "    owner: {name: Data team}",
-        "",
-        "sources:",
-        f"  - name: {feed}",
-        f"    description: The feed {feed}.",
-        "    loader: bin/ingest",
-        "    schema: raw",
-        "    tables:",
-        f"      - name: {entity}",
-        f"        identifier: {feed}__{entity}",
-        f"        description: One row per delivery of {'a key' if key else 'a row'}.",
-        *(f"        # {each}" for each in layout.evidence),
+        f"- name: {entity}",
+        f"  identifier: {feed}__{entity}",
+        f"  description: One row per delivery of {'a key' if key else 'a row'}.",
+        *(f"  # {each}" for each in layout.evidence),
     ]
     if meta:
-        lines += ["        config:", "          meta:", *(f"            {each}" for each in meta)]
-    lines.append("        columns:")
+        lines += ["  config:", "    meta:", *(f"      {each}" for each in meta)]
+    lines.append("  columns:")
     for column in columns:
-        settings = column_settings(column, delivered)
-        lines.append(f"          - name: {flow(column.name)}")
-        lines += [f"            # {column.evidence}"] if column.evidence else []
-        lines += [f"            config: {{meta: {flow(settings)}}}"] if settings else []
+        settings = column_settings(column, key)
+        lines.append(f"    - name: {flow(column.name)}")
+        lines += [f"      # {column.evidence}"] if column.evidence else []
+        lines += [f"      config: {{meta: {flow(settings)}}}"] if settings else []
     return "\n".join(lines) + "\n"
 
 
@@ -99,8 +109,8 @@ def column_settings(column: Column, key: list[str]) -> dict[str, Any]:
     if column.is_complete or column.name in key:
         settings["required"] = True
     settings |= dict(column.reading.settings)
-    if column.markers:
-        settings["nulls"] = ["N/A", "NULL", "None", "null", "-", *column.markers]
+    if column.nulls:
+        settings["nulls"] = column.nulls
     return settings
 
 
@@ -296,12 +306,16 @@ def mart_yml(feed: str, entity: str, columns: list[Column], key: list[str]) -> s
 """
 
 
-def page(feed: str, entity: str, columns: list[Column], key: list[str]) -> str:
-    """Return the page of docs."""
-    rows = "\n".join(f"| `{column.staged}` | {column.reading.data_type} | {column.evidence} |" for column in columns)
-    return f"""# The feed {feed}
+def page(feed: str, section: str) -> str:
+    """Return the page of docs of a new feed, given the section of its table."""
+    return f"# The feed {feed}\n\n{section}"
 
-`{entity}`: one row per {" and ".join(key) or "line"} of the delivered files. The mart is `fct_{feed}_{entity}`.
+
+def section(feed: str, entity: str, columns: list[Column], key: list[str]) -> str:
+    """Return what the docs say of a table."""
+    grain = " and ".join(staged(key, columns)) or "line"
+    rows = "\n".join(f"| `{column.staged}` | {column.reading.data_type} | {column.evidence} |" for column in columns)
+    return f"""`{entity}`: one row per {grain} of the delivered files. The mart is `fct_{feed}_{entity}`.
 
 | column | type | seen in the files |
 | --- | --- | --- |

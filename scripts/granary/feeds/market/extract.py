@@ -128,7 +128,7 @@ def main() -> int:
     """Fetch what the command line asks for. Return 1 if anything failed, 130 if interrupted, else 0."""
     options = parse_arguments()
     project.load_env()
-    root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
+    root = Path(options.data_dir or project.data_folder())
     client, run, interrupted = Client(), Run(root, remote_folder()), False
     try:
         fetch_markets(client, run, options)
