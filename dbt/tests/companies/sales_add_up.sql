@@ -1,5 +1,5 @@
--- The lines of fct_sales hold all that both companies sold, once, at every grain: order by order what was paid, refund by refund what
--- went back, and by person what all persons bought.
+-- The lines of fct_sales hold all that both companies sold, once, at every grain: order by order what was paid, all items, all refunds of
+-- tickets, and all that persons bought.
 
 with
 
@@ -90,15 +90,21 @@ by_line as (
 
 refunds as (
 
-    select
-        (select coalesce(sum(amount), 0) from sales where company = 'tickets' and line_type = 'refund') as booked_usd,
-        (
-            select coalesce(sum(transactions.amount_usd), 0)
-            from {{ ref('fct_transactions') }} as transactions
-            inner join {{ ref('fct_orders') }} as fct_orders
-                on transactions.order_id = fct_orders.order_id
-            where transactions.amount_usd < 0
-        ) as delivered_usd
+    select coalesce(sum(payments.amount_usd), 0) as amount_usd
+    from {{ ref('fct_transactions') }} as payments
+    inner join {{ ref('fct_orders') }} as fct_orders
+        on payments.order_id = fct_orders.order_id
+    where payments.amount_usd < 0
+
+),
+
+refunds_booked as (
+
+    select coalesce(sum(amount), 0) as amount_usd
+    from sales
+    where
+        company = 'tickets'
+        and line_type = 'refund'
 
 ),
 
@@ -151,10 +157,11 @@ differences as (
     select
         'refund' as grain,
         'all refunds of tickets' as what,
-        delivered_usd as expected,
-        booked_usd as found
+        refunds.amount_usd as expected,
+        refunds_booked.amount_usd as found
     from refunds
-    where delivered_usd <> booked_usd
+    cross join refunds_booked
+    where refunds.amount_usd <> refunds_booked.amount_usd
 
 )
 

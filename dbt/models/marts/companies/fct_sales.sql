@@ -94,46 +94,56 @@ lines as (
         orders.ordered_at as booked_at,
         orders._batch_id,
         orders._row_id
-    from {{ ref('fct_orders') }} as orders
+    from changed_orders
+    inner join {{ ref('fct_orders') }} as orders
+        on changed_orders.order_id = orders.order_id
+    where changed_orders.company = 'tickets'
 
     union all
 
     select
         'tickets' as company,
         orders.order_id,
-        transactions.transaction_id as line_id,
+        payments.transaction_id as line_id,
         'refund' as line_type,
         orders.account_id as customer_id,
         orders.showtime_id as performance_id,
         'sold' as counts_as,
         'USD' as currency,
-        cast(transactions.amount_usd as numeric(20, 4)) as amount,
+        cast(payments.amount_usd as numeric(20, 4)) as amount,
         cast(0 as numeric(20, 4)) as uncounted_amount,
-        transactions.occurred_at as booked_at,
-        transactions._batch_id,
-        transactions._row_id
-    from {{ ref('fct_transactions') }} as transactions
+        payments.occurred_at as booked_at,
+        payments._batch_id,
+        payments._row_id
+    from changed_orders
     inner join {{ ref('fct_orders') }} as orders
-        on transactions.order_id = orders.order_id
-    where transactions.amount_usd < 0
+        on changed_orders.order_id = orders.order_id
+    inner join {{ ref('fct_transactions') }} as payments
+        on changed_orders.order_id = payments.order_id
+    where
+        changed_orders.company = 'tickets'
+        and payments.amount_usd < 0
 
     union all
 
     select
         'kulisse' as company,
-        order_id,
-        line_id,
-        line_type,
-        customer_id,
-        performance_id,
-        counts_as,
-        currency,
-        amount,
-        uncounted_amount,
-        booked_at,
-        _batch_id,
-        _row_id
-    from {{ ref('int_kulisse__sale_lines') }}
+        sale_lines.order_id,
+        sale_lines.line_id,
+        sale_lines.line_type,
+        sale_lines.customer_id,
+        sale_lines.performance_id,
+        sale_lines.counts_as,
+        sale_lines.currency,
+        sale_lines.amount,
+        sale_lines.uncounted_amount,
+        sale_lines.booked_at,
+        sale_lines._batch_id,
+        sale_lines._row_id
+    from changed_orders
+    inner join {{ ref('int_kulisse__sale_lines') }} as sale_lines
+        on changed_orders.order_id = sale_lines.order_id
+    where changed_orders.company = 'kulisse'
 
 ),
 
