@@ -1,5 +1,5 @@
--- The lines of fct_sales hold all that both companies sold, once, at every grain: order by order what was paid, all items, all refunds of
--- tickets, and all that persons bought.
+-- The lines of fct_sales hold all that both companies sold, once, at every grain: order by order what was paid, all items, all
+-- refunds of tickets, and all that persons bought.
 
 with
 
