@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
@@ -9,6 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from granary import declared
 from granary.declared import Entity
 from granary.project import GranaryError
 
@@ -65,6 +67,11 @@ class LandingFile(NamedTuple):
         return self.label.partition("/")[0]
 
     @property
+    def brand(self) -> str | None:
+        """Return the brand that delivers the file to a table of many brands; None for a file of another table."""
+        return self.entity.brands.folders.brand_in(self.feed) if self.entity and self.entity.brands else None
+
+    @property
     def format(self) -> str:
         """Return what the file is called for: .csv, .tsv, .txt, .json, .jsonl, .ndjson, .parquet or .xlsx."""
         text, _, table = FORMAT.search(self.name).groups()
@@ -98,11 +105,12 @@ def signature(file: LandingFile) -> str | None:
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
-def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[LandingFile]:
+def discover(root: Path, entities: dict[tuple[str, str], Entity], unusable: Collection[str] = ()) -> list[LandingFile]:
     """Return the landing files below the data root in the order of loading: initial files, then batch by batch.
 
     Batches are in natural order, 2 before 10. Names that begin with a dot are ignored. A link out of the data root
     isn't followed, unless GRANARY_OUTWARD_LINKS is 1: a person who may deliver files may not have any file read.
+    The folders of the feeds whose declarations are unusable are no brand's.
     """
     places = {name: place for place, name in enumerate(entities)}
     home, follow = os.path.realpath(root), os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
@@ -124,7 +132,20 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
             problem = OUTWARD_LINK
         if not named or not path.is_file() or is_outside:
             return LandingFile(root, name, None, problem)
-        return LandingFile(root, name, entities.get((named["feed"], named["entity"])), problem)
+        return LandingFile(root, name, *owner(named["feed"], named["entity"], problem))
+
+    @functools.cache
+    def owner(feed: str, name: str, problem: str) -> tuple[Entity | None, str]:
+        if not (found := declared.table_of(feed, name, entities, unusable)):
+            return None, problem
+        entity, brand = found
+        if not entity.brands:
+            return entity, problem
+        if not brand:
+            folder = entity.brands.folders.name("<brand>")
+            return None, f"the source {feed} stands for brands: move the file to incremental/{folder}/{name}"
+        odd = entity.brands.folders.problem(feed)
+        return (None, f"{feed} can't be a brand's folder: {odd}") if odd else (entity, problem)
 
     def order(file: LandingFile) -> tuple[bool, str, int, str]:
         batch, entity = in_natural_order(file.label.rpartition("/")[2]), file.entity
@@ -150,12 +171,15 @@ def select(
 ) -> list[LandingFile]:
     """Return the files that the names select: a feed, an entity, a batch, or a path. Without names, return all.
 
+    The name of a source that stands for brands selects those of all its brands.
+
     Raises GranaryError if a name selects none, unless it is that of a refused feed.
     """
 
     def matches(file: LandingFile, name: str) -> bool:
         same = name == file.relative or os.path.realpath(name) == os.path.realpath(file.path)
-        return same or f"{file.label}/".startswith(f"{name.rstrip('/')}/")
+        labels = [file.label, *([f"{file.entity.feed}/{file.entity.name}"] if file.brand else [])]
+        return same or any(f"{label}/".startswith(f"{name.rstrip('/')}/") for label in labels)
 
     files = [file for file in files if not initial_only or file.relative.startswith("initial/")]
     for name in names:

@@ -1,0 +1,78 @@
+"""Which brands there are: the folders and schemas that match a pattern in the meta of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from granary import declared
+from granary.declared import Entity
+from granary.loader import landing, schemas
+from granary.loader.landing import LandingFile
+from granary.loader.raw_tables import Place, Session
+from granary.project import GranaryError
+
+
+def concerned(entities: Mapping[tuple[str, str], Entity], names: Sequence[str]) -> list[Entity]:
+    """Return the landing tables to which brands deliver: of the sources that names select, or of all without names."""
+    first = {name.partition("/")[0] for name in names}
+    branded = [entity for entity in entities.values() if entity.brands]
+    return [
+        entity
+        for entity in branded
+        if not names or entity.feed in first or any(map(entity.brands.folders.brand_in, first))
+    ]
+
+
+def schemas_of(session: Session, root: Path, entities: Sequence[Entity], *, dry_run: bool) -> list[Place]:
+    """Return the schemas that deliver to landing tables, after copying what is new in them to landing files.
+
+    What is wrong with one of them costs only that one.
+    """
+    places = []
+    for entity, place in schemas.places(session, entities) if root.is_dir() else []:
+        error = place.error
+        try:
+            if not error and (path := schemas.copy(session, root, entity, place, dry_run=dry_run)):
+                print(f"{'to copy' if dry_run else 'copied':<8} {place.name} to {path}", flush=True)
+        except GranaryError as problem:
+            error = str(problem)
+        places.append(place._replace(error=error))
+    return places
+
+
+def folders_of(
+    files: Iterable[LandingFile], entities: Mapping[tuple[str, str], Entity], unusable: Iterable[str]
+) -> list[Place]:
+    """Return the folders in which brands have delivered files, other than those that were copied from a schema."""
+    places = {}
+    for file in files:
+        named = landing.parts_of(file.name)
+        if not named or schemas.COPY.fullmatch(file.path.name):
+            continue
+        key = named["feed"], named["entity"]
+        if key not in places:
+            entity, brand = declared.table_of(*key, entities, unusable) or (None, None)
+            if brand:
+                odd = entity.brands.folders.problem(key[0])
+                error = f"the folder {key[0]} can't be a brand's: {odd}" if odd else None
+                places[key] = Place(entity.feed, entity.name, brand, "folder", "/".join(key), error)
+    return [*places.values()]
+
+
+def problems(entities: Sequence[Entity], places: Iterable[Place]) -> list[str]:
+    """Return what is wrong: schemas that can't be read, and sources of which no brand was found.
+
+    Of a folder that can't be a brand's, each file says so.
+    """
+    found = [place.error for place in places if place.error and place.kind == "schema"]
+    for feed in dict.fromkeys(entity.feed for entity in entities):
+        tables = [entity for entity in entities if entity.feed == feed]
+        if not any(place.feed == feed for place in places):
+            path, stands_for = tables[0].path, tables[0].brands
+            names = " or ".join(entity.name for entity in tables)
+            looked = f"no file in incremental/{stands_for.folders}/ or initial/{stands_for.folders}/ for {names}"
+            if stands_for.schemas:
+                looked += f", and no schema {stands_for.schemas} with a table {names}"
+            found.append(f"{path}: no brand was found for the source {feed}: there is {looked}")
+    return found
