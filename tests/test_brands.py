@@ -41,7 +41,7 @@ class Project:
         """Run a command that has to fail, and return its errors."""
         done = self.attempt(*command)
         assert done.returncode == 1, done.stdout
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
         return done.stderr
 
     def deliver(self, name: str, *lines: str) -> Path:
@@ -168,7 +168,8 @@ def test_a_schema_that_may_not_be_read_is_named(project: Project) -> None:
     project.create("acme", "page_id text, seconds int", "'p1', 5")
     project.create("bolt", "page_id text, seconds int", "'p1', 5")
     project.query(
-        f"create role loads login; grant all on database {project.database.name} to loads; alter schema wl_acme owner to loads"
+        f"create role loads login; grant all on database {project.database.name} to loads;"
+        " alter schema wl_acme owner to loads"
     )
     try:
         project.query("alter table wl_acme.pages owner to loads")

@@ -43,25 +43,16 @@ def main() -> int:
         print(declared.NO_FEEDS)
     root = Path(options.data_dir or project.ROOT / (os.environ.get("GRANARY_DATA") or "data"))
     with contextlib.closing(Session()) as session:
-        branded = onboarding.concerned(entities, options.names)
-        places = onboarding.schemas_of(session, root, branded, dry_run=options.dry_run)
-        found = landing.discover(root, entities, problems)
+        found, failures = onboarding.onboard(session, root, entities, problems, options.names, dry_run=options.dry_run)
         files = landing.select(found, options.names, options.initial, problems)
         if options.names:
             selected = {file.feed for file in files} | {name.partition("/")[0] for name in options.names}
             problems = {feed: problem for feed, problem in problems.items() if feed in selected}
-        if branded:
-            feeds = {entity.feed for entity in branded}
-            folders = onboarding.folders_of(found, entities, problems)
-            places += [place for place in folders if place.feed in feeds]
-        failures = [f"{problem} (nothing of the feed {feed} is loaded)" for feed, problem in problems.items()]
-        failures += onboarding.problems(branded, places)
+        failures += [f"{problem} (nothing of the feed {feed} is loaded)" for feed, problem in problems.items()]
         for failure in failures:
             print(f"error: {printable(failure)}", file=sys.stderr, flush=True)
         with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
-            if branded:
-                raw_tables.record_places(cursor, feeds, places)
         files = [file for file in files if file.feed not in problems]
         results = itertools.chain(attempts(session, files, options), (None for _ in failures))
         words, is_well = summary(results, options.dry_run)

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from granary import declared
 from granary.declared import Entity
-from granary.loader import landing, schemas
+from granary.loader import landing, raw_tables, schemas
 from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Place, Session
 from granary.project import GranaryError
+
+
+def onboard(
+    session: Session,
+    root: Path,
+    entities: Mapping[tuple[str, str], Entity],
+    unusable: Collection[str] = (),
+    names: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+) -> tuple[list[LandingFile], list[str]]:
+    """Find the brands of the sources that names select, or of all, and record where; return all landing files.
+
+    What is new in schemas is among them. Return as well what is wrong with schemas, and which sources have no brand.
+    """
+    tables = concerned(entities, names)
+    places = schemas_of(session, root, tables, dry_run=dry_run)
+    files = landing.discover(root, entities, unusable)
+    if tables:
+        feeds = {table.feed for table in tables}
+        places += [place for place in folders_of(files, entities, unusable) if place.feed in feeds]
+        with session.transaction("recording brands", keep=not dry_run) as cursor:
+            raw_tables.prepare(cursor, tables)
+            raw_tables.record_places(cursor, feeds, places)
+    return files, problems(tables, places)
 
 
 def concerned(entities: Mapping[tuple[str, str], Entity], names: Sequence[str]) -> list[Entity]:
@@ -42,7 +67,7 @@ def schemas_of(session: Session, root: Path, entities: Sequence[Entity], *, dry_
 
 
 def folders_of(
-    files: Iterable[LandingFile], entities: Mapping[tuple[str, str], Entity], unusable: Iterable[str]
+    files: Iterable[LandingFile], entities: Mapping[tuple[str, str], Entity], unusable: Collection[str]
 ) -> list[Place]:
     """Return the folders in which brands have delivered files, other than those that were copied from a schema."""
     places = {}

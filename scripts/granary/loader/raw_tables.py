@@ -303,7 +303,7 @@ def add_columns(cursor: Any, entity: Entity, columns: Iterable[str], file: str =
 
 def create_arrivals(cursor: Any, entity: Entity) -> Entity:
     """Create a table for the rows of one file of a brand, with whatever columns it has; return it as the entity's."""
-    execute(cursor, "create table {} (like raw._provenance including defaults)", raw(ARRIVALS))
+    execute(cursor, "create unlogged table {} (like raw._provenance including defaults)", raw(ARRIVALS))
     return entity._replace(table=ARRIVALS)
 
 
@@ -317,15 +317,15 @@ def take_in_arrivals(cursor: Any, entity: Entity, batch: Batch) -> Batch:
     provenance, columns = ["_batch_id", "_row_id"], [name for (name,) in cursor.fetchall()][2:]
     shared = [column for column in columns if column in entity.columns]
     extra = [column for column in columns if column not in entity.columns]
-    values, count = sql.SQL("null"), sql.SQL("0")
+    values, extra_values = sql.SQL("null"), 0
     if extra:
         each = [sql.Identifier(column) for column in extra]
         count = sql.SQL(" + ").join(sql.SQL("count(nullif({}, ''))").format(column) for column in each)
         values = sql.SQL("nullif(json_strip_nulls(json_object(array[{}]::text[], array[{}]))::text, '{{}}')").format(
             sql.SQL(", ").join(map(sql.Literal, extra)), sql.SQL(", ").join(each)
         )
-    execute(cursor, "select {} from {}", count, raw(ARRIVALS))
-    extra_values = cursor.fetchone()[0]
+        execute(cursor, "select {} from {}", count, raw(ARRIVALS))
+        (extra_values,) = cursor.fetchone()
     kept = identifiers([*provenance, *shared])
     into = identifiers([*provenance, *shared, brands.EXTRA])
     execute(cursor, "insert into {} ({}) select {}, {} from {}", raw(entity.table), into, kept, values, raw(ARRIVALS))
