@@ -236,6 +236,7 @@ def test_a_feed_of_its_own_is_no_brand(project: Project) -> None:
     assert "wl_own/pages/1.csv: not a file of a declared entity" in project.refused("bin/ingest")
     own.write_text(own.read_text().replace("page_id", "xmin"))
     assert "nothing of the feed wl_own is loaded" in project.refused("bin/ingest")
+    own.unlink()
     (project.root / "data/incremental/wl/pages").mkdir(parents=True)
     (project.root / "data/incremental/wl/pages/1.csv").write_text("page_id,seconds\np1,5\n")
     said = project.refused("bin/ingest", "wl")
@@ -263,6 +264,15 @@ def test_patterns_that_can_not_be_used_are_named(project: Project, meta: str, me
     source = project.root / "dbt/models/staging/wl/_wl__sources.yml"
     source.write_text(source.read_text().replace("feeds: wl_*, schemas: wl_%", meta))
     assert f"_wl__sources.yml: {message}" in project.refused("bin/ingest") or message in project.refused("bin/ingest")
+
+
+def test_a_typo_in_a_source_of_brands_is_named_once(project: Project) -> None:
+    project.deliver("acme/1.csv", "page_id,seconds", "p1,5")
+    source = project.root / "dbt/models/staging/wl/_wl__sources.yml"
+    source.write_text(source.read_text().replace("name: title", "name: xmin"))
+    said = project.refused("bin/ingest")
+    assert said.count("error: ") == 1
+    assert "column xmin: not a name that a column can have" in said
 
 
 def test_patterns_of_two_sources_may_not_overlap(project: Project) -> None:

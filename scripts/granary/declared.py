@@ -5,6 +5,7 @@ Read from the files themselves, so that nothing here needs dbt, a manifest or a 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import re
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from granary import brands, project
-from granary.brands import Brands
+from granary.brands import Brands, Pattern
 from granary.project import GranaryError
 from granary.text import LONGEST_NAME, column_name, is_column_name
 
@@ -165,6 +166,17 @@ def declarations(models: Path | None = None) -> tuple[dict[tuple[str, str], Enti
                 problems[feed] = problem_of(path, error)
     problems |= overlaps(found)
     return {key: entity for key, entity in found.items() if entity.feed not in problems}, problems
+
+
+def patterns(models: Path | None = None) -> dict[str, Pattern]:
+    """Return by source the pattern of its brands' folders, even where nothing else of its declaration can be used."""
+    found = {}
+    for path, text in yaml_texts(models or models_directory(), "bin/ingest"):
+        with contextlib.suppress(*INVALID):
+            for source in document_of(path, text).get("sources") or []:
+                if stands_for := brands.brands_of(meta_of(source)):
+                    found[str(source["name"])] = stands_for.folders
+    return found
 
 
 def overlaps(entities: Mapping[tuple[str, str], Entity]) -> dict[str, str]:

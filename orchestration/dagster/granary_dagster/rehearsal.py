@@ -92,7 +92,7 @@ def rows_that_staging_rejects(cursor: Any, batch_id: int) -> int:
 
 
 def usual_rows(cursor: Any, file: LandingFile, batch_id: int) -> float | None:
-    """Return the median row count of the entity's, or the brand's, earlier incremental batches; None for an initial file."""
+    """Return the median row count of earlier incremental batches of the entity or brand; None for an initial file."""
     if file.relative.startswith("initial/"):
         return None
     cursor.execute(

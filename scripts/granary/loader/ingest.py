@@ -53,7 +53,12 @@ def main() -> int:
             print(f"error: {printable(failure)}", file=sys.stderr, flush=True)
         with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
-        files = [file for file in files if file.feed not in problems]
+        theirs = [pattern for feed, pattern in declared.patterns().items() if feed in problems]
+        files = [
+            file
+            for file in files
+            if file.feed not in problems and (file.entity or not any(each.brand_in(file.feed) for each in theirs))
+        ]
         results = itertools.chain(attempts(session, files, options), (None for _ in failures))
         words, is_well = summary(results, options.dry_run)
     print(words)

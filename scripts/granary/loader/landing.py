@@ -113,22 +113,19 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity], unusable: Coll
     The folders of the feeds whose declarations are unusable are no brand's.
     """
     places = {name: place for place, name in enumerate(entities)}
-    home, follow = os.path.realpath(root), os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
-
-    def leads_out(path: Path) -> bool:
-        return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
+    home = Path(os.path.realpath(root))
 
     def visible(folder: str, levels: int) -> Iterator[str]:
         for path in (root / folder).iterdir() if (root / folder).is_dir() else []:
             if not path.name.startswith("."):
-                goes_on = levels and path.is_dir() and not leads_out(path)
+                goes_on = levels and path.is_dir() and not leads_out(path, home)
                 name = f"{folder}/{path.name}"
                 yield from visible(name, levels - 1) if goes_on else [name]
 
     def landing_file(name: str) -> LandingFile:
         named, path = parts_of(name), root / name
         problem = BROKEN_LINK if path.is_symlink() and not path.exists() else UNDECLARED_FILE
-        if is_outside := path.exists() and leads_out(path):
+        if is_outside := path.exists() and leads_out(path, home):
             problem = OUTWARD_LINK
         if not named or not path.is_file() or is_outside:
             return LandingFile(root, name, None, problem)
@@ -159,6 +156,12 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity], unusable: Coll
     except OSError as error:
         raise GranaryError(f"{error.filename}: {error.strerror}: make it readable, or move it away") from None
     return sorted(map(landing_file, names), key=order)
+
+
+def leads_out(path: Path, home: Path) -> bool:
+    """Return whether a path leads out of the data folder, and may not."""
+    follow = os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
+    return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
 
 
 def in_natural_order(name: str) -> str:

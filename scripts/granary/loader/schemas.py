@@ -20,12 +20,12 @@ from psycopg2 import sql
 
 from granary.brands import Pattern
 from granary.declared import Entity
-from granary.loader import names, raw_tables
+from granary.loader import landing, names, raw_tables
 from granary.loader.raw_tables import Place, Session
 from granary.project import GranaryError, schema_prefix
 
 # A copy's time comes first, so that copies sort by it, and then the hash of its content.
-NAME, COPY = "{:%Y%m%dT%H%M%S%f}_{}.csv.gz", re.compile(r"\d{8}T\d{12}_([0-9a-f]{32})\.csv\.gz")
+NAME, COPY = "{:%Y%m%dT%H%M%S%f}_{}.csv.gz", re.compile(r"\d{8}T\d{12}_([0-9a-f]{16})\.csv\.gz")
 NOT_A_TABLE = (
     "it isn't a table, and a view would run its owner's code with the rights of bin/ingest: copy it to a table"
 )
@@ -77,6 +77,8 @@ def copy(session: Session, root: Path, entity: Entity, place: Place, *, dry_run:
     Raises GranaryError if the table can't be read or lacks a column.
     """
     folder = root / "incremental" / entity.brands.folders.name(place.brand) / entity.name
+    if landing.leads_out(folder, Path(os.path.realpath(root))):
+        raise GranaryError(f"{place.name} can't be copied: incremental/{folder.parent.name} is {landing.OUTWARD_LINK}")
     last = max((path.name for path in folder.glob("*.csv.gz") if COPY.fullmatch(path.name)), default="")
     partial = folder / ".copy.partial"
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -85,7 +87,8 @@ def copy(session: Session, root: Path, entity: Entity, place: Place, *, dry_run:
             query = query_of(cursor, place, entity)
             if not dry_run:
                 folder.mkdir(parents=True, exist_ok=True)
-            with (Path(os.devnull) if dry_run else partial).open("wb") as file:
+                partial.unlink(missing_ok=True)  # of a load that was killed
+            with Path(os.devnull).open("wb") if dry_run else partial.open("xb") as file:  # never what a link leads to
                 writer = Writer(file, str(now))
                 cursor.copy_expert(query, writer)
                 digest = writer.close()
@@ -158,4 +161,4 @@ class Writer:
     def close(self) -> str:
         """Complete the file; return the hash."""
         self.packed.close()
-        return self.hash.hexdigest()[:32]
+        return self.hash.hexdigest()[:16]

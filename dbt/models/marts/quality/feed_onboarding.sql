@@ -11,16 +11,16 @@ batches as (
 
     select
         batches.*,
-        audit.rows_staged_count,
-        audit.rows_rejected_count + audit.lines_rejected_count as rejected_count,
+        audited.rows_staged_count,
+        audited.rows_rejected_count + audited.lines_rejected_count as rejected_count,
         -- A file that has failed may have been loaded since.
         row_number() over (
             partition by batches.feed, batches.entity, batches.file_path
             order by batches.batch_id desc
         ) = 1 as is_latest_of_file
     from {{ ref('stg_ledger__batches') }} as batches
-    inner join {{ ref('load_audit') }} as audit
-        on batches.batch_id = audit.batch_id
+    inner join {{ ref('load_audit') }} as audited
+        on batches.batch_id = audited.batch_id
     where batches.brand is not null
 
 ),
