@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -95,6 +96,10 @@ def test_brands_appear_between_two_builds_and_the_last_one_goes(project: Project
     since = "select live_since = finished_at from marts.feed_onboarding inner join raw._batches using (brand)"
     assert project.query(since) == [(True,)] * 3
     assert [path.read_bytes() for path in tree] == before
+    manifest = json.loads((project.root / "dbt/target/manifest.json").read_text())
+    staging = manifest["nodes"]["model.granary.stg_wl__pages"]["depends_on"]["nodes"]
+    assert "source.granary.wl.pages" in staging, "one source stands for all brands"
+    assert [name for name in manifest["sources"] if ".wl" in name] == ["source.granary.wl.pages"]
 
     for brand in ("acme", "bolt"):
         (project.folder(brand)).rename(project.root / brand)
@@ -211,6 +216,21 @@ def test_a_schema_is_copied_when_its_content_is_another(project: Project) -> Non
     assert project.query("select page_id, seconds from marts.fct_wl_pages order by 1") == [("p1", 1), ("p2", 2)]
     line = "select _row_id - first_row_id + 1 from raw.wl__pages inner join raw._batches on batch_id = _batch_id"
     assert project.query(f"{line} where page_id = 'p2' and batch_id = 1") == [(3,)]
+
+
+def test_a_copy_is_written_where_the_folder_is_and_nowhere_else(project: Project, tmp_path: Path) -> None:
+    project.create("cola", "page_id text, seconds int", "'p1', 1")
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (victim := elsewhere / "victim").write_text("mine")
+    project.folder("cola").parent.mkdir(parents=True)
+    project.folder("cola").symlink_to(elsewhere)
+    assert "wl_cola.pages can't be copied: incremental/wl_cola is a symbolic link" in project.refused("bin/ingest")
+    assert [*elsewhere.iterdir()] == [victim]
+    project.folder("cola").unlink()
+    project.folder("cola").mkdir()
+    (project.folder("cola") / ".copy.partial").symlink_to(victim)
+    assert "1 loaded" in project.run("bin/ingest")
+    assert victim.read_text() == "mine"
 
 
 def test_brands_that_deliver_the_same_bytes_are_both_live(project: Project) -> None:
