@@ -200,18 +200,24 @@ def test_a_schema_is_copied_when_its_content_is_another(project: Project) -> Non
         "page_id,seconds,seen\np1,1,\np2,2,2026-03-01 10:00:00+00\n"
     )
     batches = "select count(*) from raw._batches"
+    project.query("alter table wl_cola.pages add took interval, add mark bytea, add share float")
+    project.query("update wl_cola.pages set took = '90 min', mark = 'a', share = 1.0 / 3")
+    assert "1 loaded" in project.run("bin/ingest")
     project.query("update wl_cola.pages set seconds = seconds")  # other places in the table
     assert "0 loaded" in project.run("bin/ingest")
-    for setting in ("timezone = 'Asia/Tokyo'", "datestyle = 'German'"):
+    for setting in (
+        *("timezone = 'Asia/Tokyo'", "datestyle = 'German'", "intervalstyle = 'sql_standard'"),
+        *("bytea_output = 'escape'", "extra_float_digits = -5"),
+    ):
         project.query(f"alter database {project.database.name} set {setting}")
-    assert "0 loaded" in project.run("bin/ingest")
+        assert "0 loaded" in project.run("bin/ingest"), setting
     project.query("update wl_cola.pages set seconds = 5 where page_id = 'p1'")
     assert "to copy  wl_cola.pages to " in project.run("bin/ingest", "--dry-run")
-    assert [*project.folder("cola").iterdir()] == [first]
+    assert len([*project.folder("cola").iterdir()]) == 2
     assert "1 loaded" in project.run("bin/ingest", "wl")
     project.query("update wl_cola.pages set seconds = 1 where page_id = 'p1'")
     assert "1 loaded" in project.run("bin/ingest", "wl_cola"), "a former state is a state"
-    assert project.query(batches) == [(3,)]
+    assert project.query(batches) == [(4,)]
     project.run(*BUILD)
     assert project.query("select page_id, seconds from marts.fct_wl_pages order by 1") == [("p1", 1), ("p2", 2)]
     line = "select _row_id - first_row_id + 1 from raw.wl__pages inner join raw._batches on batch_id = _batch_id"

@@ -35,14 +35,13 @@ TABLES = """
     where relname = %s and relkind in ('r', 'p', 'v', 'm', 'f') and nspname !~ '^pg_' and nspname <> all(%s)
     order by 1
 """
-# What is of this database, not of the data; and nothing that a brand has made may run with the rights of the loader.
+# What is of this database, not of the data, besides the time zone and the style of dates, which connect() sets. And nothing
+# that a brand has made may run with the rights of the loader.
 SETTINGS = """
     set transaction read only;
     set local lock_timeout = '10s';
     set local row_security = off;
     set local search_path = pg_catalog;
-    set local datestyle = 'ISO, YMD';
-    set local timezone = 'UTC';
     set local intervalstyle = 'iso_8601';
     set local extra_float_digits = 1;
     set local bytea_output = 'hex';
