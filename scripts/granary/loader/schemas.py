@@ -35,8 +35,8 @@ TABLES = """
     where relname = %s and relkind in ('r', 'p', 'v', 'm', 'f') and nspname !~ '^pg_' and nspname <> all(%s)
     order by 1
 """
-# What is of this database, not of the data, besides the time zone and the style of dates, which connect() sets. And nothing
-# that a brand has made may run with the rights of the loader.
+# What is of this database, not of the data, besides the time zone and the style of dates, which connect() sets; and
+# nothing that a brand has made may run with the rights of the loader.
 SETTINGS = """
     set transaction read only;
     set local lock_timeout = '10s';
