@@ -258,6 +258,10 @@ def test_a_feed_of_its_own_is_no_brand(project: Project) -> None:
     project.deliver("acme/1.csv", "page_id,seconds", "p1,5")
     project.run("bin/ingest")
     assert project.query("select feed, brand from raw._batches order by 1") == [("wl", "acme"), ("wl_own", None)]
+    project.create("own", "page_id text, seconds int", "'p1', 1")
+    assert "wl_own.pages can't be a brand's, because wl_own is a feed of its own" in project.refused("bin/ingest")
+    assert project.query("select count(*) from raw._batches") == [(2,)]
+    project.query("drop schema wl_own cascade")
     own.write_text(own.read_text().replace("name: pages, ", "name: others, ").replace("__pages", "__others"))
     assert "wl_own/pages/1.csv: not a file of a declared entity" in project.refused("bin/ingest")
     own.write_text(own.read_text().replace("page_id", "xmin"))

@@ -27,7 +27,13 @@ def onboard(
     What is new in schemas is among them. Return as well what is wrong with schemas, and which sources have no brand.
     """
     tables = concerned(entities, names)
-    places = schemas_of(session, root, tables, dry_run=dry_run)
+    places = []
+    for entity, place in schemas.places(session, tables) if root.is_dir() else []:
+        folder = entity.brands.folders.name(place.brand)
+        if not place.error and declared.table_of(folder, entity.name, entities, unusable) != (entity, place.brand):
+            problem = f"{place.name} can't be a brand's, because {folder} is a feed of its own: rename one of them"
+            place = place._replace(error=problem)
+        places.append(copied(session, root, entity, place, dry_run=dry_run))
     files = landing.discover(root, entities, unusable)
     if tables:
         feeds = {table.feed for table in tables}
@@ -49,21 +55,19 @@ def concerned(entities: Mapping[tuple[str, str], Entity], names: Sequence[str]) 
     ]
 
 
-def schemas_of(session: Session, root: Path, entities: Sequence[Entity], *, dry_run: bool) -> list[Place]:
-    """Return the schemas that deliver to landing tables, after copying what is new in them to landing files.
+def copied(session: Session, root: Path, entity: Entity, place: Place, *, dry_run: bool) -> Place:
+    """Copy what is new in a schema to a landing file; return the place, with an error if that can't be done.
 
-    What is wrong with one of them costs only that one.
+    So what is wrong with a schema costs only that one.
     """
-    places = []
-    for entity, place in schemas.places(session, entities) if root.is_dir() else []:
-        error = place.error
-        try:
-            if not error and (path := schemas.copy(session, root, entity, place, dry_run=dry_run)):
-                print(f"{'to copy' if dry_run else 'copied':<8} {place.name} to {path}", flush=True)
-        except GranaryError as problem:
-            error = str(problem)
-        places.append(place._replace(error=error))
-    return places
+    if place.error:
+        return place
+    try:
+        if path := schemas.copy(session, root, entity, place, dry_run=dry_run):
+            print(f"{'to copy' if dry_run else 'copied':<8} {place.name} to {path}", flush=True)
+    except GranaryError as error:
+        return place._replace(error=str(error))
+    return place
 
 
 def folders_of(
