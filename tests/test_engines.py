@@ -63,7 +63,7 @@ def pair(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPath
 
 def test_marts_are_equal_after_a_full_build(pair: Pair) -> None:
     said = pair.succeed("bin/diff")
-    assert said.endswith("40 of 40 marts equal in postgres and duckdb\n"), said
+    assert said.endswith("41 of 41 marts equal in postgres and duckdb\n"), said
 
 
 def test_a_query_runs_on_the_engine_in_use(pair: Pair) -> None:
@@ -81,7 +81,7 @@ def test_marts_are_equal_after_incremental_builds(pair: Pair, tmp_path: Path) ->
     data = shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw"))
     pair.deliver(data)
     said = pair.succeed("bin/diff")
-    assert said.endswith("40 of 40 marts equal in postgres and duckdb\n"), said
+    assert said.endswith("41 of 41 marts equal in postgres and duckdb\n"), said
     with duckdb.connect(pair.environment["GRANARY_DUCKDB"]) as connection:
         ((builds, full),) = connection.sql("select count(*), sum(is_full_refresh::int) from raw._builds").fetchall()
     assert (builds, full) == (2, 0)
@@ -107,7 +107,7 @@ def test_what_differs_is_named_by_its_key(pair: Pair) -> None:
     assert done.returncode == 1
     for said in changes.values():
         assert said in done.stdout, done.stdout
-    assert done.stdout.endswith("35 of 40 marts equal in postgres and duckdb\n")
+    assert done.stdout.endswith("36 of 41 marts equal in postgres and duckdb\n")
 
 
 def test_a_build_waits_until_nobody_else_uses_the_file(pair: Pair) -> None:
@@ -151,4 +151,4 @@ def test_after_a_reset_nothing_of_the_former_ledger_is_left(pair: Pair) -> None:
     assert "Rebuild all tables once: bin/dbt build --full-refresh --target duckdb\n" in refused.stdout + refused.stderr
     pair.succeed(*DBT, "build", *MODELS_ONLY, "--full-refresh", **pair.on_duckdb)
     said = pair.succeed("bin/diff")
-    assert said.endswith("40 of 40 marts equal in postgres and duckdb\n"), said
+    assert said.endswith("41 of 41 marts equal in postgres and duckdb\n"), said

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from granary import declared
+from granary import brands, declared
 from granary.loader import csv_records, json_records, landing, records, streams
 from granary.project import ROOT, GranaryError
 from granary.text import snake_case
@@ -133,6 +133,82 @@ def test_files_are_found_in_the_order_of_loading_and_undeclared_ones_are_named(t
     assert len(landing.select(files, ["nofeed"], False)) == 1
     with pytest.raises(GranaryError, match="no landing file matches tickets/orders/b:"):
         landing.select(files, ["tickets/orders/b"], False)
+
+
+# -- Brands ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "brand", "way_out"),
+    [
+        ("wl_acme", "acme", None),
+        ("wl_7_eleven", "7_eleven", None),
+        ("wl_Acme", "Acme", "rename to wl_acme"),
+        ("WL_acme", "acme", "rename to wl_acme"),
+        ("wl-acme-uk", "acme_uk", "rename to wl_acme_uk"),
+        ("wl_acme uk", "acme uk", "rename to wl_acme_uk"),
+        ("wl_a__b", "a__b", "rename to wl_a_b"),
+        ("wl_acme_", "acme_", "rename to wl_acme"),
+        ("wl_zoë", "zoë", "rename it"),
+        ("wl_?", "?", "rename it"),
+        (f"wl_{63 * 'a'}", 63 * "a", None),
+        (f"wl_{64 * 'a'}", 64 * "a", "rename it"),
+        ("wl_", None, None),
+        ("xl_acme", None, None),
+    ],
+)
+def test_names_of_brands_are_one_to_one_with_those_of_folders(name: str, brand: str | None, way_out: str | None):
+    pattern = brands.pattern("feeds", "wl_*")
+    assert pattern.brand_in(name) == brand
+    problem = pattern.problem(name) if brand else None
+    assert (problem or "").endswith(way_out or ""), problem
+    assert bool(problem) == bool(way_out)
+    assert problem or not brand or pattern.name(brand) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ("wl_*", "wl_*", True),
+        ("wl_*", "wl_x_*", True),
+        ("wl_*", "*_shop", True),
+        ("wl_*", "xl_*", False),
+        ("a_*_shop", "a_*_store", False),
+    ],
+)
+def test_patterns_overlap_if_a_name_can_match_both(one: str, other: str, overlap: bool):
+    patterns = [brands.pattern("feeds", text) for text in (one, other)]
+    assert patterns[0].overlaps(patterns[1]) == patterns[1].overlaps(patterns[0]) == overlap
+
+
+def test_files_of_brands_are_those_of_their_source(tmp_path: Path):
+    source = SOURCES.replace("bin/ingest\n", "bin/ingest\n    config: {meta: {feeds: wl_*}}\n")
+    (tmp_path / "s.yml").write_text(source)
+    for name in (
+        *("initial/wl_acme/orders.csv", "incremental/wl_acme/orders/b1.csv", "incremental/wl_bolt/orders/b1.csv"),
+        *(
+            "incremental/wl_Cola/orders/b1.csv",
+            "incremental/wl_acme/visits/b1.csv",
+            "incremental/tickets/orders/b1.csv",
+        ),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    entities = declared.entities(tmp_path)
+    files = landing.discover(tmp_path, entities)
+    assert [(file.label, file.brand) for file in files if file.entity] == [
+        ("wl_acme/orders/initial", "acme"),
+        ("wl_acme/orders/b1", "acme"),
+        ("wl_bolt/orders/b1", "bolt"),
+    ]
+    said = {file.label: file.problem for file in files if not file.entity}
+    assert said.keys() == {"wl_Cola/orders/b1", "wl_acme/visits/b1", "tickets/orders/b1"}
+    assert said["wl_Cola/orders/b1"].endswith("rename to wl_cola")
+    assert said["tickets/orders/b1"].endswith("move the file to incremental/wl_<brand>/orders")
+    for name, count in (("tickets", 4), ("tickets/orders", 4), ("wl_acme", 3), ("wl_bolt/orders/b1", 1)):
+        assert len(landing.select(files, [name])) == count, name
+    unusable = landing.discover(tmp_path, entities, ["wl_acme"])
+    assert [file.label for file in unusable if file.entity] == ["wl_bolt/orders/b1"], "a feed's folder is no brand's"
 
 
 @pytest.mark.parametrize("setting", ["", "1"])

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 NEWEST_DELIVERIES = "int_quality__newest_deliveries"  # by which a feed's models learn the date, whatever was delivered
+BRANDS = "stg_ledger__brands+"  # what the core says of where brands were found
 RULES = ("schema", "identifier", "loader", "meta")  # of a source: what models are made from
 # A macro that looks others up by names, and those names: of parse types, and in the sources' YAML
 LOOKS_UP = re.compile(r"\bcontext(\.get\(|\[)")

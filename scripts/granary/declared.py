@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from granary import project
+from granary import brands, project
+from granary.brands import Brands, Pattern
 from granary.project import GranaryError
 from granary.text import LONGEST_NAME, column_name, is_column_name
 
@@ -76,6 +78,11 @@ class Entity(NamedTuple):
     def format(self) -> Mapping[str, Any]:
         """Return the declared settings of the table's files: some of FORMAT_SETTINGS."""
         return self.meta.get("format") or {}
+
+    @property
+    def brands(self) -> Brands | None:
+        """Return the brands that deliver to the table; None if only the feed itself does."""
+        return brands.brands_of(self.meta)
 
 
 KINDS = {  # of columns, with their types as YAML and PostgreSQL spell them
@@ -160,7 +167,48 @@ def declarations(models: Path | None = None) -> tuple[dict[tuple[str, str], Enti
                     found |= {(feed, entity.name): entity for entity in entities_of(path, feed, source)}
             except INVALID as error:
                 problems[feed] = problem_of(path, error)
+    problems |= overlaps(found)
     return {key: entity for key, entity in found.items() if entity.feed not in problems}, problems
+
+
+def patterns(models: Path | None = None) -> dict[str, Pattern]:
+    """Return by source the pattern of its brands' folders, even where nothing else of its declaration can be used."""
+    found = {}
+    for path, text in yaml_texts(models or models_directory(), "bin/ingest"):
+        with contextlib.suppress(*INVALID):
+            for source in document_of(path, text).get("sources") or []:
+                if stands_for := brands.brands_of(meta_of(source)):
+                    found[str(source["name"])] = stands_for.folders
+    return found
+
+
+def overlaps(entities: Mapping[tuple[str, str], Entity]) -> dict[str, str]:
+    """Return, by feed, why its brands can't be told from those of another."""
+    sources = {entity.feed: entity for entity in entities.values() if entity.brands}
+    problems = {}
+    for one, other in itertools.permutations(sources.values(), 2):
+        if setting := one.brands.overlap(other.brands):
+            same = " and ".join(f"`{setting}: {each.meta[setting]}` of {each.feed}" for each in (one, other))
+            problems[one.feed] = f"{one.path}: {same} can match the same name: choose patterns of which only one can"
+    return problems
+
+
+def table_of(
+    folder: str, name: str, entities: Mapping[tuple[str, str], Entity], unusable: Collection[str] = ()
+) -> tuple[Entity, str | None] | None:
+    """Return the landing table to which a folder delivers files of this name, and the brand, if the folder is one's.
+
+    A folder of a declared feed, usable or not, is that feed's. Return None for a folder that nothing declares; a brand
+    may still have a name that it can't have (`Pattern.problem`).
+    """
+    if entity := entities.get((folder, name)):
+        return entity, None
+    if folder in unusable or any(folder == feed for feed, _ in entities):
+        return None
+    for entity in entities.values():
+        if entity.name == name and entity.brands and (brand := entity.brands.folders.brand_in(folder)):
+            return entity, brand
+    return None
 
 
 def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entity]:
@@ -170,6 +218,10 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         raise GranaryError(f"{path}: a feed can't be called {feed}: {words}")
     if not source.get("tables"):
         raise GranaryError(f"{path}: source {feed} has no tables: list them, or remove the source")
+    try:
+        stands_for = brands.brands_of(meta_of(source))
+    except GranaryError as error:
+        raise GranaryError(f"{path}: source {feed}: {error}") from None
     for table in source["tables"]:
         name, identifier = table["name"], f"{feed}__{table['name']}"
         if table.get("identifier") != identifier or len(identifier.encode()) > LONGEST_NAME:
@@ -188,6 +240,10 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
                 raise GranaryError(f"{path}: table {name} has the column {column} twice: remove one")
             if metas[column].get("required") and metas[column].get("optional"):
                 raise GranaryError(f"{path}: {name}: {column} is required and optional: remove one of them")
+        if setting := next((each for each in brands.WILDCARDS if each in meta_of(table)), None):
+            raise GranaryError(
+                f"{path}: table {name}: `{setting}` is for all tables: move it to the meta of the source"
+            )
         meta = {**meta_of(source), **meta_of(table)}
         formats = [declared.get("format") or {} for declared in (meta_of(source), meta_of(table))]
         if any(not isinstance(declared, dict) for declared in formats):
@@ -214,6 +270,11 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
             if not is_format(setting, value):
                 takes = FORMAT_SETTINGS[setting]
                 raise GranaryError(f"{path}: table {name}: `format` has `{setting}: {value}`: it takes {takes}")
+        if meta["format"].keys() - {"sheet"} and stands_for and stands_for.schemas:
+            raise GranaryError(
+                f"{path}: table {name}: tables of schemas are copied as CSV with commas in UTF-8, so a source with"
+                " `schemas` can't declare another `format`: remove one of them"
+            )
         characters = [meta["format"].get(setting, usual) for setting, usual in CHARACTERS.items()]
         if len({*characters}) < len(characters):
             raise GranaryError(f"{path}: table {name}: `format`: {', '.join(CHARACTERS)} have to differ")

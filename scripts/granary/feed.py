@@ -44,6 +44,7 @@ PARTS = (  # of a feed. Its staging, which declares it, goes last: a removal tha
     "dbt/seeds/{}",
     *MODELS,
 )
+KINDS = ("initial", "incremental")  # of landing files
 PROJECT_FILE = "dbt/dbt_project.yml"
 REGISTRY = re.compile(r"^  feeds:.*\n(?:\n* {4}.*\n)*", re.MULTILINE)  # with what is indented below it
 PLANTED = "data/planted.csv"  # what is wrong with the sample data of all feeds
@@ -160,6 +161,8 @@ def remove(options: argparse.Namespace) -> int:
         if loss and not options.force:
             raise GranaryError(f"{loss}\nCommit them, or keep a copy and repeat with --force.")
         names = names_built(feeds)
+        data = project.data_folder()
+        delivered = [*folders_of_brands(data, feeds), *(data / kind / feed for feed in feeds for kind in KINDS)]
         for path in paths:
             print(f"{relative(path):<45} {counted(len(files_of(path)), 'file')}")
         if loss:
@@ -181,10 +184,7 @@ def remove(options: argparse.Namespace) -> int:
     print(f"removed {', '.join(feeds)}")
     if paths and not loss:
         print(f"to bring the files back:  git restore {' '.join(map(relative, changed))} && bin/feed sync")
-    data = project.data_folder()
-    if files := [
-        str(path) for feed in feeds for kind in ("initial", "incremental") for path in data.glob(f"{kind}/{feed}")
-    ]:
+    if files := [str(path) for path in delivered if path.exists()]:
         print(f"bin/ingest would refuse the files that stay; move them elsewhere:  {' '.join(files)}")
     if options.drop_data:
         print("next:  bin/dbt build --full-refresh --select group:core")
@@ -207,8 +207,19 @@ def check_names(feeds: list[str], in_tree: list[str], in_database: list[str], dr
 
 
 def parts(feed: str) -> list[Path]:
-    """Return those folders and files of a feed that exist."""
-    return [path for part in PARTS if (path := project.ROOT / part.format(feed)).exists()]
+    """Return those folders and files of a feed that exist, and the folders of its brands, if it stands for any."""
+    own = [path for part in PARTS if (path := project.ROOT / part.format(feed)).exists()]
+    return [*folders_of_brands(project.ROOT / "data", [feed]), *own]
+
+
+def folders_of_brands(data: Path, feeds: list[str]) -> list[Path]:
+    """Return the folders of landing files of all brands for which feeds stand."""
+    entities, problems = declared.declarations()
+    found = []
+    for folder in sorted(path for kind in KINDS for path in data.glob(f"{kind}/*") if path.is_dir()):
+        tables = [declared.table_of(folder.name, name, entities, problems) for _, name in entities]
+        found += [folder] if any(table and table[1] and table[0].feed in feeds for table in tables) else []
+    return found
 
 
 def files_of(path: Path) -> list[Path]:
@@ -257,7 +268,8 @@ def check_references(feeds: list[str], paths: list[Path], in_tree: list[str]) ->
 def planted_for(feeds: list[str]) -> list[Path]:
     """Return the list of what is wrong with the sample data, if it has lines of the feeds."""
     path = project.ROOT / PLANTED
-    return [path] if path.exists() and set(feeds).intersection(LANDING.findall(path.read_text("utf-8"))) else []
+    folders = {*feeds, *(folder.name for folder in folders_of_brands(project.ROOT / "data", feeds))}
+    return [path] if path.exists() and folders.intersection(LANDING.findall(path.read_text("utf-8"))) else []
 
 
 def what_git_lacks(paths: list[Path]) -> str:
@@ -295,7 +307,11 @@ def delete(paths: list[Path]) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if (planted := project.ROOT / PLANTED).exists():
             feeds, lines = declared.feeds(), planted.read_text("utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if not (found := LANDING.match(line)) or found[1] in feeds]
+            kept = [
+                line
+                for line in lines
+                if not (found := LANDING.match(line)) or found[1] in feeds or (planted.parent / found[0]).exists()
+            ]
             with replacing(planted) as file:
                 file.write("".join(kept).encode())
     except OSError as error:

@@ -117,7 +117,7 @@ def recognized(path: Path, feed: str | None, table: str | None) -> tuple[Landing
     entities, problems = declared.declarations()
     root = project.data_folder()
     if name := name_below(root, path):
-        file = landing.landing_file(root, os.path.realpath(root), name, entities)
+        file = landing.landing_file(root, Path(os.path.realpath(root)), name, landing.owners(entities, problems))
         if problem := problems.get(file.feed):
             raise GranaryError(problem)
         if not file.entity:

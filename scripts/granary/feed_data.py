@@ -110,5 +110,6 @@ def drop(cursor: Any, feeds: list[str], names: list[str]) -> None:
             for table in ("_rejected_lines", "_accepted_batches", "_replayed_values", "_batches"):
                 own = "batch_id in (select batch_id from raw._batches where feed = any(%s))"
                 cursor.execute(f"delete from raw.{table} where {own}", [feeds])
+            cursor.execute("delete from raw._brands where feed = any(%s)", [feeds])
     except psycopg2.Error as error:
         raise GranaryError(f"the database refuses: {str(error).strip()}\nNothing was changed.") from None

@@ -31,6 +31,7 @@ LEDGER = {  # what the core reads, in the order in which it is written; builds a
     "_rejected_lines": "select * from raw._rejected_lines order by batch_id, line_number",
     "_accepted_batches": "select * from raw._accepted_batches order by batch_id",
     "_replayed_values": "select * from raw._replayed_values order by rejection_id",
+    "_brands": "select * from raw._brands order by feed, entity, kind, place",
     "_last_removed_batch": "select last_value from raw._last_removed_batch",
     "_batches": "select * from raw._batches order by batch_id",
 }

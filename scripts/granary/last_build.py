@@ -74,7 +74,8 @@ LEDGER = """
             '|',
             (select string_agg(batch_id || '|' || accepted_at, ',' order by batch_id) from raw._accepted_batches),
             (select last_value from raw._last_removed_batch)
-        )
+        ),
+        (select md5(string_agg(to_json(_brands)::text, ',' order by feed, entity, kind, place)) from raw._brands)
     from ledger
 """
 NEW_BATCHES = """
@@ -96,6 +97,7 @@ class State:
     newest_batch: int | None
     batches: str | None  # a hash of the batches up to the newest one
     decisions: str  # which batches were accepted or removed
+    brands: str | None  # a hash of the places in which brands were found
     landing: dict[str, list[int]]
     tables: dict[str, list[int]]
     schemas: list[str]

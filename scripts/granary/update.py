@@ -50,6 +50,7 @@ class Changes:
     """What has changed since the last update that passed."""
 
     batches: list[tuple[str, str, int]] = dataclasses.field(default_factory=list)  # feed, entity, number
+    brands: bool = False  # whether some have appeared or are gone
     code: list[str] = dataclasses.field(default_factory=list)
     tables: list[str] = dataclasses.field(default_factory=list)  # that others have written or dropped
     everything: list[str] = dataclasses.field(default_factory=list)  # why everything must be built
@@ -112,7 +113,7 @@ def changes_since(last: State, connection: psycopg2.extensions.connection) -> Ch
         state = last_build.now(connection, last.schemas, last.newest_batch)
     except psycopg2.errors.UndefinedTable:
         return Changes(everything=["there is no ledger"])
-    changes = Changes(last_build.batches_after(connection, last.newest_batch))
+    changes = Changes(last_build.batches_after(connection, last.newest_batch), last.brands != state.brands)
     for path in different(last.files, state.files):
         (changes.code if path.startswith(CODE) else changes.everything).append(path)
     changes.tables = different(last.tables, state.tables)
@@ -217,11 +218,14 @@ class Update:
         selection += ["state:modified"] if self.changed("state:modified", besides=from_scratch) else []
         for feed, entity, _ in changes.batches:
             selection += affected.by_batch(self.project, feed, entity)
+        selection += [affected.BRANDS] if changes.brands else []
         if changes.everything:
             print(f"built: everything ({named(changes.everything)})")
         elif changes.batches:
             found = [f"{feed}.{entity} ({number})" for feed, entity, number in changes.batches]
             print(f"built: what depends on new batches of {named(found)}")
+        elif changes.brands:
+            print("built: what depends on where brands were found")
         if changes.code:
             print(f"built: what depends on {named(changes.code)}")
         if from_scratch:

@@ -3,8 +3,8 @@
     It shows which later row brings the key of a rejected one.
 
     The key is the `delivered_key` of the table's `current_version`: a list of delivered columns, and of {macro, columns} where
-    staging derives a part of the key. By default it is `key`, which is right if staging neither renames nor derives any of it. A key
-    with a column that the source doesn't declare can't be read, so there are no rows.
+    staging derives a part of the key; `_brand` is the brand. By default it is `key`, which is right if staging neither renames nor
+    derives any of it. A key with a column that the source doesn't declare can't be read, so there are no rows.
 
     feed, entity: names of the source and its table
 -#}
@@ -14,8 +14,10 @@
     {%- set version = declared_table(feed, entity).config.meta.get('current_version') or {} if execute else {} -%}
     {%- set key = version.get('delivered_key', version.key) or [] -%}
     {%- set hashes, is_known = [], [] -%}
-    {%- for part in key if part is mapping or part in names -%}
-        {%- set value = declared_sql(part, 'parsed') if part is mapping else column_in('parsed', part) -%}
+    {%- set own = ['_brand'] if execute and has_brands(feed, entity) else [] -%}
+    {%- for part in key if part is mapping or part in names + own -%}
+        {%- set value = declared_sql(part, 'parsed') if part is mapping else 'batches.brand' if part in own
+            else column_in('parsed', part) -%}
         {%- do hashes.append(dbt.hash(value)) -%}
         {%- do is_known.append(value ~ ' is not null') -%}
     {%- endfor -%}
@@ -29,6 +31,7 @@
         delivered._batch_id,
         delivered._row_id
     {{ delivered_rows(feed, entity, columns) }}
+    {{ join_brands(feed, entity) }}
     where
         delivered._batch_id not in {{ replaced_batches() }}
         and {{ is_known | join(' and ') }}

@@ -47,6 +47,8 @@ def load_feed(feed: str, entities: list[Entity]) -> dg.AssetsDefinition:
     @dg.multi_asset(name=f"load_{feed}", specs=specs, check_specs=checks, can_subset=True, group_name="raw")
     def load(context: dg.AssetExecutionContext, config: Limits, granary: Granary) -> Iterator[Any]:
         resources.prepare_raw()
+        for problem in resources.onboard(feed):  # which costs only the brand
+            context.log.error(problem)
         checked = {check.asset_key for check in context.selected_asset_check_keys} | context.selected_asset_keys
         batches = rehearse(
             [file for file in resources.landing_files() if file.entity and key_of(file.entity) in checked]

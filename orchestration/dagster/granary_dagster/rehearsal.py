@@ -92,13 +92,13 @@ def rows_that_staging_rejects(cursor: Any, batch_id: int) -> int:
 
 
 def usual_rows(cursor: Any, file: LandingFile, batch_id: int) -> float | None:
-    """Return the median row count of the entity's earlier incremental batches; None for an initial file."""
+    """Return the median row count of earlier incremental batches of the entity or brand; None for an initial file."""
     if file.relative.startswith("initial/"):
         return None
     cursor.execute(
-        "select rows_read from raw._batches where feed = %s and entity = %s and batch_id < %s and status = 'loaded'"
-        " and path like 'incremental/%%'",
-        [file.entity.feed, file.entity.name, batch_id],
+        "select rows_read from raw._batches where feed = %s and entity = %s and brand is not distinct from %s"
+        " and batch_id < %s and status = 'loaded' and path like 'incremental/%%'",
+        [file.entity.feed, file.entity.name, file.brand, batch_id],
     )
     counts = [rows for (rows,) in cursor.fetchall()]
     return statistics.median(counts) if counts else None

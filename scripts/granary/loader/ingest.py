@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from granary import declared, project
-from granary.loader import landing, raw_tables, streams
+from granary.loader import landing, onboarding, raw_tables, streams
 from granary.loader.landing import LandingFile
 from granary.loader.load import load
 from granary.loader.raw_tables import Known, Session
@@ -40,17 +40,24 @@ def main() -> int:
     if not entities and not problems:
         print(declared.NO_FEEDS)
     root = Path(options.data_dir or project.data_folder())
-    files = landing.select(landing.discover(root, entities), options.names, options.initial, problems)
-    if options.names:
-        selected = {file.feed for file in files} | {name.partition("/")[0] for name in options.names}
-        problems = {feed: problem for feed, problem in problems.items() if feed in selected}
-    for feed, problem in problems.items():
-        print(f"error: {problem} (nothing of the feed {feed} is loaded)", file=sys.stderr, flush=True)
     with contextlib.closing(Session()) as session:
+        found, failures = onboarding.onboard(session, root, entities, problems, options.names, dry_run=options.dry_run)
+        files = landing.select(found, options.names, options.initial, problems)
+        if options.names:
+            selected = {file.feed for file in files} | {name.partition("/")[0] for name in options.names}
+            problems = {feed: problem for feed, problem in problems.items() if feed in selected}
+        failures += [f"{problem} (nothing of the feed {feed} is loaded)" for feed, problem in problems.items()]
+        for failure in failures:
+            print(f"error: {printable(failure)}", file=sys.stderr, flush=True)
         with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
-        files = [file for file in files if file.feed not in problems]
-        results = itertools.chain(attempts(session, files, options), (None for _ in problems))
+        theirs = [pattern for feed, pattern in declared.patterns().items() if feed in problems]
+        files = [
+            file
+            for file in files
+            if file.feed not in problems and (file.entity or not any(each.brand_in(file.feed) for each in theirs))
+        ]
+        results = itertools.chain(attempts(session, files, options), (None for _ in failures))
         words, is_well = summary(results, options.dry_run)
     print(words)
     return 0 if is_well else 1
@@ -125,7 +132,7 @@ def attempt(session: Session, file: LandingFile, ledger: dict[str, Known], optio
         print(f"error: {message}", file=sys.stderr, flush=True)
         if file.entity and not options.dry_run:
             with contextlib.suppress(GranaryError), session.transaction(f"failure of {file.relative}") as cursor:
-                raw_tables.record_failure(cursor, file.entity, file.relative, file.size, message)
+                raw_tables.record_failure(cursor, file.entity, file.relative, file.size, message, file.brand)
         return None
     if result.outcome != "known" or result.batch.path != file.relative or options.names:  # else the total is enough
         print(f"{result.outcome:<8} {file.label:<36} {result}", flush=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from granary import declared
 from granary.declared import Entity
 from granary.project import GranaryError
 
@@ -31,6 +33,10 @@ OUTWARD_LINK = (
     "a symbolic link that leads out of the data folder: move the files there, or allow such links with"
     " GRANARY_OUTWARD_LINKS=1"
 )
+
+
+# (feed, entity, problem if nobody's) to the landing table, or None and the problem
+Owner = Callable[[str, str, str], "tuple[Entity | None, str]"]
 
 
 class LandingFile(NamedTuple):
@@ -66,6 +72,11 @@ class LandingFile(NamedTuple):
         return self.label.partition("/")[0]
 
     @property
+    def brand(self) -> str | None:
+        """Return the brand that delivers the file to a table of many brands; None for a file of another table."""
+        return self.entity.brands.folders.brand_in(self.feed) if self.entity and self.entity.brands else None
+
+    @property
     def format(self) -> str:
         """Return what the file is called for: .csv, .tsv, .txt, .json, .jsonl, .ndjson, .parquet or .xlsx."""
         text, _, table = FORMAT.search(self.name).groups()
@@ -99,14 +110,15 @@ def signature(file: LandingFile) -> str | None:
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
-def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[LandingFile]:
+def discover(root: Path, entities: dict[tuple[str, str], Entity], unusable: Collection[str] = ()) -> list[LandingFile]:
     """Return the landing files below the data root in the order of loading: initial files, then batch by batch.
 
     Batches are in natural order, 2 before 10. Names that begin with a dot are ignored. A link out of the data root
     isn't followed, unless GRANARY_OUTWARD_LINKS is 1: a person who may deliver files may not have any file read.
+    The folders of the feeds whose declarations are unusable are no brand's.
     """
     places = {name: place for place, name in enumerate(entities)}
-    home = os.path.realpath(root)
+    home, owner = Path(os.path.realpath(root)), owners(entities, unusable)
 
     def visible(folder: str, levels: int) -> Iterator[str]:
         for path in (root / folder).iterdir() if (root / folder).is_dir() else []:
@@ -126,16 +138,29 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity]) -> list[Landin
         names = [*visible("initial", 1), *visible("incremental", 2)]
     except OSError as error:
         raise GranaryError(f"{error.filename}: {error.strerror}: make it readable, or move it away") from None
-    return sorted((landing_file(root, home, name, entities) for name in names), key=order)
+    return sorted((landing_file(root, home, name, owner) for name in names), key=order)
 
 
-def leads_out(path: Path, home: str) -> bool:
-    """Return whether a path leads out of a data root, given the real path of this, where that isn't allowed."""
-    follow = os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
-    return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
+def owners(entities: Mapping[tuple[str, str], Entity], unusable: Collection[str] = ()) -> Owner:
+    """Return a function that says whose the files are that lie in the folders of a feed and an entity."""
+
+    @functools.cache
+    def owner(feed: str, name: str, problem: str) -> tuple[Entity | None, str]:
+        if not (found := declared.table_of(feed, name, entities, unusable)):
+            return None, problem
+        entity, brand = found
+        if not entity.brands:
+            return entity, problem
+        if not brand:
+            folder = entity.brands.folders.name("<brand>")
+            return None, f"the source {feed} stands for brands: move the file to incremental/{folder}/{name}"
+        odd = entity.brands.folders.problem(feed)
+        return (None, f"{feed} can't be a brand's folder: {odd}") if odd else (entity, problem)
+
+    return owner
 
 
-def landing_file(root: Path, home: str, name: str, entities: Mapping[tuple[str, str], Entity]) -> LandingFile:
+def landing_file(root: Path, home: Path, name: str, owner: Owner) -> LandingFile:
     """Return the landing file that a path from the data root names, given the real path of this."""
     named, path = parts_of(name), root / name
     problem = BROKEN_LINK if path.is_symlink() and not path.exists() else UNDECLARED_FILE
@@ -143,7 +168,7 @@ def landing_file(root: Path, home: str, name: str, entities: Mapping[tuple[str, 
         problem = OUTWARD_LINK
     if not named or not path.is_file() or is_outside:
         return LandingFile(root, name, None, problem)
-    return LandingFile(root, name, entities.get((named["feed"], named["entity"])), problem)
+    return LandingFile(root, name, *owner(named["feed"], named["entity"], problem))
 
 
 def refusal(file: LandingFile) -> GranaryError:
@@ -151,6 +176,12 @@ def refusal(file: LandingFile) -> GranaryError:
     named = parts_of(file.name) if file.problem == UNDECLARED_FILE else {}
     way_out = f"(or: bin/feed new {named['feed']} {named['entity']} {shlex.quote(str(file.path))})" if named else ""
     return GranaryError(f"{file.relative}: {file.problem} {way_out}".rstrip())
+
+
+def leads_out(path: Path, home: Path) -> bool:
+    """Return whether a path leads out of the data folder, and may not."""
+    follow = os.environ.get("GRANARY_OUTWARD_LINKS") == "1"
+    return not follow and not Path(os.path.realpath(path)).is_relative_to(home)
 
 
 def in_natural_order(name: str) -> str:
@@ -163,12 +194,15 @@ def select(
 ) -> list[LandingFile]:
     """Return the files that the names select: a feed, an entity, a batch, or a path. Without names, return all.
 
+    The name of a source that stands for brands selects those of all its brands.
+
     Raises GranaryError if a name selects none, unless it is that of a refused feed.
     """
 
     def matches(file: LandingFile, name: str) -> bool:
         same = name == file.relative or os.path.realpath(name) == os.path.realpath(file.path)
-        return same or f"{file.label}/".startswith(f"{name.rstrip('/')}/")
+        labels = [file.label, *([f"{file.entity.feed}/{file.entity.name}"] if file.brand else [])]
+        return same or any(f"{label}/".startswith(f"{name.rstrip('/')}/") for label in labels)
 
     files = [file for file in files if not initial_only or file.relative.startswith("initial/")]
     for name in names:

@@ -25,7 +25,7 @@ def load(
     changed_at, signature = file.path.stat().st_ctime_ns, landing.signature(file)
     if dry_run:
         raw_tables.prepare(cursor, [file.entity])
-    batch = raw_tables.open_batch(cursor, file.entity, file.relative, file.size)
+    batch = raw_tables.open_batch(cursor, file.entity, file.relative, file.size, file.brand)
     known, replaced = look_up(cursor, file, batch)
     if known:
         if signature:
@@ -36,12 +36,16 @@ def load(
             f"{file.relative}: batch {replaced.batch_id} was loaded from this path with other bytes: deliver"
             f" corrections in a new file, or replace that batch with: bin/ingest --replace {file.label}"
         )
+    arriving = file._replace(entity=raw_tables.create_arrivals(cursor, file.entity)) if file.brand else file
     cursor.execute("savepoint untouched")
     try:
-        result = load_rows(cursor, file, batch, dry_run)
+        result = load_rows(cursor, arriving, batch, dry_run)
     except ProgramLimitExceeded:  # a row is too big for a page
         cursor.execute("rollback to savepoint untouched")
-        result = load_rows(cursor, file, batch, dry_run, one_by_one=True)
+        result = load_rows(cursor, arriving, batch, dry_run, one_by_one=True)
+    if file.brand:
+        taken_in = raw_tables.take_in_arrivals(cursor, file.entity, result.batch)
+        result = dataclasses.replace(result, batch=taken_in, new_columns=())
     if dry_run:
         return dataclasses.replace(result, outcome="to load", replaced=replaced)
     if file.path.stat().st_ctime_ns != changed_at:

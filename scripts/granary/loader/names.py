@@ -12,12 +12,13 @@ from granary.text import abridged, column_name, shortened
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def columns_of(names: Sequence[str], entity: Entity, file: str, line: int = 1) -> list[str]:
-    """Return the column of each name in the header that ends on a line.
+def columns_of(names: Sequence[str], entity: Entity, file: str, line: int = 1, kind: str = "file") -> list[str]:
+    """Return the column of each name in the header that ends on a line, or, by `kind`, of each in a table.
 
     Raises GranaryError unless each declared column is there once.
     """
-    where, columns = f"{file}, line {max(line, 1)}", list(map(column_name, names))
+    where = f"{file}, line {max(line, 1)}" if kind == "file" else file
+    columns = list(map(column_name, names))
     for column in entity.columns:
         if len(same := [name for name, each in zip(names, columns, strict=True) if each == column]) > 1:
             raise GranaryError(
@@ -35,7 +36,7 @@ def columns_of(names: Sequence[str], entity: Entity, file: str, line: int = 1) -
                 raise GranaryError(
                     f"{where}: not a valid header: found {plural}, expected commas: {declare}, or save it with commas"
                 )
-        raise missing_error(where, missing, columns, entity)
+        raise missing_error(where, missing, columns, entity, kind)
     return columns
 
 
@@ -46,10 +47,12 @@ def check_keys(columns: Mapping[str, str], entity: Entity, file: str) -> None:
         raise missing_error(file, missing, found, entity)
 
 
-def missing_error(where: str, missing: Sequence[str], found: Collection[str], entity: Entity) -> GranaryError:
-    """Return the error for columns that a file lacks."""
+def missing_error(
+    where: str, missing: Sequence[str], found: Collection[str], entity: Entity, kind: str = "file"
+) -> GranaryError:
+    """Return the error for columns that a file or a table lacks."""
     return GranaryError(
-        f"{where}: no column {', '.join(missing)} (found {abridged(', '.join(found), 200)}): add it to the file, or"
+        f"{where}: no column {', '.join(missing)} (found {abridged(', '.join(found), 200)}): add it to the {kind}, or"
         f" remove it from the dbt source {entity.feed}"
     )
 

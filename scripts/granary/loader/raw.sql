@@ -20,11 +20,29 @@ create table if not exists raw._batches (
     replaced_by_batch_id bigint references raw._batches (batch_id) deferrable initially deferred,
     started_at timestamptz not null,
     finished_at timestamptz not null default clock_timestamp(),
+    brand text,
+    columns text,
+    missing_columns text,
+    extra_columns text,
+    extra_values bigint,
     constraint every_row_is_loaded_or_rejected check (rows_read = rows_loaded + rows_rejected),
     constraint failed_batches_have_an_error_and_no_rows check ((status = 'failed') = (error is not null) and (status <> 'failed' or rows_read = 0)),
     constraint landed_batches_have_bytes_and_ids check (status = 'failed' or num_nulls(sha256, bytes, first_row_id) = 0),
     constraint replaced_batches_name_their_successor check ((status = 'replaced') = (replaced_by_batch_id is not null))
 );
+
+-- Upgrade a warehouse from before there were brands.
+do $$
+begin
+    if not exists (select from pg_attribute where attrelid = 'raw._batches'::regclass and attname = 'brand') then
+        alter table raw._batches
+        add column brand text,
+        add column columns text,
+        add column missing_columns text,
+        add column extra_columns text,
+        add column extra_values bigint;
+    end if;
+end $$;
 
 -- The ledger's promise, held by the database as well: one batch in use per file.
 create unique index if not exists _batches_one_per_file on raw._batches (feed, entity, path) where status = 'loaded';
@@ -49,6 +67,33 @@ comment on column raw._batches.error is 'Why the file could not be loaded; null 
 comment on column raw._batches.replaced_by_batch_id is 'The batch that replaced this one; null for any other status.';
 comment on column raw._batches.started_at is 'When the load began.';
 comment on column raw._batches.finished_at is 'When the load ended.';
+comment on column raw._batches.brand is 'Brand that delivered the file; null unless the source stands for brands, and so are the columns below.';
+comment on column raw._batches.columns is 'Names of the file''s columns, in its order, separated by commas.';
+comment on column raw._batches.missing_columns is 'Declared columns that the file lacks.';
+comment on column raw._batches.extra_columns is 'Columns of the file that are not declared: their values are in the column _extra of the raw table.';
+comment on column raw._batches.extra_values is 'Number of values in extra columns that are not empty.';
+
+create table if not exists raw._brands (
+    feed text not null,
+    entity text not null,
+    brand text not null,
+    kind text not null check (kind in ('folder', 'schema')),
+    place text not null,
+    error text,
+    found_at timestamptz not null default clock_timestamp(),
+    gone_at timestamptz,
+    primary key (feed, entity, kind, place)
+);
+
+comment on table raw._brands is 'One row per place in which bin/ingest has found a brand: a folder of files, or a table of a schema.';
+comment on column raw._brands.feed is 'Source that stands for the brand.';
+comment on column raw._brands.entity is 'Name of the table in the dbt source.';
+comment on column raw._brands.brand is 'Name of the brand: what the pattern of the source leaves open.';
+comment on column raw._brands.kind is 'folder or schema.';
+comment on column raw._brands.place is 'The folder and the name of the entity (wl_acme/pages), or the schema and its table (wl_acme.pages).';
+comment on column raw._brands.error is 'Why nothing can be loaded from there; null if something can.';
+comment on column raw._brands.found_at is 'When bin/ingest first found it.';
+comment on column raw._brands.gone_at is 'When bin/ingest no longer found it; null if it is there.';
 
 -- Batches that were removed with their feed count here: no batch may get an id that models have already taken in.
 create sequence if not exists raw._last_removed_batch minvalue 0 start 0;

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ import psycopg2.extensions
 import psycopg2.extras
 from psycopg2 import sql
 
+from granary import brands
 from granary.declared import Entity
 from granary.loader.csv_records import CSV, Dialect
 from granary.loader.json_records import MOST_KEYS
@@ -29,6 +30,7 @@ from granary.server.connection import connect
 from granary.server.lock import take_lock
 from granary.text import MOST_COLUMNS
 
+ARRIVALS = "_arrivals"  # exists only while a file of a brand is loaded
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 SESSION_NAME = "granary: load"
 
@@ -49,6 +51,22 @@ class Batch:
     rows_loaded: int = 0
     rows_rejected: int = 0
     status: str = "loaded"
+    error: str | None = None
+    brand: str | None = None  # the rest is known only of the batches of brands
+    columns: str | None = None
+    missing_columns: str | None = None
+    extra_columns: str | None = None
+    extra_values: int | None = None
+
+
+class Place(NamedTuple):
+    """Where a brand delivers to a landing table: a folder or a schema. With an error, nothing of it is loaded."""
+
+    feed: str
+    entity: str
+    brand: str
+    kind: str  # folder or schema
+    name: str
     error: str | None = None
 
 
@@ -133,7 +151,7 @@ def undone(cursor: Any) -> Iterator[None]:
 # -- The ledger --------------------------------------------------------------------------------------------------------
 
 
-def open_batch(cursor: Any, entity: Entity, path: str, size: int | None) -> Batch:
+def open_batch(cursor: Any, entity: Entity, path: str, size: int | None, brand: str | None = None) -> Batch:
     """Return the next batch, whose id the database gives to every row that is copied in this transaction."""
     following = """
         select
@@ -147,7 +165,7 @@ def open_batch(cursor: Any, entity: Entity, path: str, size: int | None) -> Batc
         from ({following}) as following
     """)
     batch_id, first_row_id, started_at, _ = cursor.fetchone()
-    return Batch(batch_id, entity.feed, entity.name, path, size, first_row_id, started_at)
+    return Batch(batch_id, entity.feed, entity.name, path, size, first_row_id, started_at, brand=brand)
 
 
 def loaded_batches(cursor: Any) -> dict[str, Batch]:
@@ -180,9 +198,13 @@ def record_files(cursor: Any, files: Iterable[tuple[str, int, str]]) -> None:
 
 
 def has_candidates(cursor: Any, batch: Batch) -> bool:
-    """Return whether a batch may repeat or replace one in use of its entity: one of its path, or of its size."""
+    """Return whether a batch may repeat or replace one in use of its entity: one of its path, or of its size.
+
+    What another brand has delivered is not repeated: two brands may well deliver the same bytes.
+    """
     of_entity = "select from raw._batches where status = 'loaded' and feed = %s and entity = %s"
-    values = [batch.feed, batch.entity]
+    of_entity += " and brand is not distinct from %s"
+    values = [batch.feed, batch.entity, batch.brand]
     cursor.execute(
         f"select exists ({of_entity} and path = %s) or exists ({of_entity} and bytes = %s)",
         [*values, batch.path, *values, batch.bytes],
@@ -192,8 +214,12 @@ def has_candidates(cursor: Any, batch: Batch) -> bool:
 
 def candidates(cursor: Any, batch: Batch, sha256: str) -> list[Batch]:
     """Return the batches of its entity that a batch with these bytes repeats or replaces: that of its path first."""
-    condition = "feed = %s and entity = %s and (path = %s or sha256 = %s) order by path = %s desc, batch_id"
-    return select_batches(cursor, condition, [batch.feed, batch.entity, batch.path, sha256, batch.path])
+    condition = (
+        "feed = %s and entity = %s and brand is not distinct from %s and (path = %s or sha256 = %s)"
+        " order by path = %s desc, batch_id"
+    )
+    values = [batch.feed, batch.entity, batch.brand, batch.path, sha256, batch.path]
+    return select_batches(cursor, condition, values)
 
 
 def select_batches(cursor: Any, condition: str, values: list[Any]) -> list[Batch]:
@@ -212,11 +238,13 @@ def close_batch(cursor: Any, batch: Batch, replaced: Batch | None) -> None:
     write_ledger(cursor, batch)
 
 
-def record_failure(cursor: Any, entity: Entity, path: str, size: int | None, error: str) -> None:
+def record_failure(
+    cursor: Any, entity: Entity, path: str, size: int | None, error: str, brand: str | None = None
+) -> None:
     """Write into the ledger why a file failed, unless its latest entry says the same."""
     cursor.execute("select status, error from raw._batches where path = %s order by batch_id desc limit 1", [path])
     if cursor.fetchone() != ("failed", error):
-        batch = open_batch(cursor, entity, path, size)
+        batch = open_batch(cursor, entity, path, size, brand)
         write_ledger(cursor, dataclasses.replace(batch, first_row_id=None, status="failed", error=error))
 
 
@@ -239,6 +267,26 @@ def write_ledger(cursor: Any, batch: Batch) -> None:
     execute(cursor, "insert into raw._batches ({}) values ({})", identifiers(row), values)
 
 
+def record_places(cursor: Any, feeds: Collection[str], places: Collection[Place]) -> None:
+    """Write where the brands of feeds were found, and that other places of theirs are gone. What is known stays."""
+    psycopg2.extras.execute_values(
+        cursor,
+        """
+        insert into raw._brands (feed, entity, brand, kind, place, error)
+        values %s
+        on conflict (feed, entity, kind, place) do update set error = excluded.error, gone_at = null
+        where _brands.gone_at is not null or _brands.error is distinct from excluded.error
+        """,
+        list(places),
+    )
+    found = [f"{place.entity} {place.kind} {place.name}" for place in places]
+    cursor.execute(
+        "update raw._brands set gone_at = clock_timestamp()"
+        " where gone_at is null and feed = any(%s) and concat_ws(' ', entity, kind, place) <> all(%s)",
+        [list(feeds), found],
+    )
+
+
 # -- Tables ------------------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +295,7 @@ def prepare(cursor: Any, entities: Iterable[Entity]) -> None:
     cursor.execute(RAW_SQL.read_text("utf-8"))
     for entity in entities:
         execute(cursor, "create table if not exists {} (like raw._provenance including all)", raw(entity.table))
-        add_columns(cursor, entity, entity.columns)
+        add_columns(cursor, entity, [*entity.columns, *([brands.EXTRA] if entity.brands else [])])
 
 
 def add_columns(cursor: Any, entity: Entity, columns: Iterable[str], file: str = "") -> tuple[str, ...]:
@@ -264,6 +312,44 @@ def add_columns(cursor: Any, entity: Entity, columns: Iterable[str], file: str =
     for column in new_columns:
         execute(cursor, "alter table {} add {} text", raw(entity.table), sql.Identifier(column))
     return new_columns
+
+
+def create_arrivals(cursor: Any, entity: Entity) -> Entity:
+    """Create a table for the rows of one file of a brand, with whatever columns it has; return it as the entity's."""
+    execute(cursor, "create unlogged table {} (like raw._provenance including defaults)", raw(ARRIVALS))
+    return entity._replace(table=ARRIVALS)
+
+
+def take_in_arrivals(cursor: Any, entity: Entity, batch: Batch) -> Batch:
+    """Move a brand's rows to the entity's table, which has its declared columns only, and drop the table of arrivals.
+
+    A row's values of other columns become one JSON object. Return the batch with what its columns are.
+    """
+    query = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 order by attnum"
+    cursor.execute(query, [raw(ARRIVALS).as_string(cursor)])
+    provenance, columns = ["_batch_id", "_row_id"], [name for (name,) in cursor.fetchall()][2:]
+    shared = [column for column in columns if column in entity.columns]
+    extra = [column for column in columns if column not in entity.columns]
+    values, extra_values = sql.SQL("null"), 0
+    if extra:
+        each = [sql.Identifier(column) for column in extra]
+        count = sql.SQL(" + ").join(sql.SQL("count(nullif({}, ''))").format(column) for column in each)
+        values = sql.SQL("nullif(json_strip_nulls(json_object(array[{}]::text[], array[{}]))::text, '{{}}')").format(
+            sql.SQL(", ").join(map(sql.Literal, extra)), sql.SQL(", ").join(each)
+        )
+        execute(cursor, "select {} from {}", count, raw(ARRIVALS))
+        (extra_values,) = cursor.fetchone()
+    kept = identifiers([*provenance, *shared])
+    into = identifiers([*provenance, *shared, brands.EXTRA])
+    execute(cursor, "insert into {} ({}) select {}, {} from {}", raw(entity.table), into, kept, values, raw(ARRIVALS))
+    execute(cursor, "drop table {}", raw(ARRIVALS))
+    return dataclasses.replace(
+        batch,
+        columns=", ".join(columns),
+        missing_columns=", ".join(column for column in entity.columns if column not in columns),
+        extra_columns=", ".join(extra),
+        extra_values=extra_values,
+    )
 
 
 def set_next_row_id(cursor: Any, batch: Batch, line: int) -> None:

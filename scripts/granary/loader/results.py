@@ -28,6 +28,7 @@ class Result:
             return f"batch {self.batch.batch_id} has these bytes already"
         words = [f"replaces batch {self.replaced.batch_id}"] if self.replaced else []
         words += [f"new column {name}" for name in self.new_columns]
+        words += [f"extra column {name}" for name in (self.batch.extra_columns or "").split(", ") if name]
         if self.outcome == "to load":
             return ", ".join(words)
         if self.blank_lines:
