@@ -66,7 +66,7 @@ def copy_with_branded_feed(root: Path, succeed: Callable[..., object]) -> Path:
     """Make the copy, whose commands `succeed` runs."""
     copy_of_project(root)
     if declared.feeds():
-        succeed("bin/feed", "remove", "--yes", "--force", *declared.feeds())
+        succeed("bin/feed", "remove", "--yes", "--force", *declared.units())
     for name, text in FILES.items():
         path = root / "dbt" / "models" / name
         path.parent.mkdir(exist_ok=True)

@@ -169,7 +169,7 @@ def environment_with(added: dict[str, str] | None) -> dict[str, str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests of feeds that are not in the tree, and begin with those that take longest."""
-    feeds = {*declared.feeds(), *declared.spanning_groups()}
+    feeds = set(declared.units())
     for item in items:
         needed = {feed for mark in item.iter_markers("feeds") for feed in mark.args}
         if FEED_TESTS in item.path.parents:

@@ -27,7 +27,7 @@ from copies import apart, differences
 from granary import declared, feed
 
 FEEDS, SPANNING = declared.feeds(), declared.spanning_groups()
-UNITS = [*FEEDS, *SPANNING]
+UNITS = declared.units()
 NEEDED_BY = {"tickets": SPANNING, "kulisse": SPANNING}  # what has to go with a feed
 RUN_TIMEOUT = 900  # seconds, for a whole run of an orchestrator on a machine that may be busy
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")

@@ -322,7 +322,7 @@ def built(
         return done.stdout
 
     if declared.feeds():
-        run("bin/feed", "remove", "--yes", "--force", *declared.feeds())
+        run("bin/feed", "remove", "--yes", "--force", *declared.units())
     for feed, export in exports().items():
         (folder / feed).mkdir()
         file = folder / feed / export.name

@@ -355,6 +355,11 @@ def spanning_groups(models: Path | None = None) -> list[str]:
     return sorted(found - {CORE, *feeds(models)})
 
 
+def units(models: Path | None = None) -> list[str]:
+    """Return what can be taken out of the tree: feeds, and what reads several of them."""
+    return [*feeds(models), *spanning_groups(models)]
+
+
 def marts(models: Path | None = None) -> dict[str, Mart]:
     """Return the marts by name, sorted. Raises GranaryError, naming the file, where one can't be read."""
     found = {}

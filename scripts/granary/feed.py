@@ -150,7 +150,7 @@ def list_feeds(_: argparse.Namespace) -> None:
 
 def remove(options: argparse.Namespace) -> int:
     """Take feeds out of the tree, and out of the database where asked to. Return 1 if the user says no."""
-    feeds, in_tree = list(dict.fromkeys(options.feeds)), [*declared.feeds(), *declared.spanning_groups()]
+    feeds, in_tree = list(dict.fromkeys(options.feeds)), declared.units()
     with contextlib.ExitStack() as stack:
         cursor = cursor_in(stack, required=options.drop_data)
         check_names(feeds, in_tree, feeds_in_database(cursor) if cursor else [], options.drop_data)
