@@ -1,5 +1,5 @@
 -- The lines of fct_sales hold all that both companies sold, once, at every grain: order by order what was paid, all items, all
--- refunds of tickets, and all that persons bought.
+-- refunds, and all that persons bought.
 
 with
 
@@ -88,23 +88,43 @@ by_line as (
 
 ),
 
+-- By status and amounts of the orders, not by the lines that were made of them.
 refunds as (
 
-    select coalesce(sum(payments.amount_usd), 0) as amount_usd
-    from {{ ref('fct_transactions') }} as payments
-    inner join {{ ref('fct_orders') }} as fct_orders
-        on payments.order_id = fct_orders.order_id
-    where payments.amount_usd < 0
+    select
+        'tickets' as company,
+        'USD' as currency,
+        sum(amount_usd) as amount
+    from {{ ref('fct_transactions') }}
+    where amount_usd < 0
+
+    union all
+
+    select
+        'kulisse' as company,
+        orders.currency,
+        -sum(case when statuses.counts_as = 'refunded' then orders.total_amount else orders.refunded_amount end) as amount
+    from {{ ref('int_kulisse__orders') }} as orders
+    inner join {{ ref('order_statuses') }} as statuses
+        on orders.order_status = statuses.order_status
+    where
+        (statuses.counts_as in ('sold', 'partly_refunded') and orders.refunded_amount > 0)
+        or (statuses.counts_as = 'refunded' and coalesce(orders.refunded_amount, 0) in (0, orders.total_amount))
+    group by orders.currency
 
 ),
 
 refunds_booked as (
 
-    select coalesce(sum(amount), 0) as amount_usd
+    select
+        company,
+        currency,
+        sum(amount + uncounted_amount) as amount
     from sales
-    where
-        company = 'tickets'
-        and line_type = 'refund'
+    where line_type = 'refund'
+    group by
+        company,
+        currency
 
 ),
 
@@ -156,12 +176,18 @@ differences as (
 
     select
         'refund' as grain,
-        'all refunds of tickets' as what,
-        refunds.amount_usd as expected,
-        refunds_booked.amount_usd as found
+        concat(
+            'all refunds of ',
+            coalesce(refunds.company, refunds_booked.company), ' in ', coalesce(refunds.currency, refunds_booked.currency)
+        ) as what,
+        refunds.amount as expected,
+        refunds_booked.amount as found
     from refunds
-    cross join refunds_booked
-    where refunds.amount_usd <> refunds_booked.amount_usd
+    full outer join refunds_booked
+        on
+            refunds.company = refunds_booked.company
+            and refunds.currency = refunds_booked.currency
+    where coalesce(refunds.amount, 0) <> coalesce(refunds_booked.amount, 0)
 
 )
 

@@ -11,7 +11,15 @@ orders as (
         orders.currency,
         orders.total_amount,
         orders.refunded_amount,
-        coalesce(statuses.counts_as, 'unmapped') as counts_as,
+        -- A status and an amount that contradict each other don't say what was sold.
+        case
+            when statuses.counts_as is null then 'unmapped'
+            when statuses.counts_as = 'partly_refunded' and coalesce(orders.refunded_amount, 0) = 0 then 'unclear'
+            when
+                statuses.counts_as = 'refunded' and coalesce(orders.refunded_amount, 0) not in (0, orders.total_amount)
+                then 'unclear'
+            else statuses.counts_as
+        end as counts_as,
         orders._batch_id,
         orders._row_id
     from {{ ref('int_kulisse__orders') }} as orders
@@ -92,7 +100,7 @@ lines as (
         orders._row_id
     from orders
     where
-        orders.counts_as in ('sold', 'refunded')
+        orders.counts_as in ('sold', 'refunded', 'partly_refunded')
         and case when orders.counts_as = 'refunded' then orders.total_amount else orders.refunded_amount end > 0
 
 ),
@@ -112,8 +120,10 @@ final as (
         currency,
 
         -- numerics
-        cast(case when counts_as in ('sold', 'refunded') then amount else 0 end as numeric(20, 4)) as amount,
-        cast(case when counts_as in ('sold', 'refunded') then 0 else amount end as numeric(20, 4)) as uncounted_amount,
+        cast(case when counts_as in ('sold', 'refunded', 'partly_refunded') then amount else 0 end as numeric(20, 4)) as amount,
+        cast(
+            case when counts_as in ('sold', 'refunded', 'partly_refunded') then 0 else amount end as numeric(20, 4)
+        ) as uncounted_amount,
 
         -- timestamps
         ordered_at as booked_at,

@@ -30,9 +30,15 @@ shared_mailboxes as (
 
 ),
 
+-- A decision about somebody unknown waits until they are delivered.
 decisions as (
 
-    select * from {{ ref('customer_link_decisions') }}
+    select decided.*
+    from {{ ref('customer_link_decisions') }} as decided
+    inner join {{ ref('dim_account') }} as known_accounts
+        on decided.tickets_account_id = known_accounts.account_id
+    inner join {{ ref('int_kulisse__customers') }} as known_customers
+        on decided.kulisse_customer_id = known_customers.customer_id
 
 ),
 
@@ -61,15 +67,10 @@ pairs as (
 
     union
 
-    -- A decision about somebody unknown waits until they are delivered.
     select
-        decisions.tickets_account_id,
-        decisions.kulisse_customer_id
+        tickets_account_id,
+        kulisse_customer_id
     from decisions
-    inner join {{ ref('dim_account') }} as known_accounts
-        on decisions.tickets_account_id = known_accounts.account_id
-    inner join {{ ref('int_kulisse__customers') }} as known_customers
-        on decisions.kulisse_customer_id = known_customers.customer_id
 
 ),
 

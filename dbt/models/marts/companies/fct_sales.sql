@@ -28,6 +28,18 @@ changed_orders as (
 
     union
 
+    -- Money can go back for an order that has not been delivered.
+    select
+        'tickets' as company,
+        order_id
+    from {{ ref('fct_transactions') }}
+    where
+        not is_order_delivered
+        and amount_usd < 0
+        and _batch_id > {{ watermark(restarts_with_seeds=true) }}
+
+    union
+
     select
         'kulisse' as company,
         order_id
@@ -44,7 +56,7 @@ changed_orders as (
 
     union
 
-    -- The order that an item has left.
+    -- The order that an item has left, or a transaction.
     select
         known.company,
         known.order_id
@@ -54,6 +66,18 @@ changed_orders as (
     where
         known.company = 'kulisse'
         and items._batch_id > {{ watermark(restarts_with_seeds=true) }}
+
+    union
+
+    select
+        known.company,
+        known.order_id
+    from {{ this }} as known
+    inner join {{ ref('fct_transactions') }} as payments
+        on known.line_id = payments.transaction_id
+    where
+        known.company = 'tickets'
+        and payments._batch_id > {{ watermark(restarts_with_seeds=true) }}
 
 ),
 
@@ -69,6 +93,16 @@ changed_orders as (
     union
 
     select
+        'tickets' as company,
+        order_id
+    from {{ ref('fct_transactions') }}
+    where
+        not is_order_delivered
+        and amount_usd < 0
+
+    union
+
+    select
         'kulisse' as company,
         order_id
     from {{ ref('int_kulisse__sale_lines') }}
@@ -79,7 +113,8 @@ changed_orders as (
 
 lines as (
 
-    -- tickets sells whole orders: each is a line, and so is each transaction by which money goes back.
+    -- tickets sells whole orders: each is a line, and so is each transaction by which money goes back. It counts once its order
+    -- has been delivered.
     select
         'tickets' as company,
         orders.order_id,
@@ -103,23 +138,23 @@ lines as (
 
     select
         'tickets' as company,
-        orders.order_id,
+        payments.order_id,
         payments.transaction_id as line_id,
         'refund' as line_type,
-        orders.account_id as customer_id,
+        coalesce(orders.account_id, 'unknown') as customer_id,
         orders.showtime_id as performance_id,
-        'sold' as counts_as,
+        case when orders.order_id is null then 'unmapped' else 'sold' end as counts_as,
         'USD' as currency,
-        cast(payments.amount_usd as numeric(20, 4)) as amount,
-        cast(0 as numeric(20, 4)) as uncounted_amount,
+        cast(case when orders.order_id is null then 0 else payments.amount_usd end as numeric(20, 4)) as amount,
+        cast(case when orders.order_id is null then payments.amount_usd else 0 end as numeric(20, 4)) as uncounted_amount,
         payments.occurred_at as booked_at,
         payments._batch_id,
         payments._row_id
     from changed_orders
-    inner join {{ ref('fct_orders') }} as orders
-        on changed_orders.order_id = orders.order_id
     inner join {{ ref('fct_transactions') }} as payments
         on changed_orders.order_id = payments.order_id
+    left join {{ ref('fct_orders') }} as orders
+        on changed_orders.order_id = orders.order_id
     where
         changed_orders.company = 'tickets'
         and payments.amount_usd < 0
