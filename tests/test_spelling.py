@@ -40,6 +40,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "spelling": {"format": ["epoch_ms", "excel", "iso"]},
     },
     "howe": {"parse": "timestamp", "timezone": "Australia/Lord_Howe"},
+    "troll": {"parse": "timestamp", "timezone": "Antarctica/Troll"},  # two hours are left out, and come twice
     "by_zone": {"parse": "timestamp", "timezone_from": "other"},
     "offset": {"parse": "timestamp", "spelling": {"offset_from": "other"}},
     "comma": {"parse": "amount", "spelling": {"decimal": ","}},
@@ -47,6 +48,12 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "mixed": {"parse": "amount", "spelling": {"decimal": "any"}},
     "thousandths": {"parse": "amount", "scale": 3, "spelling": {"decimal": ","}},
     "cents": {"parse": "amount", "spelling": {"minor_units": 2}},
+    "parts": {
+        "parse": "amount",
+        "scale": 3,
+        "has_currency": True,
+        "spelling": {"minor_units": "currency", "currency_from": "other", "signs": SIGNS},
+    },
     "comma_number": {"parse": "number", "spelling": {"decimal": ","}},
     "euro": {"parse": "amount", "has_currency": True, "spelling": {"decimal": ",", "currency": "EUR", "signs": SIGNS}},
     "any_currency": {"parse": "amount", "has_currency": True, "spelling": {"decimal": "any", "signs": SIGNS}},
@@ -167,6 +174,12 @@ TABLE: dict[str, dict[str | tuple[str, str | None], Any]] = {
         ("120.00", "gbp"): ("120.00", "GBP"), ("£120.00", "GBP"): ("120.00", "GBP"), ("£120.00", "EUR"): (None, None),
         ("120.00", None): (None, None), ("120.00", "euro"): (None, None), ("£120.00", None): ("120.00", "GBP"),
     },
+    "parts": {
+        ("1250", "usd"): ("12.50", "USD"), ("1250", "JPY"): ("1250", "JPY"), ("1250", "kwd"): ("1.250", "KWD"),
+        ("-5", "EUR"): ("-0.05", "EUR"), ("12.50", "EUR"): (None, None), ("12.5", "JPY"): (None, None),
+        ("1250", None): (None, None),
+    },
+    "troll": {"2026-10-25 01:30": "2026-10-24 23:30", "2026-10-25 03:30": "2026-10-25 03:30", "2026-03-29 01:30": None},
 }  # fmt: skip
 
 
@@ -307,7 +320,9 @@ ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathm
 
 
 @given(
-    st.sampled_from(["berlin", "howe", "by_zone"]), st.sampled_from(ZONES), st.lists(MOMENTS, min_size=1, max_size=20)
+    st.sampled_from(["berlin", "howe", "troll", "by_zone"]),
+    st.sampled_from(ZONES),
+    st.lists(MOMENTS, min_size=1, max_size=20),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_local_times_are_those_of_their_zone(readers: list[Read], name, other, moments) -> None:
@@ -432,6 +447,8 @@ def test_the_tokens_are_those_of_the_macro() -> None:
         ({"parse": "text", "format": "YYYY"}, "`format` goes with `parse: date or timestamp`, not with text"),
         ({"parse": "date", "format": "DD.MM"}, "`format: DD.MM`: it needs one year, such as DD.MM.YYYY H:mm"),
         ({"parse": "date", "format": "DD.MM.YYYY DD"}, "it needs one day, such as"),
+        ({"parse": "date", "format": "DMYYYY"}, "`format: DMYYYY`: DMYYYY can be read in two ways"),
+        ({"parse": "amount", "minor_units": "currency"}, "`minor_units: currency` needs `currency` or `currency_from`"),
         ({"parse": "timestamp", "format": "D/M/YYYY h:mm"}, "hh and h are hours from 1 to 12 and need AM"),
         ({"parse": "date", "format": []}, "`format: []`: it takes a format such as DD.MM.YYYY, or a list of them"),
         ({"parse": "timestamp", "timezone": "Berlin"}, "`timezone: Berlin`: it takes the name of a time zone"),

@@ -55,7 +55,11 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
         ("nulls", is_texts, "a list of texts, which may be empty"),
         ("timezone", zoneinfo.available_timezones().__contains__, "the name of a time zone, such as Europe/Berlin"),
         ("decimal", DECIMALS.__contains__, "'.', ',' or any"),
-        ("minor_units", lambda value: type(value) is int and 1 <= value <= 4, "a whole number from 1 to 4"),
+        (
+            "minor_units",
+            lambda value: value == "currency" or (type(value) is int and 1 <= value <= 4),
+            "a whole number from 1 to 4, or currency",
+        ),
         ("scale", lambda value: type(value) is int and 0 <= value <= 18, "a whole number from 0 to 18"),
         ("currency", lambda value: value is None or is_code(value), "an ISO 4217 code such as EUR, or null"),
         (
@@ -68,6 +72,8 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
             isinstance(rules[setting], (str, int, list, dict, type(None))) and is_right(rules[setting])
         ):
             yield f"`{setting}: {rules[setting]}`: it takes {takes}"
+    if rules.get("minor_units") == "currency" and not {"currency", "currency_from"} & rules.keys():
+        yield "`minor_units: currency` needs `currency` or `currency_from`"
     for one, other in EXCLUSIVE:
         if one in rules and other in rules:
             yield f"`{one}` and `{other}`: remove one of them"
@@ -93,12 +99,23 @@ def problems_of_formats(declared: Any) -> Iterator[str]:
             if wrong or any(names.count(token) > 1 for token in TOKENS):
                 yield f"`format: {each}`: it needs one {wrong or 'of each token'}, such as DD.MM.YYYY H:mm"
                 return
+            if run := unseparated(names):
+                yield f"`format: {each}`: {run} can be read in two ways: write two digits each, such as DDMM"
             if {"hh", "h"} & {*names} and "AM" not in names:
                 yield f"`format: {each}`: hh and h are hours from 1 to 12 and need AM; HH and H are from 0 to 23"
     for one, other in itertools.combinations(formats, 2):
         is_iso_twice = "iso" in (one, other) and (one + other).replace("iso", "").startswith("YYYY-")
         if is_iso_twice or are_ambiguous(shape_of(one), shape_of(other)):
             yield f"`format`: {one} and {other} can both read the same text: remove one of them"
+
+
+def unseparated(names: list[str]) -> str | None:
+    """Return tokens of a format that follow each other and can share the same digits in two ways, or None."""
+    for _, run in itertools.groupby(names, lambda name: bool(TOKENS.get(name))):
+        tokens = [name for name in run if TOKENS.get(name)]
+        if sum(TOKENS[name][0] < TOKENS[name][1] for name in tokens) > 1:
+            return "".join(tokens)
+    return None
 
 
 def shape_of(each: str) -> list[tuple[str, int, int]]:

@@ -29,9 +29,21 @@
     12.50. Null if it is not a whole number.
 
     value: SQL expression of cleaned text
-    digits: decimals of the unit: 2 for cents
+    digits: decimals of the unit: 2 for cents; or `currency`, if they depend on the currency
+    currency: SQL expression of the ISO 4217 code of the currency
 -#}
-{% macro from_minor_units(value, digits) -%}
+{% macro from_minor_units(value, digits, currency) -%}
+    {%- if digits == 'currency' -%}
+    {#- As ISO 4217 has them; all others have two. -#}
+    case
+        when {{ currency }} in (
+            'BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'
+        )
+            then case when {{ matches(value, '^-?[0-9]{1,18}$') }} then {{ value }} end
+        when {{ currency }} in ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') then {{ from_minor_units(value, 3) }}
+        else {{ from_minor_units(value, 2) }}
+    end
+    {%- else -%}
     {%- set text, zeros = dbt.type_string(), '0' * (digits + 1) -%}
     {%- set number = "replace(" ~ value ~ ", '-', '')" -%}
     {%- set padded = "case when length(" ~ number ~ ") <= " ~ digits ~ " then right('" ~ zeros ~ "' || " ~ number ~ ', '
@@ -42,6 +54,7 @@
                 case when {{ value }} like '-%' then '-' else '' end
                 || left({{ padded }}, length({{ padded }}) - {{ digits }}) || '.' || right({{ padded }}, {{ digits }})
     end
+{%- endif -%}
 {%- endmacro %}
 
 

@@ -15,7 +15,7 @@
         {%- set spelled.sql = plain_number(spelled.sql, spelling.decimal) -%}
     {%- endif -%}
     {%- if spelling.minor_units -%}
-        {%- set spelled.sql = from_minor_units(spelled.sql, spelling.minor_units) -%}
+        {%- set spelled.sql = from_minor_units(spelled.sql, spelling.minor_units, currency_of(column) if column.has_currency) -%}
     {%- endif -%}
     {%- if spelling.format -%}
         {%- set spelled.sql = iso_8601(spelled.sql, spelling.format) -%}
@@ -85,7 +85,7 @@
 -#}
 {% macro local_to_utc(value, zone) -%}
     {%- set candidates = [] -%}
-    {%- for minutes in (60, 30, 0) -%}
+    {%- for minutes in (120, 60, 30, 0) -%}
         {%- do candidates.append(zoned_to_utc(value, zone) ~ " - interval '" ~ minutes ~ " minutes'") -%}
     {%- endfor -%}
     case

@@ -13,7 +13,7 @@
         timezone_from  the column that has the name of this zone: see zone_name
         offset_from    the column that has the offset of such times: see with_offset
         decimal   the decimal mark of amounts and numbers: see plain_number
-        minor_units    decimals of the unit, where amounts are whole numbers of its parts: 2 for cents
+        minor_units    decimals of the unit, where amounts are whole numbers of its parts: 2 for cents, `currency` for those of its currency
         scale     how many decimals an amount may have (default: 2)
         currency  the ISO 4217 code of amounts that name none, or null if each has to name its own. Staging has the currency of each
                   amount in <column>_currency, unless a delivered column has this name
