@@ -16,7 +16,7 @@ from conftest import ROOT, Database, needs_sample
 
 pytestmark = [needs_sample, pytest.mark.long]
 PRICES = "fct_asset_prices_daily"
-MARTS = 34
+MARTS = 41
 SERVER = os.environ.get(
     "GRANARY_TEST_CLICKHOUSE"
 )  # such as http://granary:granary@127.0.0.1:8123; its marts are dropped
