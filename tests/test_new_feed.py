@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import io
@@ -17,7 +18,9 @@ import pytest
 
 from conftest import Database, copy_of_project
 from granary import declared
-from granary.new_feed import existing
+from granary.new_feed import existing, readings
+from granary.new_feed.readings import Column
+from granary.text import column_name
 from own_feed import copy_with_own_feed
 
 pytestmark = pytest.mark.long
@@ -432,6 +435,63 @@ def test_a_source_that_can_not_be_extended_safely_is_left_alone(database: Databa
     done = database.run("bin/feed", "sync", root=root)
     assert done.returncode == 0, done.stderr
     assert "refunds" in (root / "dbt/dbt_project.yml").read_text()
+
+
+def read_columns(database: Database, values: dict[str, list[str]], numeric: tuple[str, ...] = ()) -> dict[str, Column]:
+    """Return how columns are read, given their headers and values; nothing is written."""
+    rows = max(map(len, values.values()))
+    names = {column_name(header): header for header in values}
+    columns = ", ".join(f'"{name}" text' for name in names)
+    database.query(f"create schema if not exists raw; create table raw.tried ({columns})")
+    cells = [[(each + [None] * rows)[row] for each in values.values()] for row in range(rows)]
+    with contextlib.closing(database.connect()) as connection, connection, connection.cursor() as cursor:
+        cursor.executemany(f"insert into raw.tried values ({', '.join(['%s'] * len(names))})", cells)
+        found = readings.read_columns(cursor, "tried", names, numeric, ["None"])
+    return {column.name: column for column in found}
+
+
+def test_what_can_be_read_in_two_ways_is_asked_and_what_can_not_is_not(database: Database) -> None:
+    """By column: the values, the reading, the setting that is asked, and a part of the evidence."""
+    tried = {
+        "thousandth": (["1.253", "2.500"], "price", "decimal", ""),
+        "weight": (["1.253", "2.500"], "price", "", ""),
+        "padded_thousandth": (["1.700", "0.250"], "amount", "", ""),
+        "comma_thousandth": (["1,700", "0,250"], "amount decimal ,", "", ""),
+        "thousand": (["1,700", "2,250"], "amount", "decimal", ""),
+        "thousands": (["1,700", "1,002,250"], "amount", "", ""),
+        "pieces": (["1.000", "2.000"], "amount", "decimal", ""),
+        "whole": (["5", "7"], "integer", "", ""),
+        "material": (["004000", "12"], "text", "", "leading zeros, such as 004000"),
+        "caller": (["01701234567", "1701234567"], "text", "", "leading zeros"),
+        "Day": (["26/01/01", "26/01/02"], "date format D/M/YY", "format", ""),
+        "Sent date": ([f"{day:02}/02/26" for day in range(1, 29)], "date format D/M/YY", "", "1 year, where YY/M/D"),
+        "Stamp": (["2026/01/05 3:04:05 PM GMT+1", "NaT"], "timestamp format YYYY/MM/DD h:mm:ss AM Z", "", "1 of 1"),
+        "Fee": (["0.00", "5.00"], "amount", "", ""),
+        "Gebühr": (["3", "5"], "amount", "", ""),
+        "Betrag (€)": (["5,10", "7,20"], "amount decimal ,", "", ""),
+        "price_gbp": (["5.10", "7.20"], "amount", "", ""),
+        "Money": (["eur", "USD"], "text", "", ""),
+        "Währung": (["EUR", "XBT"], "text", "", ""),
+        "country": (["DEU", "USA"], "text", "", ""),
+        "Paid": (["$5.10", "$7"], "amount decimal .", "", "$ is USD by currency_signs"),
+        "when_at": (["2026-01-05 10:00", "2026-01-06 11:00"], "timestamp", "", ""),
+        "then_at": (["2026-01-05 10:00Z", "2026-01-06 11:00+01:00"], "timestamp", "", ""),
+    }  # fmt: skip
+    found = read_columns(database, {name: values for name, (values, *_) in tried.items()}, numeric=("weight",))
+    said = {
+        name: (str(column.reading), column.question.setting if column.question else "")
+        for name, column in found.items()
+    }
+    assert said == {column_name(name): (reading, asked) for name, (_, reading, asked, _) in tried.items()}
+    for name, (*_, evidence) in tried.items():
+        assert evidence in found[column_name(name)].evidence
+    assert [name for name, column in found.items() if column.is_currency] == ["money", "währung"]
+    assert [name for name, column in found.items() if column.is_money and column.is_whole] == ["gebühr"]
+    assert [name for name, column in found.items() if column.is_local] == ["when_at"]
+    codes = {name: code for name, column in found.items() if (code := readings.currency_named(column))}
+    assert codes == {"betrag": "EUR", "price_gbp": "GBP"}
+    assert found["thousandth"].question.answers == (".", ",")
+    assert {*found["day"].question.answers} == {"D/M/YY", "YY/M/D"}
 
 
 @pytest.mark.parametrize(

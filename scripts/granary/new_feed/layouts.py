@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import itertools
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from granary.built import in_quotes
 from granary.declared import Entity
-from granary.loader import records, streams, table_files
+from granary.loader import csv_records, json_records, records, streams, table_files
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError, check_packages
+from granary.text import column_name
 
 SAMPLE = 1 << 20  # bytes that DuckDB looks at
+ROWS = 10_000  # of a file with types that are looked at
 OTHER_ENCODING = "windows-1252"  # of what isn't UTF-8: the most common one, and every text can be shown to its owner
 
 
@@ -98,6 +103,55 @@ def sniff(text: str, file: LandingFile, layout: Layout) -> None:
     if not has_header:
         layout.format["header"] = [f"column_{number}" for number in range(1, columns + 1)]
         layout.evidence.append("the first line looks like a row: give the columns names")
+
+
+def headers_of(file: LandingFile) -> Mapping[str, str]:
+    """Return the names in a file's header by those of the columns; of JSON, by the keys of the first rows."""
+    if file.format in table_files.READERS:
+        with table_files.opened(file) as table:
+            return dict(zip(map(column_name, table.names), table.names, strict=True))
+    with streams.opened(file) as (_, stream):
+        if file.format in (".csv", ".tsv", ".txt"):
+            return {column_name(name): name for name in csv_records.read_header(file, stream).names}
+    return {column_name(key): key for row in first_rows(file) for key in row}
+
+
+def first_rows(file: LandingFile) -> list[dict[str, Any]]:
+    """Return the first rows of a file of JSON or of a sheet of Excel, each with its values as they are."""
+    if file.format == ".xlsx":
+        with table_files.reading_excel(file) as book:
+            name, skipped = file.entity.format.get("sheet"), file.entity.format.get("skip_lines") or 0
+            rows = (book[name] if name else book.worksheets[0]).iter_rows(skipped + 1, values_only=True)
+            names = file.entity.format.get("header") or [str(value) for value in next(rows, [])]
+            return [dict(zip(names, row, strict=False)) for row in itertools.islice(rows, ROWS)]
+    found = []
+    with streams.opened(file) as (_, stream), contextlib.suppress(ValueError, RecursionError):
+        is_json = file.format == ".json"
+        read = json_records.json_records(file, stream) if is_json else json_records.json_lines(stream, lambda _: b"")
+        for record in itertools.islice(read, ROWS):
+            row = json.loads(record.text) if record.text.strip() else None
+            found += [row] if isinstance(row, dict) else []
+    return found
+
+
+def numeric_columns(file: LandingFile) -> set[str]:
+    """Return the columns of a file with types in which the values of the first rows are all numbers, not text."""
+    if file.format in (".csv", ".tsv", ".txt"):
+        return set()
+    if file.format == ".parquet":
+        import pyarrow.parquet
+        from pyarrow import types
+
+        kinds = (types.is_integer, types.is_floating, types.is_decimal)
+        fields = pyarrow.parquet.read_schema(file.path)
+        return {column_name(each.name) for each in fields if any(is_kind(each.type) for is_kind in kinds)}
+    kinds: dict[str, bool] = {}
+    for row in first_rows(file):
+        for key, value in row.items():
+            if value is not None:
+                is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                kinds[column_name(key)] = kinds.get(column_name(key), True) and is_number
+    return {name for name, is_number in kinds.items() if is_number}
 
 
 def layout_of_json(file: LandingFile) -> Layout:

@@ -32,7 +32,7 @@ from granary.loader.landing import LandingFile
 from granary.loader.load import load
 from granary.loader.raw_tables import Session
 from granary.new_feed import existing, readings, texts
-from granary.new_feed.layouts import Layout, layout_of
+from granary.new_feed.layouts import Layout, headers_of, layout_of, numeric_columns
 from granary.new_feed.readings import Column, Question
 from granary.project import GranaryError, check_packages, replacing
 from granary.text import column_name, counted, print_table
@@ -133,7 +133,12 @@ def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[lis
     cursor.execute(f"select attname from pg_attribute where {of_files} order by attnum", [f'raw."{table}"'])
     names = [name for (name,) in cursor.fetchall()]
     nulls = files[0].entity.meta.get("nulls", declared.project_vars().get("nulls") or [])
-    columns = readings.read_columns(cursor, table, names, nulls)
+    delivered: dict[str, str] = {}
+    for file in files:
+        delivered = {**headers_of(file), **delivered}
+    headers = {name: delivered.get(name, name) for name in names}
+    numeric = set.intersection(*map(numeric_columns, files))
+    columns = readings.read_columns(cursor, table, headers, numeric, nulls)
     cursor.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
     words = {word for (word,) in cursor.fetchall()}
     for column in columns:
