@@ -96,6 +96,7 @@ def exports() -> dict[str, Export]:
         "total",
         "paid_at",
         tuple(str(at - datetime.timedelta(hours=1)) for at in (first, last)),
+        "key=none",
     )
     add(
         "stripe",
@@ -160,6 +161,7 @@ def exports() -> dict[str, Export]:
         "gross_sales",
         "date",
         days,
+        "key=transaction_id",
     )
     add(
         "paypal",
@@ -175,6 +177,7 @@ def exports() -> dict[str, Export]:
         "gross",
         "date",
         days,
+        "key=transaction_id",
     )
     add(
         "bigquery",
@@ -190,6 +193,7 @@ def exports() -> dict[str, Export]:
         "event_date",
         days,
         "currency=USD",
+        "key=event_id",
     )
     add(
         "airtable",
@@ -210,6 +214,7 @@ def exports() -> dict[str, Export]:
         "price",
         "created",
         minutes,
+        "key=none",
     )
     add(
         "eventbrite",
@@ -221,6 +226,7 @@ def exports() -> dict[str, Export]:
         "total_paid",
         "order_date",
         tuple(str(at + datetime.timedelta(hours=5)) for at in (first, last)),
+        "key=order",
     )
     add(
         "forms",
@@ -235,6 +241,7 @@ def exports() -> dict[str, Export]:
         "what_did_you_pay",
         "timestamp",
         seconds,
+        "key=none",
     )
     add(
         "analytics",
@@ -248,6 +255,7 @@ def exports() -> dict[str, Export]:
         "date",
         days,
         "currency=USD",
+        "key=date",
     )
     add(
         "pandas",
@@ -259,6 +267,7 @@ def exports() -> dict[str, Export]:
         "spent",
         "seen_at",
         seconds,
+        "key=user_id",
     )
     add(
         "german",
@@ -307,8 +316,14 @@ def exports() -> dict[str, Export]:
         "amount",
         "date",
         days,
+        "key=no",
     )
     return found  # fmt: skip
+
+
+def option(answer: str) -> str:
+    """Return the option that gives an answer."""
+    return f"--{answer}" if answer.startswith("key=") else f"--set={answer}"
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +345,7 @@ def built(
         (folder / feed).mkdir()
         file = folder / feed / export.name
         file.write_bytes(export.content)
-        said[feed] = run("bin/feed", "new", feed, "rows", file, *(f"--set={answer}" for answer in export.answers))
+        said[feed] = run("bin/feed", "new", feed, "rows", file, *map(option, export.answers))
     run("bin/ingest")
     run("bin/dbt", "build")
     return database, root, said

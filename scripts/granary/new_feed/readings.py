@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from granary import dbt_sql, declared
+from granary import dbt_sql, declared, spelling
 from granary.text import counted
 
 # Texts of nothing, in exports.
@@ -139,8 +139,9 @@ class Column:
         return says(self.name, "money") or bool(currency_named(self))
 
     def take(self, setting: str, value: Any) -> None:
-        """Add a setting to the reading, or change it."""
-        settings = {**dict(self.reading.settings), setting: value}
+        """Add a setting to the reading, or change it; what says the same in another way goes."""
+        instead = {other for pair in spelling.EXCLUSIVE if setting in pair for other in pair}
+        settings = {name: each for name, each in self.reading.settings if name not in instead} | {setting: value}
         self.reading = Reading(self.reading.parse, tuple(settings.items()))
 
 
@@ -254,6 +255,23 @@ def read_column(
     if column.reading.parse != "text":
         cursor.execute("select value from delivered where value = any(%s)", [list(MARKERS)])
         column.nulls = [value for (value,) in cursor.fetchall()]
+
+
+def lacking_at_the_end(cursor: Any, table: str, columns: list[Column]) -> list[str]:
+    """Return the columns that have a value in each row but the last ones of files."""
+    found = []
+    for column in columns:
+        query = sql.SQL(
+            """
+            with ends as (select max(_row_id) as row_id from raw.{table} group by _batch_id)
+            select count(*) between 1 and 1 + (select count(*) - 1 from ends)
+                and bool_and(_row_id in (select row_id from ends)) and (select count(*) > 2 from raw.{table})
+            from raw.{table} where {column} is null or btrim({column}) = ''
+            """
+        )
+        cursor.execute(query.format(table=sql.Identifier(table), column=sql.Identifier(column.name)))
+        found += [column.name] if cursor.fetchone()[0] else []
+    return found
 
 
 def counts(cursor: Any, rows: str, expressions: dict[Reading, str]) -> dict[Reading, tuple[int, int]]:
