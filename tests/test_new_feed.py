@@ -8,6 +8,7 @@ import datetime
 import io
 import json
 import random
+import re
 import textwrap
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,8 +19,11 @@ import pytest
 
 from conftest import Database, copy_of_project
 from granary import declared
-from granary.new_feed import existing, readings
-from granary.new_feed.readings import Column
+from granary.declared import Entity
+from granary.loader.landing import LandingFile
+from granary.new_feed import existing, layouts, proposal, readings
+from granary.new_feed.readings import Column, Question, Reading
+from granary.project import GranaryError
 from granary.text import column_name
 from own_feed import copy_with_own_feed
 
@@ -507,6 +511,171 @@ def test_what_can_be_read_in_two_ways_is_asked_and_what_can_not_is_not(database:
     assert codes == {"betrag": "EUR", "price_gbp": "GBP"}
     assert found["thousandth"].question.answers == (".", ",")
     assert {*found["day"].question.answers} == {"D/M/YY", "YY/M/D"}
+
+
+def column(name: str, *settings: tuple[str, Any], parse: str = "amount", **other: Any) -> Column:
+    """Return a column that is read so."""
+    return Column(name, Reading(parse, settings), name, **other)
+
+
+def test_answers_hold_for_the_columns_that_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name with a currency tells by itself; what an answer is reused for is printed; $ or a code of its own stays."""
+    formats = Question("?", ("D/M/YYYY", "M/D/YYYY"), "format")
+    columns = [
+        column("order_date", parse="date", question=formats),
+        column("ship_date", parse="date", question=formats),
+        column("total"),
+        column("total_usd"),
+        Column("betrag", Reading("amount"), "Betrag (€)"),
+        column("tip", is_whole=True),
+        column("paid", ("decimal", "."), ("currency", None)),
+        column("when_at", parse="timestamp", is_local=True),
+        column("then_at", parse="timestamp", is_local=True),
+        column("seen_at_utc", parse="timestamp", is_local=True),
+    ]
+    given = {"order_date.format": "D/M/YYYY", "format": "M/D/YYYY", "currency": "EUR", "tip.minor_units": "cents"}
+    proposal.answer(columns, given | {"when_at.timezone": "Europe/Berlin", "total.scale": "3", "decimal": ","})
+    assert {each.name: dict(each.reading.settings) for each in columns} == {
+        "order_date": {"format": "D/M/YYYY"},
+        "ship_date": {"format": "M/D/YYYY"},
+        "total": {"currency": "EUR", "scale": 3},
+        "total_usd": {"currency": "USD"},
+        "betrag": {"currency": "EUR"},
+        "tip": {"currency": "EUR", "minor_units": 2},
+        "paid": {"decimal": ".", "currency": None},
+        "when_at": {"timezone": "Europe/Berlin"},
+        "then_at": {},
+        "seen_at_utc": {},
+    }
+    hint = "no offset: read as UTC; --set then_at.timezone=Europe/Berlin"
+    assert capsys.readouterr().out.splitlines() == [
+        "ship_date: M/D/YYYY, as --set says",
+        "total: EUR, as --set says",
+        "tip: EUR, as --set says",
+        f"then_at: {hint}",
+        "--set decimal: no column asks for it; name one: --set COLUMN.decimal=,",
+    ]
+    assert [each.name for each in columns if hint in each.evidence] == ["then_at"]
+
+
+def test_an_answer_on_the_terminal_is_reused_and_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats = Question("?", ("D/M/YYYY", "M/D/YYYY"), "format")
+    columns = [column(name, parse="date", question=formats) for name in ("order_date", "ship_date")]
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr("builtins.input", lambda _: "M/D/YYYY")
+    proposal.answer(columns, {})
+    assert capsys.readouterr().out == "ship_date: M/D/YYYY, as for order_date\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("when.timezone", "UTC", "--set when.timezone: there is no column when: the nearest is when_at"),
+        ("when_at.time_zone", "UTC", "there is no setting time_zone: the nearest is timezone"),
+        ("curency", "EUR", "--set curency: there is no setting curency: the nearest is currency"),
+        ("when_at.timezone", "Berlin", "it takes the name of a time zone, such as Europe/Berlin"),
+        (
+            "when_at.decimal",
+            ",",
+            "`decimal` goes with `parse: amount or price or number or integer`, not with timestamp",
+        ),
+    ],
+)
+def test_answers_that_no_column_takes_are_errors(name: str, value: str, said: str) -> None:
+    with pytest.raises(GranaryError) as error:
+        proposal.answer([column("when_at", parse="timestamp"), column("price")], {name: value, "price.currency": "EUR"})
+    assert said in str(error.value)
+
+
+def test_only_a_name_of_the_tables_own_is_a_key_without_a_question() -> None:
+    assert proposal.likely_keys("orders", ["customer_id", "order_id", "plz"]) == ["order_id"]
+    assert proposal.likely_keys("categories", ["category_id", "id"]) == ["id"]
+    names = ["plz", "zip", "phone", "email", "phone_number", "zip_code", "postal_code", "country_code", "telefon_nr"]
+    assert proposal.likely_keys("orders", names) == []
+    assert proposal.likely_keys("orders", ["customer_id", "sku"]) == ["customer_id", "sku"]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("id;price;note\n1;1,50;a\n2;2,75;b\n", {"delimiter": ";"}),
+        ("id;name;price\n" + "".join(f"{n};Doe, J, {n};{n},50\n" for n in range(30)), {"delimiter": ";"}),
+        ("a;b\n1,5,5;2,5,5\n3,5,5;4,5,5\n", {"delimiter": ";"}),
+        ("id\tname\n" + "".join(f"{n}\tDoe, J, a, {n}\n" for n in range(30)), {"delimiter": "\t"}),
+        ("id,name\n" + "".join(f'{n},"a;b;{n}"\n' for n in range(30)), {}),
+        ("id,name\n" + "".join(f"{n},a;{n}\n" for n in range(30)), {}),
+        ("id,name\n1,Zoë\n2,Žižek\n3,Ren\udce9\n", {}),
+        ("id,name\n1,Ren\udce9\n2,Caf\udce9\n", {"encoding": "windows-1252"}),
+    ],
+)
+def test_the_header_tells_the_delimiter_and_most_bytes_the_encoding(tmp_path: Path, content: str, found: dict) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert layouts.layout_of(path).format == found
+
+
+def test_files_of_several_encodings_are_refused_and_other_differences_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {"ascii": "id;a\n1;b\n", "utf": "id;a\n1;Zoë\n", "latin": "id;a\n1;Zo\udceb\n", "commas": "id,a\n1,b\n"}
+    paths = {name: tmp_path / f"{name}.csv" for name in texts}
+    for name, path in paths.items():
+        path.write_bytes(texts[name].encode("utf-8", "surrogateescape"))
+    layout = proposal.common_layout([paths["ascii"], paths["latin"], paths["commas"]])
+    assert layout.format == {"delimiter": ";", "encoding": "windows-1252"}
+    assert capsys.readouterr().out == ("commas.csv: delimiter 'as usual', but it will be read like ascii.csv: ';'\n")
+    with pytest.raises(GranaryError, match="several encodings: utf.csv is utf-8, latin.csv is windows-1252"):
+        proposal.common_layout([paths["utf"], paths["latin"]])
+
+
+def test_numbers_are_told_from_texts_where_files_have_types(tmp_path: Path) -> None:
+    import openpyxl
+    import pyarrow
+    import pyarrow.parquet
+
+    (tmp_path / "a.json").write_text(
+        '{"rows": [{"a": 1.253, "b": "1.253", "c": true}, {"a": null, "b": 2, "c": false}]}'
+    )
+    book = openpyxl.Workbook()
+    for row in (["A", "B", "C"], [1.253, "1.253", True], [None, 2, False]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    columns = {"a": [Decimal("1.253"), None], "b": ["1.253", "2"], "c": [True, False]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    for name in ("a.json", "a.xlsx", "a.parquet"):
+        meta = {"records": "rows"} if name == "a.json" else {}
+        file = LandingFile(tmp_path, name, Entity("new", "file", "new__file", (), tmp_path, meta))
+        assert layouts.numeric_columns(file) == {"a"}
+        assert [*layouts.headers_of(file)] == ["a", "b", "c"]
+
+
+def test_what_is_unclear_costs_no_row_and_no_other_feed(database: Database, tmp_path: Path) -> None:
+    """A file of which too much is rejected is refused; a guess of a key is none; a row of totals is pointed out."""
+    root = copy_of_project(tmp_path / "a copy")
+    good, ragged = tmp_path / "good.csv", tmp_path / "ragged.csv"
+    lines = [f"{day}/3/2026,c{day},5.50" for day in range(1, 12)]
+    good.write_text("\n".join(["sold_on,customer_id,price", *lines, "Total,,60.50\n"]))
+    ragged.write_text("\n".join(["sold_on,customer_id,price", *lines, "1/3/2026;c;5\n"]))
+    done = database.run("bin/feed", "new", "few", "sales", str(good), str(ragged), root=root)
+    assert done.returncode == 1
+    assert "ragged.csv: 1 of 12 lines would be rejected, so nothing was written" in done.stderr
+    assert not (root / "dbt/models/staging/few").exists()
+    ragged.write_text("\n".join(["sold_on,customer_id,price", *lines, *lines, "1/3/2026;c;5\n"]))
+    done = database.run("bin/feed", "new", "few", "sales", str(good), str(ragged), root=root)
+    assert done.returncode == 1
+    assert re.search(r"ragged.csv +lines +1 +1 of 23 lines", done.stdout), done.stdout
+    assert "open question: key: which column identifies a row" in done.stdout
+    assert "key: none, so the mart has a row per delivered row" in done.stdout
+    assert "open question: price: in which currency" in done.stdout
+    assert not list(root.rglob("int_few__sales.sql"))
+    whole = tmp_path / "whole.csv"
+    whole.write_text("id,name\n1,a\n2,b\nTotal,\n")
+    done = database.run("bin/feed", "new", "other", "names", str(whole), root=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "only the last row has no name: if it holds totals, reject it" in done.stdout
+    assert "key: id: 3 keys in 3 rows" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -207,8 +207,8 @@ def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[lis
     )
     if lacking := readings.lacking_at_the_end(cursor, table, columns):
         print(
-            f"only the last row has no {' and no '.join(lacking)}: if it holds totals, reject it by a condition of"
-            f' {lacking[0]} (docs/formats.md):  required: true, must: "{{{lacking[0]}}} is not null"'
+            f"only the last row has no {' and no '.join(lacking)}: if it holds totals, reject it by `required: true` of"
+            f" {lacking[0]}, or by a `must` of another column (docs/formats.md)"
         )
     return columns, key_of(cursor, table, files[0].entity.name, columns, wanted)
 
