@@ -113,14 +113,15 @@ def common_layout(paths: list[Path]) -> Layout:
     return layout
 
 
-def check_rejected(results: Mapping[str, Result]) -> None:
+def check_rejected(cursor: Any, results: Mapping[str, Result]) -> None:
     """Raise GranaryError if so many lines of a file are rejected that it is read in a wrong way."""
     for name, result in results.items():
         if result.batch.rows_rejected > MOST_REJECTED * result.batch.rows_read:
             rejected = f"{result.batch.rows_rejected:,} of {counted(result.batch.rows_read, 'line')}"
             raise GranaryError(
-                f"{name}: {rejected} would be rejected, so nothing was written: put the file right, or make a feed of"
-                f" its own of those like it. What is wrong with them:  bin/feed check {name}"
+                f"{name}: {rejected} would be rejected, so nothing was written"
+                f" ({raw_tables.first_rejected(cursor, result.batch)}): correct the file, or make a table of its own of"
+                " those like it"
             )
 
 
@@ -172,7 +173,7 @@ def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[lis
     for file in files:
         results[file.path.name] = result = load(cursor, file)
         print(f"{file.path.name}: {result}")
-    check_rejected(results)
+    check_rejected(cursor, results)
     of_files = "attrelid = %s::regclass and attnum > 2 and not attisdropped"  # the first two are provenance
     cursor.execute(f"select attname from pg_attribute where {of_files} order by attnum", [f'raw."{table}"'])
     names = [name for (name,) in cursor.fetchall()]
@@ -293,6 +294,7 @@ def answer(columns: list[Column], given: dict[str, str]) -> None:
     codes = [column.name for column in columns if column.is_currency]
     money = [column for column in columns if column.is_money]
     known: dict[tuple[str, ...], tuple[str, str]] = {}  # what was said, and where
+    used: set[str] = set()  # of the answers that name no column
     for column in columns:
         questions = [column.question] if column.question else []
         if column in money and "currency" not in dict(column.reading.settings):
@@ -312,6 +314,7 @@ def answer(columns: list[Column], given: dict[str, str]) -> None:
                 continue
             if setting in given and key not in known:
                 known[key] = given[setting], "--set says"
+                used.add(setting)
             if key in known:
                 said, other = known[key]
                 print(f"{column.name}: {said}, as {other}")
@@ -322,12 +325,12 @@ def answer(columns: list[Column], given: dict[str, str]) -> None:
         for setting in spelling.TAKEN_BY:
             if (named := f"{column.name}.{setting}") in given:
                 column.take(setting, given[named])
-        if column.is_local and "timezone" in given:
+        if column.is_local and "timezone" in given and f"{column.name}.timezone" not in given:
             column.take("timezone", given["timezone"])
+            used.add("timezone")
         complete(column, [each.name for each in columns])
-    taken = {setting for column in columns for setting in dict(column.reading.settings)}
-    for setting in given.keys() - taken - {f"{column.name}.{name}" for column in columns for name in spelling.TAKEN_BY}:
-        if given[setting] != WHOLE:
+    for setting in given.keys() - used:
+        if "." not in setting:
             print(f"--set {setting}: no column asks for it; name one: --set COLUMN.{setting}={given[setting]}")
 
 

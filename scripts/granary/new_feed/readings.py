@@ -29,7 +29,7 @@ DAYS = (
         "M/D/YYYY",
         "D/M/YY",
         "M/D/YY",
-        "YY/MM/DD",
+        "YY/M/D",
         "D-M-YYYY",
         "M-D-YYYY",
     ),
