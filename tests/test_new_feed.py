@@ -626,7 +626,7 @@ def test_files_of_several_encodings_are_refused_and_other_differences_said(
     layout = proposal.common_layout([paths["ascii"], paths["latin"], paths["commas"]])
     assert layout.format == {"delimiter": ";", "encoding": "windows-1252"}
     assert capsys.readouterr().out == ("commas.csv: delimiter 'as usual', but it will be read like ascii.csv: ';'\n")
-    with pytest.raises(GranaryError, match="several encodings: utf.csv is utf-8, latin.csv is windows-1252"):
+    with pytest.raises(GranaryError, match=r"several encodings: utf.csv is utf-8, latin.csv is windows-1252"):
         proposal.common_layout([paths["utf"], paths["latin"]])
 
 
@@ -635,9 +635,8 @@ def test_numbers_are_told_from_texts_where_files_have_types(tmp_path: Path) -> N
     import pyarrow
     import pyarrow.parquet
 
-    (tmp_path / "a.json").write_text(
-        '{"rows": [{"a": 1.253, "b": "1.253", "c": true}, {"a": null, "b": 2, "c": false}]}'
-    )
+    rows = [{"a": 1.253, "b": "1.253", "c": True}, {"a": None, "b": 2, "c": False}]
+    (tmp_path / "a.json").write_text(json.dumps({"rows": rows}))
     book = openpyxl.Workbook()
     for row in (["A", "B", "C"], [1.253, "1.253", True], [None, 2, False]):
         book.active.append(row)
