@@ -259,7 +259,7 @@ def exports() -> dict[str, Export]:
         "date",
         days,
         "currency=USD",
-        "key=date",
+        "key=none",
     )
     add(
         "pandas",
