@@ -56,7 +56,8 @@ def exact(text: str) -> Any:
 def plain(value: Any) -> Any:
     """Return a value as JSON has it."""
     if isinstance(value, datetime.datetime):
-        return value.replace(tzinfo=value.tzinfo or datetime.timezone.utc).isoformat()
+        text = value.replace(tzinfo=value.tzinfo or datetime.timezone.utc).isoformat()
+        return re.sub(r"(\.\d*?)0+(?=[+-])", r"\1", text)
     return value.isoformat() if isinstance(value, datetime.date) else value
 
 

@@ -212,6 +212,10 @@ FILTERS = {
     "product_metrics?category=paint": "category = 'paint'",
     "product_metrics?product_id=p_01&product_id=p_02&category=lighting": "product_id = 'p_02'",
     "weekly_sales?from=2026-01-05&to=2026-01-12": "sales_week in ('2026-01-05', '2026-01-12')",
+    "sales?company=kulisse&currency=DKK": "company = 'kulisse' and currency = 'DKK'",
+    "sales?from=2026-02-01&to=2026-02-03&currency=USD&currency=EUR": (
+        "booked_on between '2026-02-01' and '2026-02-03' and currency in ('EUR', 'USD')"
+    ),
     "weekly_sales?event_id=unknown": "event_id = 'unknown'",
     "asset_prices?asset_id=sample-oatgate&to=2026-01-31": "asset_id = 'sample-oatgate' and price_date <= '2026-01-31'",
     "asset_prices?from=2026-02-01": "price_date >= '2026-02-01'",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import io
 import json
 import random
+import re
 import textwrap
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,7 +19,12 @@ import pytest
 
 from conftest import Database, copy_of_project
 from granary import declared
-from granary.new_feed import existing
+from granary.declared import Entity
+from granary.loader.landing import LandingFile
+from granary.new_feed import existing, layouts, proposal, readings
+from granary.new_feed.readings import Column, Question, Reading
+from granary.project import GranaryError
+from granary.text import column_name
 from own_feed import copy_with_own_feed
 
 pytestmark = pytest.mark.long
@@ -93,6 +100,7 @@ def exports() -> dict[str, Export]:
         "total",
         "paid_at",
         tuple(str(at - datetime.timedelta(hours=1)) for at in (first, last)),
+        "key=none",
     )
     add(
         "stripe",
@@ -157,6 +165,7 @@ def exports() -> dict[str, Export]:
         "gross_sales",
         "date",
         days,
+        "key=transaction_id",
     )
     add(
         "paypal",
@@ -172,6 +181,7 @@ def exports() -> dict[str, Export]:
         "gross",
         "date",
         days,
+        "key=transaction_id",
     )
     add(
         "bigquery",
@@ -187,6 +197,7 @@ def exports() -> dict[str, Export]:
         "event_date",
         days,
         "currency=USD",
+        "key=event_id",
     )
     add(
         "airtable",
@@ -207,6 +218,7 @@ def exports() -> dict[str, Export]:
         "price",
         "created",
         minutes,
+        "key=none",
     )
     add(
         "eventbrite",
@@ -218,6 +230,7 @@ def exports() -> dict[str, Export]:
         "total_paid",
         "order_date",
         tuple(str(at + datetime.timedelta(hours=5)) for at in (first, last)),
+        "key=order",
     )
     add(
         "forms",
@@ -232,6 +245,7 @@ def exports() -> dict[str, Export]:
         "what_did_you_pay",
         "timestamp",
         seconds,
+        "key=none",
     )
     add(
         "analytics",
@@ -245,6 +259,7 @@ def exports() -> dict[str, Export]:
         "date",
         days,
         "currency=USD",
+        "key=none",
     )
     add(
         "pandas",
@@ -256,6 +271,7 @@ def exports() -> dict[str, Export]:
         "spent",
         "seen_at",
         seconds,
+        "key=user_id",
     )
     add(
         "german",
@@ -304,8 +320,14 @@ def exports() -> dict[str, Export]:
         "amount",
         "date",
         days,
+        "key=no",
     )
     return found  # fmt: skip
+
+
+def option(answer: str) -> str:
+    """Return the option that gives an answer."""
+    return f"--{answer}" if answer.startswith("key=") else f"--set={answer}"
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +349,7 @@ def built(
         (folder / feed).mkdir()
         file = folder / feed / export.name
         file.write_bytes(export.content)
-        said[feed] = run("bin/feed", "new", feed, "rows", file, *(f"--set={answer}" for answer in export.answers))
+        said[feed] = run("bin/feed", "new", feed, "rows", file, *map(option, export.answers))
     run("bin/ingest")
     run("bin/dbt", "build")
     return database, root, said
@@ -432,6 +454,227 @@ def test_a_source_that_can_not_be_extended_safely_is_left_alone(database: Databa
     done = database.run("bin/feed", "sync", root=root)
     assert done.returncode == 0, done.stderr
     assert "refunds" in (root / "dbt/dbt_project.yml").read_text()
+
+
+def read_columns(database: Database, values: dict[str, list[str]], numeric: tuple[str, ...] = ()) -> dict[str, Column]:
+    """Return how columns are read, given their headers and values; nothing is written."""
+    rows = max(map(len, values.values()))
+    names = {column_name(header): header for header in values}
+    columns = ", ".join(f'"{name}" text' for name in names)
+    database.query(f"create schema if not exists raw; create table raw.tried ({columns})")
+    cells = [[(each + [None] * rows)[row] for each in values.values()] for row in range(rows)]
+    with contextlib.closing(database.connect()) as connection, connection, connection.cursor() as cursor:
+        cursor.executemany(f"insert into raw.tried values ({', '.join(['%s'] * len(names))})", cells)
+        found = readings.read_columns(cursor, "tried", names, numeric, ["None"])
+    return {column.name: column for column in found}
+
+
+def test_what_can_be_read_in_two_ways_is_asked_and_what_can_not_is_not(database: Database) -> None:
+    """By column: the values, the reading, the setting that is asked, and a part of the evidence."""
+    tried = {
+        "thousandth": (["1.253", "2.500"], "price", "decimal", ""),
+        "weight": (["1.253", "2.500"], "price", "", ""),
+        "padded_thousandth": (["1.700", "0.250"], "amount", "", ""),
+        "comma_thousandth": (["1,700", "0,250"], "amount decimal ,", "", ""),
+        "thousand": (["1,700", "2,250"], "amount", "decimal", ""),
+        "thousands": (["1,700", "1,002,250"], "amount", "", ""),
+        "pieces": (["1.000", "2.000"], "amount", "decimal", ""),
+        "whole": (["5", "7"], "integer", "", ""),
+        "material": (["004000", "12"], "text", "", "leading zeros, such as 004000"),
+        "caller": (["01701234567", "1701234567"], "text", "", "leading zeros"),
+        "Day": (["26/01/01", "26/01/02"], "date format D/M/YY", "format", ""),
+        "Sent date": ([f"{day:02}/02/26" for day in range(1, 29)], "date format D/M/YY", "", "1 year, where YY/M/D"),
+        "Stamp": (["2026/01/05 3:04:05 PM GMT+1", "NaT"], "timestamp format YYYY/MM/DD h:mm:ss AM Z", "", "1 of 1"),
+        "Fee": (["0.00", "5.00"], "amount", "", ""),
+        "Gebühr": (["3", "5"], "amount", "", ""),
+        "Betrag (€)": (["5,10", "7,20"], "amount decimal ,", "", ""),
+        "price_gbp": (["5.10", "7.20"], "amount", "", ""),
+        "Money": (["eur", "USD"], "text", "", ""),
+        "Währung": (["EUR", "XBT"], "text", "", ""),
+        "country": (["DEU", "USA"], "text", "", ""),
+        "Paid": (["$5.10", "$7"], "amount decimal .", "", "$ is USD by currency_signs"),
+        "when_at": (["2026-01-05 10:00", "2026-01-06 11:00"], "timestamp", "", ""),
+        "then_at": (["2026-01-05 10:00Z", "2026-01-06 11:00+01:00"], "timestamp", "", ""),
+    }  # fmt: skip
+    found = read_columns(database, {name: values for name, (values, *_) in tried.items()}, numeric=("weight",))
+    said = {
+        name: (str(column.reading), column.question.setting if column.question else "")
+        for name, column in found.items()
+    }
+    assert said == {column_name(name): (reading, asked) for name, (_, reading, asked, _) in tried.items()}
+    for name, (*_, evidence) in tried.items():
+        assert evidence in found[column_name(name)].evidence
+    assert [name for name, column in found.items() if column.is_currency] == ["money", "währung"]
+    assert [name for name, column in found.items() if column.is_money and column.is_whole] == ["gebühr"]
+    assert [name for name, column in found.items() if column.is_local] == ["when_at"]
+    codes = {name: code for name, column in found.items() if (code := readings.currency_named(column))}
+    assert codes == {"betrag": "EUR", "price_gbp": "GBP"}
+    assert found["thousandth"].question.answers == (".", ",")
+    assert {*found["day"].question.answers} == {"D/M/YY", "YY/M/D"}
+
+
+def column(name: str, *settings: tuple[str, Any], parse: str = "amount", **other: Any) -> Column:
+    """Return a column that is read so."""
+    return Column(name, Reading(parse, settings), name, **other)
+
+
+def test_answers_hold_for_the_columns_that_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name with a currency tells by itself; what an answer is reused for is printed; $ or a code of its own stays."""
+    formats = Question("?", ("D/M/YYYY", "M/D/YYYY"), "format")
+    columns = [
+        column("order_date", parse="date", question=formats),
+        column("ship_date", parse="date", question=formats),
+        column("total"),
+        column("total_usd"),
+        Column("betrag", Reading("amount"), "Betrag (€)"),
+        column("tip", is_whole=True),
+        column("paid", ("decimal", "."), ("currency", None)),
+        column("when_at", parse="timestamp", is_local=True),
+        column("then_at", parse="timestamp", is_local=True),
+        column("seen_at_utc", parse="timestamp", is_local=True),
+    ]
+    given = {"order_date.format": "D/M/YYYY", "format": "M/D/YYYY", "currency": "EUR", "tip.minor_units": "cents"}
+    proposal.answer(columns, given | {"when_at.timezone": "Europe/Berlin", "total.scale": "3", "decimal": ","})
+    assert {each.name: dict(each.reading.settings) for each in columns} == {
+        "order_date": {"format": "D/M/YYYY"},
+        "ship_date": {"format": "M/D/YYYY"},
+        "total": {"currency": "EUR", "scale": 3},
+        "total_usd": {"currency": "USD"},
+        "betrag": {"currency": "EUR"},
+        "tip": {"currency": "EUR", "minor_units": 2},
+        "paid": {"decimal": ".", "currency": None},
+        "when_at": {"timezone": "Europe/Berlin"},
+        "then_at": {},
+        "seen_at_utc": {},
+    }
+    hint = "no offset: read as UTC; --set then_at.timezone=Europe/Berlin"
+    assert capsys.readouterr().out.splitlines() == [
+        "ship_date: M/D/YYYY, as --set says",
+        "total: EUR, as --set says",
+        "tip: EUR, as --set says",
+        f"then_at: {hint}",
+        "--set decimal: no column asks for it; name one: --set COLUMN.decimal=,",
+    ]
+    assert [each.name for each in columns if hint in each.evidence] == ["then_at"]
+
+
+def test_an_answer_on_the_terminal_is_reused_and_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats = Question("?", ("D/M/YYYY", "M/D/YYYY"), "format")
+    columns = [column(name, parse="date", question=formats) for name in ("order_date", "ship_date")]
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr("builtins.input", lambda _: "M/D/YYYY")
+    proposal.answer(columns, {})
+    assert capsys.readouterr().out == "ship_date: M/D/YYYY, as for order_date\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("when.timezone", "UTC", "--set when.timezone: there is no column when: the nearest is when_at"),
+        ("when_at.time_zone", "UTC", "there is no setting time_zone: the nearest is timezone"),
+        ("curency", "EUR", "--set curency: there is no setting curency: the nearest is currency"),
+        ("when_at.timezone", "Berlin", "it takes the name of a time zone, such as Europe/Berlin"),
+        (
+            "when_at.decimal",
+            ",",
+            "`decimal` goes with `parse: amount or price or number or integer`, not with timestamp",
+        ),
+    ],
+)
+def test_answers_that_no_column_takes_are_errors(name: str, value: str, said: str) -> None:
+    with pytest.raises(GranaryError) as error:
+        proposal.answer([column("when_at", parse="timestamp"), column("price")], {name: value, "price.currency": "EUR"})
+    assert said in str(error.value)
+
+
+def test_only_a_name_of_the_tables_own_is_a_key_without_a_question() -> None:
+    assert proposal.likely_keys("orders", ["customer_id", "order_id", "plz"]) == ["order_id"]
+    assert proposal.likely_keys("categories", ["category_id", "id"]) == ["id"]
+    names = ["plz", "zip", "phone", "email", "phone_number", "zip_code", "postal_code", "country_code", "telefon_nr"]
+    assert proposal.likely_keys("orders", names) == []
+    assert proposal.likely_keys("orders", ["customer_id", "sku"]) == ["customer_id", "sku"]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("id;price;note\n1;1,50;a\n2;2,75;b\n", {"delimiter": ";"}),
+        ("id;name;price\n" + "".join(f"{n};Doe, J, {n};{n},50\n" for n in range(30)), {"delimiter": ";"}),
+        ("a;b\n1,5,5;2,5,5\n3,5,5;4,5,5\n", {"delimiter": ";"}),
+        ("id\tname\n" + "".join(f"{n}\tDoe, J, a, {n}\n" for n in range(30)), {"delimiter": "\t"}),
+        ("id,name\n" + "".join(f'{n},"a;b;{n}"\n' for n in range(30)), {}),
+        ("id,name\n" + "".join(f"{n},a;{n}\n" for n in range(30)), {}),
+        ("id,name\n1,Zoë\n2,Žižek\n3,Ren\udce9\n", {}),
+        ("id,name\n1,Ren\udce9\n2,Caf\udce9\n", {"encoding": "windows-1252"}),
+    ],
+)
+def test_the_header_tells_the_delimiter_and_most_bytes_the_encoding(tmp_path: Path, content: str, found: dict) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert layouts.layout_of(path).format == found
+
+
+def test_files_of_several_encodings_are_refused_and_other_differences_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {"ascii": "id;a\n1;b\n", "utf": "id;a\n1;Zoë\n", "latin": "id;a\n1;Zo\udceb\n", "commas": "id,a\n1,b\n"}
+    paths = {name: tmp_path / f"{name}.csv" for name in texts}
+    for name, path in paths.items():
+        path.write_bytes(texts[name].encode("utf-8", "surrogateescape"))
+    layout = proposal.common_layout([paths["ascii"], paths["latin"], paths["commas"]])
+    assert layout.format == {"delimiter": ";", "encoding": "windows-1252"}
+    assert capsys.readouterr().out == ("commas.csv: delimiter 'as usual', but it will be read like ascii.csv: ';'\n")
+    with pytest.raises(GranaryError, match=r"several encodings: utf.csv is utf-8, latin.csv is windows-1252"):
+        proposal.common_layout([paths["utf"], paths["latin"]])
+
+
+def test_numbers_are_told_from_texts_where_files_have_types(tmp_path: Path) -> None:
+    import openpyxl
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"a": 1.253, "b": "1.253", "c": True}, {"a": None, "b": 2, "c": False}]
+    (tmp_path / "a.json").write_text(json.dumps({"rows": rows}))
+    book = openpyxl.Workbook()
+    for row in (["A", "B", "C"], [1.253, "1.253", True], [None, 2, False]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    columns = {"a": [Decimal("1.253"), None], "b": ["1.253", "2"], "c": [True, False]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    for name in ("a.json", "a.xlsx", "a.parquet"):
+        meta = {"records": "rows"} if name == "a.json" else {}
+        file = LandingFile(tmp_path, name, Entity("new", "file", "new__file", (), tmp_path, meta))
+        assert layouts.numeric_columns(file) == {"a"}
+        assert [*layouts.headers_of(file)] == ["a", "b", "c"]
+
+
+def test_what_is_unclear_costs_no_row_and_no_other_feed(database: Database, tmp_path: Path) -> None:
+    """A file of which too much is rejected is refused; a guess of a key is none; a row of totals is pointed out."""
+    root = copy_of_project(tmp_path / "a copy")
+    good, ragged = tmp_path / "good.csv", tmp_path / "ragged.csv"
+    lines = [f"{day}/3/2026,c{day},5.50" for day in range(1, 12)]
+    good.write_text("\n".join(["sold_on,customer_id,price", *lines, "Total,,60.50\n"]))
+    ragged.write_text("\n".join(["sold_on,customer_id,price", *lines, "1/3/2026;c;5\n"]))
+    done = database.run("bin/feed", "new", "few", "sales", str(good), str(ragged), root=root)
+    assert done.returncode == 1
+    assert "ragged.csv: 1 of 12 lines would be rejected, so nothing was written" in done.stderr
+    assert not (root / "dbt/models/staging/few").exists()
+    ragged.write_text("\n".join(["sold_on,customer_id,price", *lines, *lines, "1/3/2026;c;5\n"]))
+    done = database.run("bin/feed", "new", "few", "sales", str(good), str(ragged), root=root)
+    assert done.returncode == 1
+    assert re.search(r"ragged.csv +lines +1 +1 of 23 lines", done.stdout), done.stdout
+    assert "open question: key: which column identifies a row" in done.stdout
+    assert "key: none, so the mart has a row per delivered row" in done.stdout
+    assert "open question: price: in which currency" in done.stdout
+    assert not list(root.rglob("int_few__sales.sql"))
+    whole = tmp_path / "whole.csv"
+    whole.write_text("id,name\n1,a\n2,b\nTotal,\n")
+    done = database.run("bin/feed", "new", "other", "names", str(whole), root=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "only the last row has no name: if it holds totals, reject it" in done.stdout
+    assert "key: id: 3 keys in 3 rows" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def setting(text: str) -> tuple[str, str]:
 def new(options: argparse.Namespace) -> None:
     """Make a feed, and write the registry."""
     proposal.new(options)
-    sync_registry(argparse.Namespace(check=False))
+    sync_registry(argparse.Namespace(check=False, feed=options.feed))
 
 
 # -- list --------------------------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ def sync_registry(options: argparse.Namespace) -> None:
         outcome = "was written"
     count = f"{counted(len({feed for feed, _ in entities}), 'feed')}, {counted(len(entities), 'table')}"
     print(f"{PROJECT_FILE}: the registry {outcome} ({count})")
-    rules.check()
+    rules.check(vars(options).get("feed"))
 
 
 def write_registry(check: bool = False) -> bool:

@@ -188,7 +188,7 @@ def wrong_sql(entity: Entity, types: dict[str, str], connection: psycopg2.extens
     return None
 
 
-def check() -> None:
-    """Raise GranaryError that says what is wrong with names, if anything is."""
-    if found := problems():
+def check(feed: str | None = None) -> None:
+    """Raise GranaryError that says what is wrong with names, if anything is: of a feed, or of all."""
+    if found := {name: why for name, why in problems().items() if not feed or name.startswith(f"{feed}.")}:
         raise GranaryError("\n  ".join(["the sources declare what can't be used:", *found.values()]))

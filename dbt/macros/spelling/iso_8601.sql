@@ -8,7 +8,7 @@
         DD D Ddd    day: two digits, one or two; name of a weekday, which means nothing
         HH H hh h   hour: 00 to 23, or with AM 01 to 12; two digits, one or two
         mm ss f AM  minute; second; digits of a fraction; am or pm, in any case (a.m.)
-        Z           offset: Z, UTC, +02:00, +0200 or +02
+        Z           offset: Z, UTC, GMT, +02:00, +0200, +02, GMT+2 or GMT+02:00
     or one of the words
         iso         ISO 8601, as without a format
         excel       days since 1899-12-30, from 61 (1900-03-01) on, with a fraction, rounded to milliseconds
@@ -58,7 +58,7 @@
         'DD': '(0[1-9]|[12][0-9]|3[01])', 'D': '(0?[1-9]|[12][0-9]|3[01])', 'Ddd': '([a-z]{2,9})[.]?',
         'HH': '([01][0-9]|2[0-3])', 'H': '([01]?[0-9]|2[0-3])', 'hh': '(0[1-9]|1[0-2])', 'h': '(0?[1-9]|1[0-2])',
         'mm': '([0-5][0-9])', 'ss': '([0-5][0-9])', 'f': '([0-9]{1,9})', 'AM': '([ap])[.]?m[.]?',
-        'Z': '(z|utc|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)',
+        'Z': '(z|utc|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?|gmt([+-](0?[0-9]|1[0-4])(:[0-5][0-9])?)?)',
     } -%}
     {%- set widths = {'YYYY': 4, 'YY': 2, 'MM': 2, 'DD': 2, 'HH': 2, 'hh': 2, 'mm': 2, 'ss': 2} -%}
     {%- set tokens, groups = [], namespace(count=0, start=1) -%}
@@ -106,8 +106,18 @@
     {%- else %}lpad({{ hour }}, 2, '0'){% endif %}
     || ':' || {{ found.mm or "'00'" }} || ':' || {{ found.ss or "'00'" }}
     {%- if found.f %} || '.' || {{ found.f }}{% endif %}
-    {%- if found.Z %} || upper({{ found.Z }}){% endif %}
+    {%- if found.Z %} || {{ offset_in_iso_8601(found.Z) }}{% endif %}
     {%- endif %}
+{%- endmacro %}
+
+
+{#- An offset as ISO 8601 has it: gmt is Z, gmt+2 is +02, and all others are as they are. -#}
+{% macro offset_in_iso_8601(value) -%}
+    case
+        when {{ value }} = 'gmt' then 'Z'
+        when {{ matches(value, '^gmt[+-][0-9](:|$)') }} then substr({{ value }}, 4, 1) || '0' || substr({{ value }}, 5)
+        else replace(upper({{ value }}), 'GMT', '')
+    end
 {%- endmacro %}
 
 

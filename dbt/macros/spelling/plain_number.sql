@@ -3,7 +3,7 @@
     that spelling. Its sign, and what is around the digits, stay as they are.
 
     Groups of three digits may be separated by a point or a comma (the one that isn't the decimal mark), by a space of any width, or by
-    an apostrophe, all of them alike.
+    an apostrophe, all of them alike. No group of thousands follows a 0: 0.250 is in none where the decimal mark is a comma.
 
     value: SQL expression of cleaned text
     decimal: the decimal mark: `.`, `,`, or `any`: then each value has to tell by itself. 1.044,90 and 95,00 do, and so do 1 044,9,
@@ -71,12 +71,12 @@
     {%- for separator in [other] + spaces | list -%}
         {%- do groups.append('([' ~ separator | replace("'", '\\x27') ~ '][0-9]{3})+') -%}
     {%- endfor -%}
-    {%- set grouped = '[0-9]{1,3}(' ~ groups | join('|') ~ ')' -%}
+    {%- set grouped = '[1-9][0-9]{0,2}(' ~ groups | join('|') ~ ')' -%}
     {%- if by_itself -%}
         {#- One group after 1 to 3 digits may as well be a fraction of three digits, unless it begins with 0. -#}
-        {%- set spaced = '[0-9]{1,3}(' ~ groups[1:] | join('|') ~ ')(' ~ fraction ~ ')?' -%}
+        {%- set spaced = '[1-9][0-9]{0,2}(' ~ groups[1:] | join('|') ~ ')(' ~ fraction ~ ')?' -%}
         {%- set digits = ['[0-9]+', '[0-9]*[' ~ mark ~ ']([0-9]{1,2}|[0-9]{4,})', '0?[' ~ mark ~ '][0-9]{3}', '[0-9]{4,}' ~ fraction,
-            grouped ~ fraction, '[0-9]{1,3}([' ~ other ~ '][0-9]{3}){2,}', spaced] | join('|') -%}
+            grouped ~ fraction, '[1-9][0-9]{0,2}([' ~ other ~ '][0-9]{3}){2,}', spaced] | join('|') -%}
     {%- else -%}
         {%- set digits = '([0-9]+|' ~ grouped ~ ')(' ~ fraction ~ ')?|' ~ fraction -%}
     {%- endif -%}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import filecmp
 import re
 import shutil
@@ -25,14 +26,15 @@ from typing import Any
 
 from psycopg2 import sql
 
-from granary import declared, project
+from granary import declared, project, spelling
 from granary.declared import Entity
 from granary.loader import landing, raw_tables
 from granary.loader.landing import LandingFile
 from granary.loader.load import load
 from granary.loader.raw_tables import Session
+from granary.loader.results import Result
 from granary.new_feed import existing, readings, texts
-from granary.new_feed.layouts import Layout, layout_of
+from granary.new_feed.layouts import Layout, headers_of, layout_of, numeric_columns
 from granary.new_feed.readings import Column, Question
 from granary.project import GranaryError, check_packages, replacing
 from granary.text import column_name, counted, print_table
@@ -42,6 +44,7 @@ CURRENCY = Question(
 )
 WHOLE, CENTS = "units", "cents"
 UNITS = Question("are the amounts in units or in cents? They are all whole numbers", (WHOLE, CENTS), "minor_units")
+MOST_REJECTED = 0.05  # share of the lines of a file
 NO_KEY = "none"
 
 
@@ -51,10 +54,7 @@ def new(options: argparse.Namespace) -> None:
     feed, entity, paths = options.feed, options.entity, [Path(name) for name in options.files]
     check(feed, entity, paths)
     source = existing.source_of(feed)
-    try:
-        layout = layout_of(paths[0])
-    except (OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
-        raise GranaryError(f"{paths[0]}: {error}") from None
+    layout = common_layout(paths)
     meta = existing.meta_for_all(source, feed) if source else {}
     layout.format = existing.told_apart(paths[0], layout.format, meta.get("format") or {})
     for each in layout.evidence:
@@ -81,6 +81,48 @@ def new(options: argparse.Namespace) -> None:
             f" that goes on to its end: add these lines to `tables` yourself, then run bin/feed sync:\n{table}"
         )
     print(f"next:  bin/ingest {feed} && bin/dbt --bar build --select group:{feed} tag:ledger")
+
+
+def common_layout(paths: list[Path]) -> Layout:
+    """Return the layout of the first file, and say which of the others have another one.
+
+    Raises GranaryError if a file can't be read, or if no encoding is right for all of them.
+    """
+    found: list[Layout] = []
+    for path in paths:
+        try:
+            found.append(layout_of(path))
+        except (OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip data
+            raise GranaryError(f"{path}: {error}") from None
+    layout = found[0]
+    telling = [(path, each) for path, each in zip(paths, found, strict=True) if not each.is_ascii]
+    encodings = {each.format.get("encoding", "utf-8"): path for path, each in telling}
+    if len(encodings) > 1:
+        listed = ", ".join(f"{path.name} is {encoding}" for encoding, path in encodings.items())
+        raise GranaryError(f"the files have several encodings: {listed}: make a feed of those with the same one")
+    if "encoding" not in layout.format and (encoding := [*encodings, "utf-8"][0]) != "utf-8":
+        layout.format["encoding"] = encoding
+        layout.evidence.append(f"{encodings[encoding].name}: {telling[0][1].evidence[0]}")
+    for path, other in zip(paths[1:], found[1:], strict=True):
+        names = (layout.format.keys() | other.format.keys()) - {"encoding"}
+        for name in sorted(name for name in names if layout.format.get(name) != other.format.get(name)):
+            print(
+                f"{path.name}: {name} {other.format.get(name, 'as usual')!r}, but it will be read like {paths[0].name}:"
+                f" {layout.format.get(name, 'as usual')!r}"
+            )
+    return layout
+
+
+def check_rejected(cursor: Any, results: Mapping[str, Result]) -> None:
+    """Raise GranaryError if so many lines of a file are rejected that it is read in a wrong way."""
+    for name, result in results.items():
+        if result.batch.rows_rejected > MOST_REJECTED * result.batch.rows_read:
+            rejected = f"{result.batch.rows_rejected:,} of {counted(result.batch.rows_read, 'line')}"
+            raise GranaryError(
+                f"{name}: {rejected} would be rejected, so nothing was written"
+                f" ({raw_tables.first_rejected(cursor, result.batch)}): correct the file, or make a table of its own of"
+                " those like it"
+            )
 
 
 def check_targets(files: list[LandingFile]) -> None:
@@ -127,13 +169,21 @@ def copies(
 def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[list[Column], list[str]]:
     """Load the files; print and return how their columns are read, and which of them are the key."""
     table = files[0].entity.table
+    results: dict[str, Result] = {}
     for file in files:
-        print(f"{file.path.name}: {load(cursor, file)}")
+        results[file.path.name] = result = load(cursor, file)
+        print(f"{file.path.name}: {result}")
+    check_rejected(cursor, results)
     of_files = "attrelid = %s::regclass and attnum > 2 and not attisdropped"  # the first two are provenance
     cursor.execute(f"select attname from pg_attribute where {of_files} order by attnum", [f'raw."{table}"'])
     names = [name for (name,) in cursor.fetchall()]
     nulls = files[0].entity.meta.get("nulls", declared.project_vars().get("nulls") or [])
-    columns = readings.read_columns(cursor, table, names, nulls)
+    delivered: dict[str, str] = {}
+    for file in files:
+        delivered = {**headers_of(file), **delivered}
+    headers = {name: delivered.get(name, name) for name in names}
+    numeric = set.intersection(*map(numeric_columns, files))
+    columns = readings.read_columns(cursor, table, headers, numeric, nulls)
     cursor.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
     words = {word for (word,) in cursor.fetchall()}
     for column in columns:
@@ -144,54 +194,181 @@ def look(cursor: Any, files: list[LandingFile], wanted: str | None) -> tuple[lis
         [
             [column.name, str(column.reading), column.values - column.read, column.evidence.partition(" read")[0]]
             for column in columns
+        ]
+        + [
+            [
+                name,
+                "lines",
+                result.batch.rows_rejected,
+                f"{result.batch.rows_rejected:,} of {result.batch.rows_read:,} lines",
+            ]
+            for name, result in results.items()
+            if result.batch.rows_rejected
         ],
     )
-    return columns, key_of(cursor, table, columns, wanted)
+    if lacking := readings.lacking_at_the_end(cursor, table, columns):
+        print(
+            f"only the last row has no {' and no '.join(lacking)}: if it holds totals, reject it by `required: true` of"
+            f" {lacking[0]}, or by a `must` of another column (docs/formats.md)"
+        )
+    return columns, key_of(cursor, table, files[0].entity.name, columns, wanted)
 
 
-def key_of(cursor: Any, table: str, columns: list[Column], wanted: str | None) -> list[str]:
-    """Return the columns of the key: those that are wanted, or else the first one that looks and behaves like a key."""
+def key_of(cursor: Any, table: str, entity: str, columns: list[Column], wanted: str | None) -> list[str]:
+    """Return the columns of the key: those that are wanted, the only ones that it can be, or what the user says.
+
+    Without a terminal, nothing is the key until it is named: a wrong one would lose rows.
+    """
     names = [column.name for column in columns]
-    if wanted == NO_KEY:
+    chosen = parsed_key(wanted, names) if wanted else None
+    if chosen is None:
+        found = [name for name in likely_keys(entity, names) if is_unique(cursor, table, [name])]
+        is_certain = len(found) == 1 and (found[0] == names[0] or found[0] in own_ids(entity))
+        chosen = found if is_certain else asked_key(found, names)
+    if not chosen:
+        print("key: none, so the mart has a row per delivered row; --key COLUMN names one")
         return []
-    chosen = [column_name(name) for name in wanted.split(",")] if wanted else []
+    rows, keys = rows_and_keys(cursor, table, chosen)
+    again = f", {counted(rows - keys, 'row')} of them later versions" if rows > keys else ""
+    print(f"key: {', '.join(chosen)}: {counted(keys, 'key')} in {counted(rows, 'row')}{again}")
+    return chosen
+
+
+def parsed_key(text: str, names: list[str]) -> list[str]:
+    """Return the columns of a key on the command line. Raises GranaryError for one that isn't there."""
+    if text == NO_KEY:
+        return []
+    chosen = [column_name(name) for name in text.split(",")]
     if unknown := [name for name in chosen if name not in names]:
         raise GranaryError(f"--key: there is no column {unknown[0]}: choose from {', '.join(names)}")
-    for candidate in [chosen] if chosen else [[each.name] for each in columns if readings.says(each.name, "key")]:
-        parts = sql.SQL(", ").join(map(sql.Identifier, candidate))
-        cursor.execute(
-            sql.SQL("select count(*), count(distinct ({})) from raw.{}").format(parts, sql.Identifier(table))
-        )
-        rows, keys = cursor.fetchone()
-        if chosen or rows == keys:
-            again = f", {counted(rows - keys, 'row')} of them later versions" if rows > keys else ""
-            print(f"key: {', '.join(candidate)}: {counted(keys, 'key')} in {counted(rows, 'row')}{again}")
-            return candidate
-    print("key: none was found, so the mart has a row per delivered row; --key COLUMN names one")
-    return []
+    return chosen
+
+
+def own_ids(entity: str) -> tuple[str, ...]:
+    """Return the names that only the key of a table has: id, orders_id and order_id for orders."""
+    singular = re.sub("ies$", "y", entity) if entity.endswith("ies") else entity.removesuffix("s")
+    return "id", f"{entity}_id", f"{singular}_id"
+
+
+def likely_keys(entity: str, names: list[str]) -> list[str]:
+    """Return the columns that may be the key, by their names; the table's own id alone, if it has one."""
+    own = [name for name in own_ids(entity) if name in names]
+    return own[:1] or [name for name in names if readings.says(name, "key") and not readings.says(name, "no key")]
+
+
+def is_unique(cursor: Any, table: str, key: list[str]) -> bool:
+    """Return whether each row has another key."""
+    rows, keys = rows_and_keys(cursor, table, key)
+    return rows == keys
+
+
+def rows_and_keys(cursor: Any, table: str, key: list[str]) -> tuple[int, int]:
+    """Return how many rows and different keys there are."""
+    parts = sql.SQL(", ").join(map(sql.Identifier, key))
+    cursor.execute(sql.SQL("select count(*), count(distinct ({})) from raw.{}").format(parts, sql.Identifier(table)))
+    return cursor.fetchone()
+
+
+def asked_key(found: list[str], names: list[str]) -> list[str]:
+    """Return the columns that the user says; nothing without a terminal."""
+    choice = " or ".join([*found, NO_KEY])
+    question = "which column identifies a row, so that a later row with it is a later version?"
+    if not sys.stdin.isatty():
+        print(f"open question: key: {question} --key {choice}")
+        return []
+    while True:
+        said = input(f"key: {question} [{choice}] ").strip()
+        try:
+            if said:
+                return parsed_key(said, names)
+        except GranaryError as error:
+            print(error)
 
 
 def answer(columns: list[Column], given: dict[str, str]) -> None:
-    """Put answers into the readings: those that are given, or what the user says. The same question is asked once."""
-    codes = next((column.name for column in columns if readings.says(column.name, "currency")), None)
+    """Put answers into the readings: those that are given, or what the user says. The same question is asked once.
+
+    Raises GranaryError for a given answer that no column takes.
+    """
+    check_answers(columns, given)
+    codes = [column.name for column in columns if column.is_currency]
     money = [column for column in columns if column.is_money]
-    for column in money:
-        if "currency" not in dict(column.reading.settings) and codes:
-            column.take("currency_from", codes)
-    known: dict[str, str] = {}
+    known: dict[tuple[str, ...], tuple[str, str]] = {}  # what was said, and where
+    used: set[str] = set()  # of the answers that name no column
     for column in columns:
         questions = [column.question] if column.question else []
-        settings = dict(column.reading.settings)
-        if column in money and not {"currency", "currency_from"} & settings.keys():
-            questions.append(CURRENCY)
+        if column in money and "currency" not in dict(column.reading.settings):
+            own = [name for name in codes if name.startswith(column.name)] or codes
+            if code := readings.currency_named(column):
+                column.take("currency", code)
+                column.evidence += f"; {code} by its name"
+            elif own and f"{column.name}.currency" not in given:
+                column.take("currency_from", own[0])
+            else:
+                questions.append(CURRENCY)
         if column in money and column.is_whole:
             questions.append(UNITS)
         for question in questions:
-            named = f"{column.name}.{question.setting}", question.setting
-            said = next((given[name] for name in named if name in given), None) or known.get(question.text)
-            known[question.text] = said = said or asked(column, question)
-            if question is not UNITS or said != WHOLE:
-                column.take(question.setting, 2 if question is UNITS and said == CENTS else said)
+            setting, key = question.setting, (question.setting, *question.answers)
+            if f"{column.name}.{setting}" in given:
+                continue
+            if setting in given and key not in known:
+                known[key] = given[setting], "--set says"
+                used.add(setting)
+            if key in known:
+                said, other = known[key]
+                print(f"{column.name}: {said}, as {other}")
+            else:
+                said = asked(column, question)
+                known |= {} if said.startswith("? ") else {key: (said, f"for {column.name}")}
+            column.take(setting, said)
+        for setting in spelling.TAKEN_BY:
+            if (named := f"{column.name}.{setting}") in given:
+                column.take(setting, given[named])
+        if column.is_local and "timezone" in given and f"{column.name}.timezone" not in given:
+            column.take("timezone", given["timezone"])
+            used.add("timezone")
+        complete(column, [each.name for each in columns])
+    for setting in given.keys() - used:
+        if "." not in setting:
+            print(f"--set {setting}: no column asks for it; name one: --set COLUMN.{setting}={given[setting]}")
+
+
+def complete(column: Column, names: list[str]) -> None:
+    """Make the answers of a column values of its settings, and say what holds without an answer.
+
+    Raises GranaryError for a value that its setting doesn't take.
+    """
+    settings = dict(column.reading.settings)
+    said = settings.pop("minor_units", None)
+    if said != WHOLE:
+        settings |= {} if said is None else {"minor_units": 2 if said == CENTS else said}
+    for name in ("minor_units", "scale"):
+        if str(settings.get(name)).isdecimal():
+            settings[name] = int(settings[name])
+    if isinstance(signs := settings.get("currency_signs"), str):
+        settings["currency_signs"] = dict(pair.partition(":")[::2] for pair in signs.split(","))
+    column.reading = readings.Reading(column.reading.parse, tuple(settings.items()))
+    if not any(str(value).startswith("? ") for value in settings.values()):
+        rules = {"parse": column.reading.parse, **settings}
+        for problem in spelling.problems(rules, tuple(names)):
+            raise GranaryError(f"--set: column {column.name}: {problem}")
+    zones = {"timezone", "timezone_from", "offset_from"}
+    if column.is_local and not zones & settings.keys() and not re.search("(^|_)(utc|gmt)(_|$)", column.name):
+        hint = f"no offset: read as UTC; --set {column.name}.timezone=Europe/Berlin"
+        print(f"{column.name}: {hint}")
+        column.evidence += f"; {hint}"
+
+
+def check_answers(columns: list[Column], given: dict[str, str]) -> None:
+    """Raise GranaryError for an answer to a column or a setting that there is none of."""
+    names = [column.name for column in columns]
+    for name in given:
+        column, point, setting = name.rpartition(".")
+        for what, said, known in (("column", column, names), ("setting", setting, [*spelling.TAKEN_BY])):
+            if said not in known and (point or what == "setting"):
+                nearest = difflib.get_close_matches(said, known, 1, 0)
+                raise GranaryError(f"--set {name}: there is no {what} {said}: the nearest is {nearest[0]}")
 
 
 def asked(column: Column, question: Question) -> str:
