@@ -124,7 +124,8 @@ def mart_rows(database: Database, endpoint: Endpoint, order: str = "", where: st
 def test_an_endpoint_gives_just_what_its_mart_holds(
     caller: Caller, built: Database, served: dict[str, Endpoint], name: str
 ) -> None:
-    endpoint, expected = served[name], mart_rows(built, served[name])
+    endpoint = served[name]
+    expected = mart_rows(built, endpoint)[:1000]  # a page: the test of pages visits all
     assert len(expected) >= 30
     got = caller.rows(f"{name}?limit=1000")
     assert got == expected
