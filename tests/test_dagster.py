@@ -118,7 +118,7 @@ def test_a_killed_run_is_continued_by_the_next_and_two_at_once_take_turns(runs: 
             r"^dagster run warehouse: \d+ assets, \d+ checks, of which \d+ did not pass: passed", output, re.M
         )
         assert not re.search("^failed ", output, re.M)  # the sample makes tests warn
-    assert warehouse.database.query("select count(*), count(distinct path) from raw._batches") == [(57, 57)]
+    assert warehouse.database.query("select count(*), count(distinct path) from raw._batches") == [(76, 76)]
 
 
 def test_a_run_gives_what_the_plain_commands_give(ran: Warehouse, new_database: Callable[[], Database]) -> None:
