@@ -1,5 +1,5 @@
--- An order that was refunded in part has a readable amount that was given back, and one that was refunded has all of it or none there.
--- What others were worth is in `uncounted_amount`.
+-- An order that was refunded in part has a readable amount that was given back, and one that was refunded has all of it or none
+-- there. What others were worth is in `uncounted_amount`.
 {{ config(severity='warn') }}
 
 select
