@@ -481,7 +481,7 @@ def test_only_the_hash_of_a_token_is_kept(new_caller: Callable[..., Caller], bui
         (["--name", "a b"], "invalid --name 'a b'"),
         (["--name", "a", "--rate", "0/minute"], "invalid --rate 0/minute: write it like 60/minute"),
         (["--name", "a", "--rate", "60"], "invalid --rate 60: "),
-        (["--name", "a", "--feeds", "shop,zoo"], "unknown feed 'zoo': choose from courses, market, shop, tickets"),
+        (["--name", "a", "--feeds", "shop,zoo"], "unknown feed 'zoo': choose from companies, courses, kulisse, market, shop, tickets"),
         (["--name", "a", "--feeds", ""], "unknown feed '': choose from"),
         (["--name", "everything"], "the name everything is taken"),
     ],
@@ -524,7 +524,7 @@ def test_health_needs_no_token_and_tells_how_fresh_the_feeds_are(app: Flask, bui
     )
     told = [(each["feed"], datetime.datetime.fromisoformat(each["last_loaded_at"])) for each in answer.json["feeds"]]
     assert told == loaded
-    assert len(told) == 4
+    assert len(told) == 5
 
 
 def test_what_has_not_changed_is_said_without_a_look_at_the_mart(caller: Caller, built: Database) -> None:
