@@ -481,7 +481,10 @@ def test_only_the_hash_of_a_token_is_kept(new_caller: Callable[..., Caller], bui
         (["--name", "a b"], "invalid --name 'a b'"),
         (["--name", "a", "--rate", "0/minute"], "invalid --rate 0/minute: write it like 60/minute"),
         (["--name", "a", "--rate", "60"], "invalid --rate 60: "),
-        (["--name", "a", "--feeds", "shop,zoo"], "unknown feed 'zoo': choose from companies, courses, kulisse, market, shop, tickets"),
+        (
+            ["--name", "a", "--feeds", "shop,zoo"],
+            "unknown feed 'zoo': choose from companies, courses, kulisse, market, shop, tickets",
+        ),
         (["--name", "a", "--feeds", ""], "unknown feed '': choose from"),
         (["--name", "everything"], "the name everything is taken"),
     ],
