@@ -341,8 +341,9 @@ def complete(column: Column, names: list[str]) -> None:
     """
     settings = dict(column.reading.settings)
     said = settings.pop("minor_units", None)
-    if said != WHOLE:
-        settings |= {} if said is None else {"minor_units": 2 if said == CENTS else said}
+    cents = "currency" if "currency_from" in settings else 2  # yen have none
+    if said not in (None, WHOLE):
+        settings["minor_units"] = cents if said == CENTS else said
     for name in ("minor_units", "scale"):
         if str(settings.get(name)).isdecimal():
             settings[name] = int(settings[name])

@@ -21,21 +21,10 @@ SAMPLE = 2_000  # different values by which readings are ruled out before all va
 ENOUGH = 0.95  # share of the values that a reading has to read
 SHOWN = 3  # examples of values
 DAYS = (
-    *(
-        "DD.MM.YYYY",
-        "D.M.YYYY",
-        "D.M.YY",
-        "D/M/YYYY",
-        "M/D/YYYY",
-        "D/M/YY",
-        "M/D/YY",
-        "YY/M/D",
-        "D-M-YYYY",
-        "M-D-YYYY",
-    ),
-    *("D-M-YY", "M-D-YY", "YY-M-D", "YY.M.D"),
-    *("YYYY/MM/DD", "YYYYMMDD", "D Mon YYYY", "Mon D, YYYY", "D-Mon-YYYY", "D-Mon-YY"),
-)
+    "DD.MM.YYYY", "D.M.YYYY", "D.M.YY", "D/M/YYYY", "M/D/YYYY", "D/M/YY", "M/D/YY", "YY/M/D", "D-M-YYYY", "M-D-YYYY",
+    "D-M-YY", "M-D-YY", "YY-M-D", "YY.M.D", "YYYY/MM/DD", "YYYYMMDD", "D Mon YYYY", "Mon D, YYYY", "D-Mon-YYYY",
+    "D-Mon-YY",
+)  # fmt: skip
 TIMES = ("H:mm", "H:mm:ss", "h:mm AM", "h:mmAM", "h:mm:ss AM", "H:mm:ss Z")
 OTHER_MOMENTS = ("Ddd, D Mon YYYY HH:mm:ss Z", "Mon D, YYYY, h:mm AM", "YYYY/MM/DD h:mm:ss AM Z")
 NAMES = {  # what the name of a column says
@@ -50,19 +39,16 @@ NAMES = {  # what the name of a column says
     "moment": r"(^|_)(date|day|time|at|on|created|updated|timestamp|datum|zeit|epoch|ts)($|_)",
     "currency": r"(^|_)(currency|currency_code|waehrung|waehrungscode|iso_currency|devise|valuta|moneda|divisa|ccy)$",
 }
-CODES = {  # of ISO 4217
-    *re.findall(
-        "[A-Z]{3}",
-        "COD AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN "
-        "BZD CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP "
-        "GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD "
-        "KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK "
-        "NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD "
-        "SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD "
-        "XOF XPF YER ZAR ZMW ZWG ",
-    )
-}
-WORDS = {*re.findall("[A-Z]{3}", "ALL CUP LAK MAD MOP PEN PHP SOS TOP TRY")}  # codes that are words in names, too
+ISO_4217 = (
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF "
+    "CHF CLP CNY COD COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD "
+    "HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL "
+    "LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR "
+    "PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP "
+    "TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG "
+)
+CODES = {*ISO_4217.split()}
+WORDS = {"ALL", "CUP", "LAK", "MAD", "MOP", "PEN", "PHP", "SOS", "TOP", "TRY"}  # codes that are words in names, too
 LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 
 
