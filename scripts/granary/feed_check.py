@@ -110,7 +110,7 @@ def named(entity: Entity) -> str:
 def recognized(path: Path, feed: str | None, table: str | None) -> tuple[LandingFile, str]:
     """Return a file with its landing table, and in words why it is this one.
 
-    Raises GranaryError for what is no file, or of no declared table.
+    Raises GranaryError if there is no such file, or no declared table for it.
     """
     if not path.is_file():
         raise GranaryError(f"{path}: {'a folder: name its files' if path.is_dir() else 'there is no such file'}")

@@ -134,7 +134,7 @@ order_items  initial   |i_0011|b_0010|f_001|ticket|1|60,00|
 order_items  initial   |i_0012|b_0011|f_001|ticket|1|60,00|
 
 # Orders and their items don't always agree, or come together
-orders       initial   |b_0012|k_005|05.12.2025 09:00|EUR|70,00||paid|  its items make 65.00: 5.00 are no item's
+orders       initial   |b_0012|k_005|05.12.2025 09:00|EUR|70,00||paid|  its items make 65.00: 5.00 are for none of them
 order_items  initial   |i_0013|b_0012|f_002|ticket|2|65,00|
 orders       initial   |b_0013|k_005|18.01.2026 23:30|EUR|50,00||paid|  its items come in batch_001
 order_items  batch_001 |i_0014|b_0013|f_002|ticket|1|50,00|

@@ -129,7 +129,7 @@
 {#-
     The name of a time zone, such as Europe/Berlin or UTC, from cleaned text; null if it is not one that the engine knows, spelled so.
 
-    Abbreviations are no names: CET has summer time for some engines, and none for others. So are names that only some engines have.
+    Abbreviations aren't names: CET has summer time for some engines, and none for others. So are names that only some engines have.
 
     value: SQL expression of cleaned text
 -#}

@@ -115,7 +115,7 @@ def discover(root: Path, entities: dict[tuple[str, str], Entity], unusable: Coll
 
     Batches are in natural order, 2 before 10. Names that begin with a dot are ignored. A link out of the data root
     isn't followed, unless GRANARY_OUTWARD_LINKS is 1: a person who may deliver files may not have any file read.
-    The folders of the feeds whose declarations are unusable are no brand's.
+    The folders of feeds whose declarations are unusable don't count as those of a brand.
     """
     places = {name: place for place, name in enumerate(entities)}
     home, owner = Path(os.path.realpath(root)), owners(entities, unusable)

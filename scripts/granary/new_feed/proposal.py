@@ -362,7 +362,7 @@ def complete(column: Column, names: list[str]) -> None:
 
 
 def check_answers(columns: list[Column], given: dict[str, str]) -> None:
-    """Raise GranaryError for an answer to a column or a setting that there is none of."""
+    """Raise GranaryError for an answer to a column or a setting that doesn't exist."""
     names = [column.name for column in columns]
     for name in given:
         column, point, setting = name.rpartition(".")
