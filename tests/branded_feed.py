@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import copy_of_project
-from granary import declared
+from own_feed import copy_with_own_feed
 
 FILES = {
     "staging/wl/_wl__sources.yml": """
@@ -64,12 +63,4 @@ models:
 
 def copy_with_branded_feed(root: Path, succeed: Callable[..., object]) -> Path:
     """Make the copy, whose commands `succeed` runs."""
-    copy_of_project(root)
-    if declared.feeds():
-        succeed("bin/feed", "remove", "--yes", "--force", *declared.units())
-    for name, text in FILES.items():
-        path = root / "dbt" / "models" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    succeed("bin/feed", "sync")
-    return root
+    return copy_with_own_feed(root, succeed, FILES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from conftest import copy_of_project
@@ -53,12 +53,12 @@ models:
 HEADER = "sale_id,price,sold_on,note"
 
 
-def copy_with_own_feed(root: Path, succeed: Callable[..., object]) -> Path:
-    """Make the copy, whose commands `succeed` runs."""
+def copy_with_own_feed(root: Path, succeed: Callable[..., object], files: Mapping[str, str] = FILES) -> Path:
+    """Make the copy, whose commands `succeed` runs, with the files of the feed in place of all others."""
     copy_of_project(root)
     if declared.feeds():
         succeed("bin/feed", "remove", "--yes", "--force", *declared.units())
-    for name, text in FILES.items():
+    for name, text in files.items():
         path = root / "dbt" / "models" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)

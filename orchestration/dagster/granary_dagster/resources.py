@@ -5,7 +5,6 @@ import functools
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,7 +13,7 @@ from pydantic import Field
 
 from granary import declared, process
 from granary.loader import landing, onboarding, raw_tables
-from granary.project import ROOT, GranaryError, load_env
+from granary.project import ROOT, GranaryError, data_folder, load_env
 from granary.server.connection import connect, environment
 
 UNSET = "if empty: from the environment or .env"
@@ -69,19 +68,14 @@ def key_of(entity: declared.Entity) -> dg.AssetKey:
 def landing_files() -> list[landing.LandingFile]:
     """Return the landing files in the order of loading. Raises what landing.discover raises."""
     load_env()
-    return landing.discover(data_root(), entities())
+    return landing.discover(data_folder(), entities())
 
 
 def onboard(feed: str) -> list[str]:
     """Find the brands of a feed that stands for brands, as bin/ingest does; return what is wrong with them."""
     load_env()
     with contextlib.closing(raw_tables.Session()) as session:
-        return onboarding.onboard(session, data_root(), entities(), names=[feed])[1]
-
-
-def data_root() -> Path:
-    """Return the data folder."""
-    return ROOT / (os.environ.get("GRANARY_DATA") or "data")
+        return onboarding.onboard(session, data_folder(), entities(), names=[feed])[1]
 
 
 # -- The warehouse -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 
 from granary.built import in_quotes
 from granary.declared import Entity
-from granary.loader import csv_records, json_records, records, streams, table_files
+from granary.loader import headers, json_records, records, streams, table_files
 from granary.loader.landing import LandingFile
 from granary.project import GranaryError, check_packages
 from granary.text import column_name
@@ -156,13 +156,7 @@ def delimiter_of_header(text: str, start: int, quote: str, sniffed: str) -> str:
 
 def headers_of(file: LandingFile) -> Mapping[str, str]:
     """Return the names in a file's header by those of the columns; of JSON, by the keys of the first rows."""
-    if file.format in table_files.READERS:
-        with table_files.opened(file) as table:
-            return dict(zip(map(column_name, table.names), table.names, strict=True))
-    with streams.opened(file) as (_, stream):
-        if file.format in (".csv", ".tsv", ".txt"):
-            return {column_name(name): name for name in csv_records.read_header(file, stream).names}
-    return {column_name(key): key for row in first_rows(file) for key in row}
+    return {column_name(name): name for name in headers.names_in(file)}
 
 
 def first_rows(file: LandingFile) -> list[dict[str, Any]]:
