@@ -52,6 +52,7 @@ INPUTS = [
 
 
 @pytest.mark.engines
+@pytest.mark.timeout(3600)
 def test_histories_end_alike_on_spark(new_warehouse: Callable) -> None:
     """All marts, after a full and an incremental build of generated histories; no merge is overridden in them."""
     warehouse, drawn = new_warehouse(), draw(10, SEED)
@@ -67,9 +68,9 @@ def test_histories_end_alike_on_spark(new_warehouse: Callable) -> None:
             ("bin/lake",),
             ("bin/dbt", "--target", "spark", "build", "--exclude-resource-type", "unit_test", "test"),
         ):
-            done = warehouse.database.run(*command, env=settings)
+            done = warehouse.database.run(*command, env=settings, timeout=1200)  # a build on Spark takes minutes
             assert done.returncode == 0, done.stdout + done.stderr
-        compared = warehouse.database.run("bin/diff", "--to", "spark", env=settings)
+        compared = warehouse.database.run("bin/diff", "--to", "spark", env=settings, timeout=1200)
         assert compared.returncode == 0, compared.stdout + compared.stderr
         rows = warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")
         assert rows[0][0] > len(drawn)
