@@ -99,9 +99,11 @@ sums as (
         sum(costed_lines.gross_sales_usd - costed_lines.discount_usd) as ordered_usd,
         sum(costed_lines.net_sales_usd) as net_revenue_usd,
         sum(costed_lines.margin_usd) as margin_usd,
-        -- Rounded to six decimals, because Spark keeps no more of such a product.
+        -- Rounded to six decimals, because Spark keeps no more of such a product; and of one type, because it would round one of
+        -- two again.
         sum(coalesce(
-            costed_lines.margin_usd, round(costed_lines.net_sales_usd * coalesce(known_margins.margin_share, 0), 6)
+            cast(costed_lines.margin_usd as numeric(38, 6)),
+            cast(round(costed_lines.net_sales_usd * coalesce(known_margins.margin_share, 0), 6) as numeric(38, 6))
         )) as historical_value_usd
     from costed_lines
     cross join known_margins
