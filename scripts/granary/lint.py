@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 
 from granary.dbt import PROJECT
@@ -33,7 +34,8 @@ def main() -> int:
     changed = [name for name, fingerprint in found.items() if known.get(name) != fingerprint]
     print(f"sqlfluff: {counted(len(changed), 'file')} of {len(found)} to check", flush=True)
     if changed:
-        code = subprocess.run([DBT, "--exec", "sqlfluff", "lint", *changed], cwd=ROOT).returncode
+        command = [DBT, "--exec", "sqlfluff", "lint", "--processes", str(min(os.cpu_count() or 1, 4)), *changed]
+        code = subprocess.run(command, cwd=ROOT).returncode
     if code == 0:
         with replacing(passed) as file:
             file.write(json.dumps(found).encode())
