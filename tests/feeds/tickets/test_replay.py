@@ -72,8 +72,8 @@ def test_histories_end_alike_on_spark(new_warehouse: Callable) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
         compared = warehouse.database.run("bin/diff", "--to", "spark", env=settings, timeout=1200)
         assert compared.returncode == 0, compared.stdout + compared.stderr
-        rows = warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")
-        assert rows[0][0] > len(drawn)
+    rows = warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")
+    assert rows[0][0] > len(drawn)
 
 
 class Warehouse:
