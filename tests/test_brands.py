@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -13,6 +14,8 @@ import pytest
 from branded_feed import FILES, copy_with_branded_feed
 from conftest import DBT, MODELS_ONLY, Database
 from copies import apart, differences
+from granary import declared
+from granary.loader import raw_tables, schemas
 
 pytestmark = pytest.mark.long
 
@@ -237,6 +240,28 @@ def test_a_copy_is_written_where_the_folder_is_and_nowhere_else(project: Project
     (project.folder("cola") / ".copy.partial").symlink_to(victim)
     assert "1 loaded" in project.run("bin/ingest")
     assert victim.read_text() == "mine"
+    project.create("dent")
+    project.folder("dent").parent.mkdir()
+    project.folder("dent").write_text("not a folder")
+    assert "wl_dent.pages can't be copied to " in project.refused("bin/ingest")
+
+
+def test_loads_that_copy_a_schema_take_turns(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.create("cola", "page_id text, seconds int", "'p1', 1")
+    entity = declared.declarations(project.root / "dbt/models")[0]["wl", "pages"]
+    replace, copies = Path.replace, []
+
+    def replace_at_last(path: Path, target: Path) -> Path:
+        assert project.query("select count(*) from pg_locks where relation = 'granary_lock.turn'::regclass") == [(1,)]
+        copies.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_at_last)
+    with contextlib.closing(raw_tables.Session()) as session:
+        ((_, place),) = schemas.places(session, [entity])
+        for _ in range(2):
+            schemas.copy(session, project.root / "data", entity, place)
+    assert [path.name for path in project.folder("cola").iterdir()] == copies
 
 
 def test_brands_that_deliver_the_same_bytes_are_both_live(project: Project) -> None:
