@@ -172,6 +172,34 @@ def test_what_is_wrong_with_a_brand_costs_only_itself(project: Project) -> None:
     assert project.query("select brand, count(*) from marts.fct_wl_pages group by 1") == [("acme", 1)]
 
 
+def test_a_folder_may_change_hands(project: Project) -> None:
+    own = project.root / "dbt/models/staging/wl_own/_wl_own__sources.yml"
+    own.parent.mkdir()
+    text = (
+        "sources: [{name: wl_own, loader: bin/ingest, schema: raw, tables: [{name: pages, identifier: wl_own__pages,"
+        " columns: [{name: page_id}, {name: seconds}]}]}]"
+    )
+    project.deliver("acme/1.csv", "page_id,seconds", "p1,5")
+    first, second = (project.deliver(f"own/{number}.csv", "page_id,seconds", f"p{number},5") for number in (1, 2))
+    own.write_text(text)
+    project.run("bin/ingest", "wl_acme", "wl_own/pages/1")
+    own.unlink()
+    assert "3 files: 2 loaded (2 rows, 0 lines rejected), 1 known" in project.run("bin/ingest"), "a brand's from now on"
+    assert "0 loaded" in project.run("bin/ingest")
+    own.write_text(text)
+    assert "3 files: 1 loaded (1 row, 0 lines rejected), 2 known" in project.run("bin/ingest"), "and a feed's again"
+    assert project.query("select feed, brand, strpos(path, 'own') > 0 from raw._batches order by batch_id") == [
+        ("wl", "acme", False),
+        ("wl_own", None, True),
+        ("wl", "own", True),
+        ("wl", "own", True),
+        ("wl_own", None, True),
+    ]
+    assert "0 loaded" in project.run("bin/ingest", "--verify")
+    assert first.exists()
+    assert second.exists()
+
+
 def test_a_schema_that_may_not_be_read_is_named(project: Project) -> None:
     project.create("acme", "page_id text, seconds int", "'p1', 5")
     project.create("bolt", "page_id text, seconds int", "'p1', 5")

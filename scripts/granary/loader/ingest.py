@@ -99,7 +99,8 @@ def attempts(session: Session, files: list[LandingFile], options: Namespace) -> 
         with session.transaction("reading the ledger", keep=False) as cursor:
             if options.dry_run:
                 raw_tables.prepare(cursor, [])
-            ledger = raw_tables.known_files(cursor, [file.relative for file in some])
+            tables = {file.relative: (file.entity.feed, file.entity.name) for file in some if file.entity}
+            ledger = raw_tables.known_files(cursor, tables)
         for file in some:
             result = attempt(session, file, ledger, options)
             if result and result.signature:
