@@ -145,6 +145,11 @@ def test_what_is_wrong_with_a_brand_costs_only_itself(project: Project) -> None:
     project.create("dent", "page_id text, title text")
     project.create("Echo")
     project.query("create schema wl_fine; create view wl_fine.pages as select 'p1' as page_id, 5 as seconds")
+    project.deliver("good/1.csv", f"page_id,seconds{',x' * 1590}", f"p1,5{',' * 1590}")
+    for name in ("good/2.csv", "gulf/1.csv"):
+        project.folder(name.partition("/")[0]).mkdir(parents=True, exist_ok=True)
+        (project.folder(name.partition("/")[0]) / name.partition("/")[2]).symlink_to(project.root / "nowhere")
+    project.deliver("hefty/1.csv", f"page_id,seconds{',x' * 1600}", f"p1,5{',' * 1600}")
     said = project.refused("bin/ingest")
     for message in (
         "incremental/wl_bolt/pages/1.csv, line 1: no column seconds (found page_id, title): add it to the file",
@@ -153,6 +158,7 @@ def test_what_is_wrong_with_a_brand_costs_only_itself(project: Project) -> None:
         "wl_dent.pages: no column seconds (found page_id, title): add it to the table",
         "the schema wl_Echo can't be a brand's: a brand has",
         "wl_fine.pages: it isn't a table, and a view would run its owner's code",
+        "incremental/wl_hefty/pages/1.csv: the file has 1,602 columns, and can have 1,598: leave out columns",
     ):
         assert message in said
     project.run(*BUILD)
@@ -165,11 +171,43 @@ def test_what_is_wrong_with_a_brand_costs_only_itself(project: Project) -> None:
         ("cola", "live", None),
         ("dent", "refused", "wl_dent.pages: no column secon"),
         ("fine", "refused", "wl_fine.pages: it isn't a tabl"),
+        ("good", "live", None),
+        ("gulf", "refused", "incremental/wl_gulf/pages/1.cs"),
+        ("hefty", "refused", "incremental/wl_hefty/pages/1.c"),
     ]
     assert project.query("select error like '%no column seconds%' from marts.load_audit where status = 'failed'") == [
-        (True,)
+        (True,),
+        (False,),
     ]
-    assert project.query("select brand, count(*) from marts.fct_wl_pages group by 1") == [("acme", 1)]
+    assert project.query("select brand, count(*) from marts.fct_wl_pages group by 1 order by 1") == [
+        ("acme", 1),
+        ("good", 1),
+    ]
+
+
+def test_what_is_named_by_hand_is_looked_at_and_nothing_else(project: Project) -> None:
+    path = project.deliver("acme/1.csv", "page_id,seconds", "p1,5")
+    project.run("bin/ingest", str(path))
+    places = "select brand, kind, error, gone_at from raw._brands order by 1"
+    assert project.query(places) == [("acme", "folder", None, None)], "a file that is named by its path has a brand"
+    project.deliver("bolt/1.csv", "page_id,seconds", "p1,5")
+    project.create("cola")
+    project.create("dent", "page_id text, title text")
+    assert "copied" not in project.run("bin/ingest", "wl_acme"), "what is wrong with a brand costs only itself"
+    assert project.query(places) == [("acme", "folder", None, None)], "bolt isn't refused, but not looked at"
+    why = "error: wl_dent.pages: no column seconds (found page_id, title): add it to the table"
+    assert why in project.refused("bin/ingest", "wl_dent")
+    assert why in project.refused("bin/ingest", "wl")
+    project.query("alter table wl_cola.pages drop seconds")
+    assert "wl_cola.pages: no column seconds" in project.refused("bin/ingest", "wl_cola/pages")
+    before = project.query(places)
+    assert [brand for brand, *_ in before] == ["acme", "bolt", "cola", "dent"]
+    project.run("bin/ingest", "wl_acme/pages/1")
+    assert project.query(places) == before, "what is known of the others stays"
+    path.unlink()
+    project.run("bin/ingest", "wl_bolt")
+    gone = "select array_agg(brand) from raw._brands where gone_at is not null"
+    assert project.query(gone) == [(["acme"],)]
 
 
 def test_a_folder_may_change_hands(project: Project) -> None:

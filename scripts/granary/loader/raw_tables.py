@@ -31,6 +31,7 @@ from granary.server.lock import take_lock
 from granary.text import MOST_COLUMNS
 
 ARRIVALS = "_arrivals"  # exists only while a file of a brand is loaded
+PROVENANCE = 2  # columns that each landing table begins with
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 SESSION_NAME = "granary: load"
 
@@ -278,8 +279,10 @@ def write_ledger(cursor: Any, batch: Batch) -> None:
     execute(cursor, "insert into raw._batches ({}) values ({})", identifiers(row), values)
 
 
-def record_places(cursor: Any, feeds: Collection[str], places: Collection[Place]) -> None:
-    """Write where the brands of feeds were found, and that other places of theirs are gone. What is known stays."""
+def record_places(
+    cursor: Any, feeds: Collection[str], places: Collection[Place], everywhere: Collection[Place]
+) -> None:
+    """Write what was seen of the places of feeds' brands, and which are gone, as they are not everywhere any more."""
     psycopg2.extras.execute_values(
         cursor,
         """
@@ -290,7 +293,7 @@ def record_places(cursor: Any, feeds: Collection[str], places: Collection[Place]
         """,
         list(places),
     )
-    found = [f"{place.entity} {place.kind} {place.name}" for place in places]
+    found = [f"{place.entity} {place.kind} {place.name}" for place in everywhere]
     cursor.execute(
         "update raw._brands set gone_at = clock_timestamp()"
         " where gone_at is null and feed = any(%s) and concat_ws(' ', entity, kind, place) <> all(%s)",
@@ -316,6 +319,11 @@ def add_columns(cursor: Any, entity: Entity, columns: Iterable[str], file: str =
     taken = dict(cursor.fetchall())  # dropped ones count, too
     new_columns = tuple(column for column in columns if taken.get(column, True))
     if new_columns and (count := len(taken) + len(new_columns)) > MOST_COLUMNS:
+        if entity.table == ARRIVALS:
+            own, most = len(new_columns) + len(taken) - PROVENANCE, MOST_COLUMNS - PROVENANCE
+            raise GranaryError(
+                f"{file}: the file has {own:,} columns, and can have {most:,}: leave out columns that no model needs"
+            )
         raise GranaryError(
             f"{file}: raw.{entity.table} would have {count:,} columns, {len(new_columns):,} of them new, and a table"
             f" can have {MOST_COLUMNS:,}: leave out columns that no model needs"
