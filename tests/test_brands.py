@@ -254,6 +254,17 @@ def test_a_schema_that_may_not_be_read_is_named(project: Project) -> None:
         )
         assert "1 loaded (1 row" in said.stdout
         assert said.returncode == 1
+        project.query(
+            "grant usage on schema wl_bolt to loads; grant select on wl_bolt.pages to loads;"
+            " alter table wl_bolt.pages enable row level security"
+        )
+        said = project.attempt("bin/ingest", PGUSER="loads")
+        assert (
+            "error: wl_bolt.pages: it has row-level security, which may hide rows from loads: turn it off (alter table"
+            " ... disable row level security), or let the role bypass it (alter role ... bypassrls)" in said.stderr
+        )
+        project.query("alter table wl_bolt.pages disable row level security")
+        assert "1 loaded (1 row" in project.run("bin/ingest", PGUSER="loads")
     finally:
         project.query("drop owned by loads cascade; drop role loads")
 

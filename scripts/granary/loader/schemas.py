@@ -126,15 +126,21 @@ def query_of(cursor: Any, place: Place, entity: Entity) -> sql.Composed:
     except psycopg2.errors.WrongObjectType:
         raise GranaryError(f"{place.name}: {NOT_A_TABLE}") from None
     cursor.execute(
-        "select relkind, attname from pg_class"
+        "select current_user, relkind, row_security_active(pg_class.oid), attname from pg_class"
         " left join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped"
         " where pg_class.oid = %s::regclass order by attnum",
         [relation.as_string(cursor)],
     )
     found = cursor.fetchall()
-    if found[0][0] not in "rp":
+    user, kind, hides_rows, _ = found[0]
+    if kind not in "rp":
         raise GranaryError(f"{place.name}: {NOT_A_TABLE}")
-    columns = [column for _, column in found if column is not None]
+    if hides_rows:
+        raise GranaryError(
+            f"{place.name}: it has row-level security, which may hide rows from {user}: turn it off (alter table ..."
+            " disable row level security), or let the role bypass it (alter role ... bypassrls)"
+        )
+    columns = [column for *_, column in found if column is not None]
     names.columns_of(columns, entity, place.name, kind="table")
     listed = raw_tables.identifiers(columns)
     # Not a cast to text, which could be one that a brand has made.
