@@ -349,6 +349,13 @@ def test_brands_that_deliver_the_same_bytes_are_both_live(project: Project) -> N
     assert project.query("select brand from raw._batches order by batch_id") == [("acme",), ("bolt",)]
 
 
+def test_a_brands_file_is_checked_before_it_loads(project: Project) -> None:
+    file = project.deliver("acme/1.csv", "page_id,seconds,city", "p1,5,Oslo")
+    said = [re.split("  +", line.strip()) for line in project.run("bin/feed", "check", str(file)).splitlines()]
+    assert ["_brand", "the brand", "acme"] in said
+    assert ["_extra", "what isn't declared", '{"city":"Oslo"}'] in said
+
+
 def test_a_feed_of_its_own_is_no_brand(project: Project) -> None:
     own = project.root / "dbt/models/staging/wl_own/_wl_own__sources.yml"
     own.parent.mkdir()
