@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -13,6 +14,8 @@ import pytest
 from branded_feed import FILES, copy_with_branded_feed
 from conftest import DBT, MODELS_ONLY, Database
 from copies import apart, differences
+from granary import declared
+from granary.loader import raw_tables, schemas
 
 pytestmark = pytest.mark.long
 
@@ -142,6 +145,11 @@ def test_what_is_wrong_with_a_brand_costs_only_itself(project: Project) -> None:
     project.create("dent", "page_id text, title text")
     project.create("Echo")
     project.query("create schema wl_fine; create view wl_fine.pages as select 'p1' as page_id, 5 as seconds")
+    project.deliver("good/1.csv", f"page_id,seconds{',x' * 1590}", f"p1,5{',' * 1590}")
+    for name in ("good/2.csv", "gulf/1.csv"):
+        project.folder(name.partition("/")[0]).mkdir(parents=True, exist_ok=True)
+        (project.folder(name.partition("/")[0]) / name.partition("/")[2]).symlink_to(project.root / "nowhere")
+    project.deliver("hefty/1.csv", f"page_id,seconds{',x' * 1600}", f"p1,5{',' * 1600}")
     said = project.refused("bin/ingest")
     for message in (
         "incremental/wl_bolt/pages/1.csv, line 1: no column seconds (found page_id, title): add it to the file",
@@ -150,6 +158,7 @@ def test_what_is_wrong_with_a_brand_costs_only_itself(project: Project) -> None:
         "wl_dent.pages: no column seconds (found page_id, title): add it to the table",
         "the schema wl_Echo can't be a brand's: a brand has",
         "wl_fine.pages: it isn't a table, and a view would run its owner's code",
+        "incremental/wl_hefty/pages/1.csv: the file has 1,602 columns, and can have 1,598: leave out columns",
     ):
         assert message in said
     project.run(*BUILD)
@@ -162,11 +171,71 @@ def test_what_is_wrong_with_a_brand_costs_only_itself(project: Project) -> None:
         ("cola", "live", None),
         ("dent", "refused", "wl_dent.pages: no column secon"),
         ("fine", "refused", "wl_fine.pages: it isn't a tabl"),
+        ("good", "live", None),
+        ("gulf", "refused", "incremental/wl_gulf/pages/1.cs"),
+        ("hefty", "refused", "incremental/wl_hefty/pages/1.c"),
     ]
     assert project.query("select error like '%no column seconds%' from marts.load_audit where status = 'failed'") == [
-        (True,)
+        (True,),
+        (False,),
     ]
-    assert project.query("select brand, count(*) from marts.fct_wl_pages group by 1") == [("acme", 1)]
+    assert project.query("select brand, count(*) from marts.fct_wl_pages group by 1 order by 1") == [
+        ("acme", 1),
+        ("good", 1),
+    ]
+
+
+def test_what_is_named_by_hand_is_looked_at_and_nothing_else(project: Project) -> None:
+    path = project.deliver("acme/1.csv", "page_id,seconds", "p1,5")
+    project.run("bin/ingest", str(path))
+    places = "select brand, kind, error, gone_at from raw._brands order by 1"
+    assert project.query(places) == [("acme", "folder", None, None)], "a file that is named by its path has a brand"
+    project.deliver("bolt/1.csv", "page_id,seconds", "p1,5")
+    project.create("cola")
+    project.create("dent", "page_id text, title text")
+    assert "copied" not in project.run("bin/ingest", "wl_acme"), "what is wrong with a brand costs only itself"
+    assert project.query(places) == [("acme", "folder", None, None)], "bolt isn't refused, but not looked at"
+    why = "error: wl_dent.pages: no column seconds (found page_id, title): add it to the table"
+    assert why in project.refused("bin/ingest", "wl_dent")
+    assert why in project.refused("bin/ingest", "wl")
+    project.query("alter table wl_cola.pages drop seconds")
+    assert "wl_cola.pages: no column seconds" in project.refused("bin/ingest", "wl_cola/pages")
+    before = project.query(places)
+    assert [brand for brand, *_ in before] == ["acme", "bolt", "cola", "dent"]
+    project.run("bin/ingest", "wl_acme/pages/1")
+    assert project.query(places) == before, "what is known of the others stays"
+    path.unlink()
+    project.run("bin/ingest", "wl_bolt")
+    gone = "select array_agg(brand) from raw._brands where gone_at is not null"
+    assert project.query(gone) == [(["acme"],)]
+
+
+def test_a_folder_may_change_hands(project: Project) -> None:
+    own = project.root / "dbt/models/staging/wl_own/_wl_own__sources.yml"
+    own.parent.mkdir()
+    text = (
+        "sources: [{name: wl_own, loader: bin/ingest, schema: raw, tables: [{name: pages, identifier: wl_own__pages,"
+        " columns: [{name: page_id}, {name: seconds}]}]}]"
+    )
+    project.deliver("acme/1.csv", "page_id,seconds", "p1,5")
+    first, second = (project.deliver(f"own/{number}.csv", "page_id,seconds", f"p{number},5") for number in (1, 2))
+    own.write_text(text)
+    project.run("bin/ingest", "wl_acme", "wl_own/pages/1")
+    own.unlink()
+    assert "3 files: 2 loaded (2 rows, 0 lines rejected), 1 known" in project.run("bin/ingest"), "a brand's from now on"
+    assert "0 loaded" in project.run("bin/ingest")
+    own.write_text(text)
+    assert "3 files: 1 loaded (1 row, 0 lines rejected), 2 known" in project.run("bin/ingest"), "and a feed's again"
+    assert project.query("select feed, brand, strpos(path, 'own') > 0 from raw._batches order by batch_id") == [
+        ("wl", "acme", False),
+        ("wl_own", None, True),
+        ("wl", "own", True),
+        ("wl", "own", True),
+        ("wl_own", None, True),
+    ]
+    assert "0 loaded" in project.run("bin/ingest", "--verify")
+    assert first.exists()
+    assert second.exists()
 
 
 def test_a_schema_that_may_not_be_read_is_named(project: Project) -> None:
@@ -185,6 +254,17 @@ def test_a_schema_that_may_not_be_read_is_named(project: Project) -> None:
         )
         assert "1 loaded (1 row" in said.stdout
         assert said.returncode == 1
+        project.query(
+            "grant usage on schema wl_bolt to loads; grant select on wl_bolt.pages to loads;"
+            " alter table wl_bolt.pages enable row level security"
+        )
+        said = project.attempt("bin/ingest", PGUSER="loads")
+        assert (
+            "error: wl_bolt.pages: it has row-level security, which may hide rows from loads: turn it off (alter table"
+            " ... disable row level security), or let the role bypass it (alter role ... bypassrls)" in said.stderr
+        )
+        project.query("alter table wl_bolt.pages disable row level security")
+        assert "1 loaded (1 row" in project.run("bin/ingest", PGUSER="loads")
     finally:
         project.query("drop owned by loads cascade; drop role loads")
 
@@ -237,6 +317,28 @@ def test_a_copy_is_written_where_the_folder_is_and_nowhere_else(project: Project
     (project.folder("cola") / ".copy.partial").symlink_to(victim)
     assert "1 loaded" in project.run("bin/ingest")
     assert victim.read_text() == "mine"
+    project.create("dent")
+    project.folder("dent").parent.mkdir()
+    project.folder("dent").write_text("not a folder")
+    assert "wl_dent.pages can't be copied to " in project.refused("bin/ingest")
+
+
+def test_loads_that_copy_a_schema_take_turns(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.create("cola", "page_id text, seconds int", "'p1', 1")
+    entity = declared.declarations(project.root / "dbt/models")[0]["wl", "pages"]
+    replace, copies = Path.replace, []
+
+    def replace_at_last(path: Path, target: Path) -> Path:
+        assert project.query("select count(*) from pg_locks where relation = 'granary_lock.turn'::regclass") == [(1,)]
+        copies.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_at_last)
+    with contextlib.closing(raw_tables.Session()) as session:
+        ((_, place),) = schemas.places(session, [entity])
+        for _ in range(2):
+            schemas.copy(session, project.root / "data", entity, place)
+    assert [path.name for path in project.folder("cola").iterdir()] == copies
 
 
 def test_brands_that_deliver_the_same_bytes_are_both_live(project: Project) -> None:
@@ -245,6 +347,13 @@ def test_brands_that_deliver_the_same_bytes_are_both_live(project: Project) -> N
     project.deliver("bolt/again.csv", "page_id,seconds", "p1,5")
     assert "2 loaded (2 rows, 0 lines rejected), 1 known" in project.run("bin/ingest")
     assert project.query("select brand from raw._batches order by batch_id") == [("acme",), ("bolt",)]
+
+
+def test_a_brands_file_is_checked_before_it_loads(project: Project) -> None:
+    file = project.deliver("acme/1.csv", "page_id,seconds,city", "p1,5,Oslo")
+    said = [re.split("  +", line.strip()) for line in project.run("bin/feed", "check", str(file)).splitlines()]
+    assert ["_brand", "the brand", "acme"] in said
+    assert ["_extra", "what isn't declared", '{"city":"Oslo"}'] in said
 
 
 def test_a_feed_of_its_own_is_no_brand(project: Project) -> None:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from psycopg2 import sql
 
-from granary import dbt_sql, declared, project, rules, spelling
+from granary import brands, dbt_sql, declared, project, rules, spelling
 from granary.declared import Entity
 from granary.loader import headers, landing, raw_tables
 from granary.loader.landing import LandingFile
@@ -39,6 +39,7 @@ from granary.server.connection import connect
 from granary.text import abridged, column_name, counted, print_table, printable, snake_case
 
 SHOWN_LINES = 10  # rejected ones
+ADDED = {brands.COLUMN: "the brand", brands.EXTRA: "what isn't declared"}  # by safe_rows, and else currencies
 SHOWN_ROWS = 5
 WIDTH = 24  # characters of a value in the table
 MOST_DECIMALS = 4  # of amounts and prices; those of other numbers depend on the value
@@ -320,7 +321,7 @@ def print_rows(cursor: Any, entity: Entity, batch: Batch, queries: Queries) -> N
         [
             [
                 name,
-                str(reading_of(entity, name)) if name in entity.columns else "its currency",
+                str(reading_of(entity, name)) if name in entity.columns else ADDED.get(name, "its currency"),
                 *(shown(row[name]) for row in rows),
             ]
             for name in columns

@@ -15,7 +15,7 @@ import itertools
 import sys
 import zlib
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from granary import declared, project
@@ -42,13 +42,13 @@ def main() -> int:
     root = Path(options.data_dir or project.data_folder())
     with contextlib.closing(Session()) as session:
         found, failures = onboarding.onboard(session, root, entities, problems, options.names, dry_run=options.dry_run)
+        print_errors(failures)
         files = landing.select(found, options.names, options.initial, problems)
         if options.names:
             selected = {file.feed for file in files} | {name.partition("/")[0] for name in options.names}
             problems = {feed: problem for feed, problem in problems.items() if feed in selected}
-        failures += [f"{problem} (nothing of the feed {feed} is loaded)" for feed, problem in problems.items()]
-        for failure in failures:
-            print(f"error: {printable(failure)}", file=sys.stderr, flush=True)
+        unusable = [f"{problem} (nothing of the feed {feed} is loaded)" for feed, problem in problems.items()]
+        print_errors(unusable)
         with session.transaction("preparing the raw tables", keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
         theirs = [pattern for feed, pattern in declared.patterns().items() if feed in problems]
@@ -57,10 +57,16 @@ def main() -> int:
             for file in files
             if file.feed not in problems and (file.entity or not any(each.brand_in(file.feed) for each in theirs))
         ]
-        results = itertools.chain(attempts(session, files, options), (None for _ in failures))
+        results = itertools.chain(attempts(session, files, options), (None for _ in [*failures, *unusable]))
         words, is_well = summary(results, options.dry_run)
     print(words)
     return 0 if is_well else 1
+
+
+def print_errors(errors: Iterable[str]) -> None:
+    """Print what keeps some files from being loaded."""
+    for error in errors:
+        print(f"error: {printable(error)}", file=sys.stderr, flush=True)
 
 
 def parse_arguments() -> Namespace:
@@ -99,7 +105,8 @@ def attempts(session: Session, files: list[LandingFile], options: Namespace) -> 
         with session.transaction("reading the ledger", keep=False) as cursor:
             if options.dry_run:
                 raw_tables.prepare(cursor, [])
-            ledger = raw_tables.known_files(cursor, [file.relative for file in some])
+            tables = {file.relative: (file.entity.feed, file.entity.name) for file in some if file.entity}
+            ledger = raw_tables.known_files(cursor, tables)
         for file in some:
             result = attempt(session, file, ledger, options)
             if result and result.signature:

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -199,13 +199,25 @@ def select(
     Raises GranaryError if a name selects none, unless it is that of a refused feed.
     """
 
-    def matches(file: LandingFile, name: str) -> bool:
-        same = name == file.relative or os.path.realpath(name) == os.path.realpath(file.path)
-        labels = [file.label, *([f"{file.entity.feed}/{file.entity.name}"] if file.brand else [])]
-        return same or any(f"{label}/".startswith(f"{name.rstrip('/')}/") for label in labels)
-
     files = [file for file in files if not initial_only or file.relative.startswith("initial/")]
     for name in names:
-        if name.partition("/")[0] not in refused and not any(matches(file, name) for file in files):
+        if name.partition("/")[0] not in refused and not any(is_named(file, [name]) for file in files):
             raise GranaryError(f"no landing file matches {name}: name a feed, feed/entity, feed/entity/batch or a path")
-    return [file for file in files if not names or any(matches(file, name) for name in names)]
+    return [file for file in files if is_named(file, names)]
+
+
+def is_named(file: LandingFile, names: Sequence[str]) -> bool:
+    """Return whether one of the names selects a file; without names, all are selected."""
+    if not names:
+        return True
+    labels = [file.label, *([f"{file.entity.feed}/{file.entity.name}"] if file.brand else [])]
+    if is_selected(labels, names) or file.relative in names:
+        return True
+    path = os.path.realpath(file.path)
+    return any(os.path.realpath(name) == path for name in names)
+
+
+def is_selected(labels: Iterable[str], names: Sequence[str]) -> bool:
+    """Return whether one of the names is, or begins, one of the labels; without names, all are selected."""
+    starts = tuple(f"{name.rstrip('/')}/" for name in names)
+    return not names or any(f"{label}/".startswith(starts) for label in labels)

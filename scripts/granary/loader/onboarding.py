@@ -22,37 +22,32 @@ def onboard(
     *,
     dry_run: bool = False,
 ) -> tuple[list[LandingFile], list[str]]:
-    """Find the brands of the sources that names select, or of all, and record where; return all landing files.
+    """Find the brands of all sources, and record where those are that names select; return all landing files.
 
-    What is new in schemas is among them. Return as well what is wrong with schemas, and which sources have no brand.
+    What is new in the schemas that names select is among them. The others aren't read, and what is known of them stays.
+    Return as well what is wrong with the schemas that were read, and which sources have no brand.
     """
-    tables = concerned(entities, names)
-    places = []
+    tables = [entity for entity in entities.values() if entity.brands]
+    read, others = [], []
     for entity, place in schemas.places(session, tables) if root.is_dir() else []:
         folder = entity.brands.folders.name(place.brand)
+        if not landing.is_selected([f"{feed}/{entity.name}" for feed in (entity.feed, folder)], names):
+            others.append(place)
+            continue
         if not place.error and declared.table_of(folder, entity.name, entities, unusable) != (entity, place.brand):
             problem = f"{place.name} can't be a brand's, because {folder} is a feed of its own: rename one of them"
             place = place._replace(error=problem)
-        places.append(copied(session, root, entity, place, dry_run=dry_run))
+        read.append(copied(session, root, entity, place, dry_run=dry_run))
     files = landing.discover(root, entities, unusable)
-    if tables:
-        feeds = {table.feed for table in tables}
-        places += [place for place in folders_of(files, entities, unusable) if place.feed in feeds]
-        with session.transaction("recording brands", keep=not dry_run) as cursor:
-            raw_tables.prepare(cursor, tables)
-            raw_tables.record_places(cursor, feeds, places)
-    return files, problems(tables, places)
-
-
-def concerned(entities: Mapping[tuple[str, str], Entity], names: Sequence[str]) -> list[Entity]:
-    """Return the landing tables to which brands deliver: of the sources that names select, or of all without names."""
-    first = {name.partition("/")[0] for name in names}
-    branded = [entity for entity in entities.values() if entity.brands]
-    return [
-        entity
-        for entity in branded
-        if not names or entity.feed in first or any(map(entity.brands.folders.brand_in, first))
-    ]
+    if not tables:
+        return files, []
+    selected = [*read, *folders_of([file for file in files if landing.is_named(file, names)], entities, unusable)]
+    everywhere = [*read, *others, *folders_of(files, entities, unusable)]
+    with session.transaction("recording brands", keep=not dry_run) as cursor:
+        raw_tables.prepare(cursor, tables)
+        raw_tables.record_places(cursor, {table.feed for table in tables}, selected, everywhere)
+    wanted = [table for table in tables if landing.is_selected([f"{table.feed}/{table.name}"], names)]
+    return files, [place.error for place in read if place.error] + without_brands(wanted, everywhere)
 
 
 def copied(session: Session, root: Path, entity: Entity, place: Place, *, dry_run: bool) -> Place:
@@ -73,7 +68,10 @@ def copied(session: Session, root: Path, entity: Entity, place: Place, *, dry_ru
 def folders_of(
     files: Iterable[LandingFile], entities: Mapping[tuple[str, str], Entity], unusable: Collection[str]
 ) -> list[Place]:
-    """Return the folders in which brands have delivered files, other than those that were copied from a schema."""
+    """Return the folders in which brands have delivered files, other than those that were copied from a schema.
+
+    One that can't be a brand's, or of which no file can be read, has an error, which each of its files says as well.
+    """
     places = {}
     for file in files:
         named = landing.parts_of(file.name)
@@ -84,17 +82,16 @@ def folders_of(
             entity, brand = declared.table_of(*key, entities, unusable) or (None, None)
             if brand:
                 odd = entity.brands.folders.problem(key[0])
-                error = f"the folder {key[0]} can't be a brand's: {odd}" if odd else None
+                error = f"the folder {key[0]} can't be a brand's: {odd}" if odd else str(landing.refusal(file))
                 places[key] = Place(entity.feed, entity.name, brand, "folder", "/".join(key), error)
+        if file.entity and key in places:  # one file that can be read is enough
+            places[key] = places[key]._replace(error=None)
     return [*places.values()]
 
 
-def problems(entities: Sequence[Entity], places: Iterable[Place]) -> list[str]:
-    """Return what is wrong: schemas that can't be read, and sources of which no brand was found.
-
-    Of a folder that can't be a brand's, each file says so.
-    """
-    found = [place.error for place in places if place.error and place.kind == "schema"]
+def without_brands(entities: Sequence[Entity], places: Iterable[Place]) -> list[str]:
+    """Return of which sources no brand was found."""
+    found = []
     for feed in dict.fromkeys(entity.feed for entity in entities):
         tables = [entity for entity in entities if entity.feed == feed]
         if not any(place.feed == feed for place in places):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from granary.server.lock import take_lock
 from granary.text import MOST_COLUMNS
 
 ARRIVALS = "_arrivals"  # exists only while a file of a brand is loaded
+PROVENANCE = 2  # columns that each landing table begins with
 RAW_SQL = Path(__file__).resolve().parent / "raw.sql"
 SESSION_NAME = "granary: load"
 
@@ -173,16 +174,23 @@ def loaded_batches(cursor: Any) -> dict[str, Batch]:
     return {batch.path: batch for batch in select_batches(cursor, "true", [])}
 
 
-def known_files(cursor: Any, paths: list[str]) -> dict[str, Known]:
-    """Return what the ledger knows of files by their paths."""
+def known_files(cursor: Any, tables: Mapping[str, tuple[str, str]]) -> dict[str, Known]:
+    """Return what the ledger knows of files by their paths, given feed and entity of each.
+
+    What another feed has loaded from a path is not known: a folder may have become a brand's.
+    """
+    paths = list(tables)
     condition = "(path = any(%s) or batch_id in (select batch_id from raw._files where path = any(%s)))"
     batches = {batch.batch_id: batch for batch in select_batches(cursor, condition, [paths, paths])}
-    known = {batch.path: Known(batch) for batch in batches.values()}
     cursor.execute("select path, batch_id, signature from raw._files where path = any(%s)", [paths])
-    for path, batch_id, signature in cursor:
-        if batch_id in batches:  # else it was replaced
-            known[path] = Known(batches[batch_id], signature)
-    return known
+    # What was replaced is not in use.
+    signed = [(path, batches[number], signature) for path, number, signature in cursor if number in batches]
+    found = [*((batch.path, batch, None) for batch in batches.values()), *signed]
+    return {
+        path: Known(batch, signature)
+        for path, batch, signature in found
+        if tables.get(path) == (batch.feed, batch.entity)
+    }
 
 
 def record_files(cursor: Any, files: Iterable[tuple[str, int, str]]) -> None:
@@ -242,7 +250,11 @@ def record_failure(
     cursor: Any, entity: Entity, path: str, size: int | None, error: str, brand: str | None = None
 ) -> None:
     """Write into the ledger why a file failed, unless its latest entry says the same."""
-    cursor.execute("select status, error from raw._batches where path = %s order by batch_id desc limit 1", [path])
+    cursor.execute(
+        "select status, error from raw._batches where path = %s and feed = %s and entity = %s"
+        " order by batch_id desc limit 1",
+        [path, entity.feed, entity.name],
+    )
     if cursor.fetchone() != ("failed", error):
         batch = open_batch(cursor, entity, path, size, brand)
         write_ledger(cursor, dataclasses.replace(batch, first_row_id=None, status="failed", error=error))
@@ -267,8 +279,10 @@ def write_ledger(cursor: Any, batch: Batch) -> None:
     execute(cursor, "insert into raw._batches ({}) values ({})", identifiers(row), values)
 
 
-def record_places(cursor: Any, feeds: Collection[str], places: Collection[Place]) -> None:
-    """Write where the brands of feeds were found, and that other places of theirs are gone. What is known stays."""
+def record_places(
+    cursor: Any, feeds: Collection[str], places: Collection[Place], everywhere: Collection[Place]
+) -> None:
+    """Write what was seen of the places of feeds' brands, and which are gone, as they are not everywhere any more."""
     psycopg2.extras.execute_values(
         cursor,
         """
@@ -279,7 +293,7 @@ def record_places(cursor: Any, feeds: Collection[str], places: Collection[Place]
         """,
         list(places),
     )
-    found = [f"{place.entity} {place.kind} {place.name}" for place in places]
+    found = [f"{place.entity} {place.kind} {place.name}" for place in everywhere]
     cursor.execute(
         "update raw._brands set gone_at = clock_timestamp()"
         " where gone_at is null and feed = any(%s) and concat_ws(' ', entity, kind, place) <> all(%s)",
@@ -305,6 +319,11 @@ def add_columns(cursor: Any, entity: Entity, columns: Iterable[str], file: str =
     taken = dict(cursor.fetchall())  # dropped ones count, too
     new_columns = tuple(column for column in columns if taken.get(column, True))
     if new_columns and (count := len(taken) + len(new_columns)) > MOST_COLUMNS:
+        if entity.table == ARRIVALS:
+            own, most = len(new_columns) + len(taken) - PROVENANCE, MOST_COLUMNS - PROVENANCE
+            raise GranaryError(
+                f"{file}: the file has {own:,} columns, and can have {most:,}: leave out columns that no model needs"
+            )
         raise GranaryError(
             f"{file}: raw.{entity.table} would have {count:,} columns, {len(new_columns):,} of them new, and a table"
             f" can have {MOST_COLUMNS:,}: leave out columns that no model needs"

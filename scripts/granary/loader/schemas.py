@@ -6,6 +6,7 @@ A table is copied as a whole, and only if its content is another than that of it
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gzip
 import hashlib
@@ -78,12 +79,12 @@ def copy(session: Session, root: Path, entity: Entity, place: Place, *, dry_run:
     folder = root / "incremental" / entity.brands.folders.name(place.brand) / entity.name
     if landing.leads_out(folder, Path(os.path.realpath(root))):
         raise GranaryError(f"{place.name} can't be copied: incremental/{folder.parent.name} is {landing.OUTWARD_LINK}")
-    last = max((path.name for path in folder.glob("*.csv.gz") if COPY.fullmatch(path.name)), default="")
     partial = folder / ".copy.partial"
-    now = datetime.datetime.now(datetime.timezone.utc)
-    try:
-        with session.transaction(place.name, keep=False) as cursor:
-            query = query_of(cursor, place, entity)
+    with session.transaction(place.name, keep=False) as cursor:  # until it ends, no other load copies
+        query = query_of(cursor, place, entity)
+        last = max((path.name for path in folder.glob("*.csv.gz") if COPY.fullmatch(path.name)), default="")
+        now = datetime.datetime.now(datetime.timezone.utc)
+        try:
             if not dry_run:
                 folder.mkdir(parents=True, exist_ok=True)
                 partial.unlink(missing_ok=True)  # of a load that was killed
@@ -91,16 +92,17 @@ def copy(session: Session, root: Path, entity: Entity, place: Place, *, dry_run:
                 writer = Writer(file, str(now))
                 cursor.copy_expert(query, writer)
                 digest = writer.close()
-        name = NAME.format(now, digest)
-        if last and COPY.fullmatch(last)[1] == digest:
-            return None
-        if not dry_run:
-            partial.replace(folder / name)
-        return (folder / name).relative_to(root).as_posix()
-    except OSError as error:
-        raise GranaryError(f"{place.name} can't be copied to {folder}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+            name = NAME.format(now, digest)
+            if last and COPY.fullmatch(last)[1] == digest:
+                return None
+            if not dry_run:
+                partial.replace(folder / name)
+            return (folder / name).relative_to(root).as_posix()
+        except OSError as error:
+            raise GranaryError(f"{place.name} can't be copied to {folder}: {error.strerror}") from None
+        finally:
+            with contextlib.suppress(OSError):  # there may be no folder
+                partial.unlink()
 
 
 def query_of(cursor: Any, place: Place, entity: Entity) -> sql.Composed:
@@ -124,15 +126,21 @@ def query_of(cursor: Any, place: Place, entity: Entity) -> sql.Composed:
     except psycopg2.errors.WrongObjectType:
         raise GranaryError(f"{place.name}: {NOT_A_TABLE}") from None
     cursor.execute(
-        "select relkind, attname from pg_class"
+        "select current_user, relkind, row_security_active(pg_class.oid), attname from pg_class"
         " left join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped"
         " where pg_class.oid = %s::regclass order by attnum",
         [relation.as_string(cursor)],
     )
     found = cursor.fetchall()
-    if found[0][0] not in "rp":
+    user, kind, hides_rows, _ = found[0]
+    if kind not in "rp":
         raise GranaryError(f"{place.name}: {NOT_A_TABLE}")
-    columns = [column for _, column in found if column is not None]
+    if hides_rows:
+        raise GranaryError(
+            f"{place.name}: it has row-level security, which may hide rows from {user}: turn it off (alter table ..."
+            " disable row level security), or let the role bypass it (alter role ... bypassrls)"
+        )
+    columns = [column for *_, column in found if column is not None]
     names.columns_of(columns, entity, place.name, kind="table")
     listed = raw_tables.identifiers(columns)
     # Not a cast to text, which could be one that a brand has made.
