@@ -192,6 +192,9 @@ def test_histories_end_as_a_full_refresh_and_the_rules_say(
     compared = warehouse.database.run("bin/diff", env=warehouse.settings)
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
+    traced = warehouse.database.run("bin/trace", "--check")
+    assert traced.returncode == 0, traced.stdout + traced.stderr
+
     # Histories that never make anything happen would prove nothing.
     assert warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")[0][0] > HISTORIES
     assert warehouse.query("select count(*) from marts.rejected_rows")[0][0] > HISTORIES
