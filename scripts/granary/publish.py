@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from granary import declared, diff, engines, last_build, project
+from granary import apart, declared, diff, engines, last_build, project
 from granary.built import HOW, Built, marts_of, quoted, workspace
 from granary.declared import Mart
 from granary.lake import Lake, only_one, writing
@@ -322,9 +322,9 @@ def prepare(client: Client, connection: duckdb.DuckDBPyConnection, table: Table)
     client.command(table.definition(new))
     described, published = describe(client, new), describe(client, name)
     is_alike = [row[:3] for row in described] == [row[:3] for row in published]
-    diff.copy(connection, "ours", table.types, table.stored)
+    apart.copy(connection, "ours", table.types, table.stored)
     fetch(client, connection, table, name if is_alike else new)
-    rows, missing, added = diff.set_apart(connection)
+    rows, missing, added = apart.set_apart(connection)
     if described == published and not missing and not added:
         client.command(f"drop table {place(new)}")
         print(f"{name}: unchanged, {counted(rows, 'row')}", flush=True)
@@ -348,9 +348,9 @@ def check(client: Client, connection: duckdb.DuckDBPyConnection, table: Table, d
     """Raise GranaryError unless the new table has as many rows as the mart, and those that were written as they are."""
     new = table.new
     fetch(client, connection, table, new, f"where _partition_id in ({listed(differing)})")
-    _, missing, added = diff.set_apart(connection)
+    _, missing, added = apart.set_apart(connection)
     if missing or added or client.command(f"select count() from {place(new)}") != rows:
-        found = diff.differences(connection, table.mart.grain, [*table.types], ("the mart", "ClickHouse"))
+        found = apart.differences(connection, table.mart.grain, [*table.types], ("the mart", "ClickHouse"))
         raise GranaryError(
             f"{table.mart.name} isn't in ClickHouse as it is in the mart, so nothing was published: "
             + printable("; ".join(found) or "rows of a month that had not changed are missing")
@@ -365,7 +365,7 @@ def fetch(client: Client, connection: duckdb.DuckDBPyConnection, table: Table, n
     with client.query_arrow_stream(query) as batches:
         for first in batches:
             rows = pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches))
-            diff.copy(connection, "theirs", table.types, rows)
+            apart.copy(connection, "theirs", table.types, rows)
             return
     connection.execute("create or replace temporary table theirs as from ours limit 0")
 
