@@ -38,7 +38,9 @@ REACHED = 3  # rows of a mart that are named for a line
 
 # Row numbers grow with the batches, and a batch without rows has the first number of the one after it.
 PLACES = """
-    select rows.row_id, batches.feed, batches.entity, batches.path, rows.row_id - batches.first_row_id + 1
+    select
+        rows.row_id, batches.feed, batches.entity, batches.path, rows.row_id - batches.first_row_id + 1,
+        batches.batch_id, batches.status
     from unnest(cast(%s as bigint[])) as rows (row_id)
     cross join lateral (
         select * from raw._batches where first_row_id <= rows.row_id order by first_row_id desc, batch_id desc limit 1
@@ -170,9 +172,9 @@ def part_of(
 def delivered(cursor: psycopg2.extensions.cursor, row_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return for row numbers the file, the line, and what it held, as delivered."""
     cursor.execute(PLACES, (list(row_ids),))
-    places = cursor.fetchall()
-    found: dict[int, dict[str, Any]] = {row_id: {"file": path, "line": line} for row_id, _, _, path, line in places}
-    for feed, entity in dict.fromkeys((feed, entity) for _, feed, entity, _, _ in places):
+    names = ("feed", "entity", "file", "line", "batch_id", "status")
+    found = {row_id: dict(zip(names, place, strict=True)) for row_id, *place in cursor}
+    for feed, entity in dict.fromkeys((place["feed"], place["entity"]) for place in found.values()):
         table = sql.Identifier("raw", f"{feed}__{entity}")
         cursor.execute(
             sql.SQL(
@@ -223,10 +225,11 @@ def what_became_of(cursor: psycopg2.extensions.cursor, traces: Traces, path: str
         {"column": column, "because": because, "state": state, "costs": severity}
         for column, because, state, severity in cursor
     ]
+    current = current_version(cursor, traces, traces, batch["feed"], batch["entity"], row_id)
     return found | {
         "delivered": place["delivered"],
         "rejections": rejections,
-        "superseded_by": successor(cursor, traces, batch["feed"], batch["entity"], row_id),
+        "superseded_by": None if current in (None, row_id) else delivered(cursor, [current])[current],
         "marts": list(reached(cursor, traces, row_id)),
     }
 
@@ -253,28 +256,43 @@ def batch_of(cursor: psycopg2.extensions.cursor, path: str) -> dict[str, Any]:
     return dict(zip(names, batch, strict=True))
 
 
-def successor(
-    cursor: psycopg2.extensions.cursor, traces: Traces, feed: str, entity: str, row_id: int
-) -> dict[str, Any] | None:
-    """Return the line that is the current version of what a line delivered; None if there is no other."""
+def current_version(
+    cursor: psycopg2.extensions.cursor, state: Traces, known: Traces, feed: str, entity: str, row_id: int
+) -> int | None:
+    """Return the row that a state has as the current version of what another row delivered; None if it has none.
+
+    The key of the other row is read in the tables of `known`, which are those of the same warehouse or of a copy.
+    """
     entities, _ = declared.declarations()
     version = entities[feed, entity].meta.get("current_version") if (feed, entity) in entities else None
     model, staging = (version or {}).get("model"), f"stg_{feed}__{entity}"
-    if not version or not {model, staging} <= traces.relations.keys():
+    if not version or model not in state.relations or not {model, staging} <= known.relations.keys():
         return None
-    versions = traces.relations[model]
-    all_versions = "is_current" in versions.columns
-    source = versions if all_versions else traces.relations[staging]
+    versions, has_all = state.relations[model], "is_current" in state.relations[model].columns
+    source = known.relations[model if has_all else staging]
     if not set(version["key"]) <= versions.columns.keys() & source.columns.keys():
         return None
-    same = " and ".join(f"now.{column} = line.{column}" for column in version["key"])
+    same = " and ".join(f"current_row.{column} = delivered_row.{column}" for column in version["key"])
     cursor.execute(
-        f"select now._row_id from {versions.sql} as now inner join {source.sql} as line on {same}"
-        f" where line._row_id = %s {'and now.is_current' if all_versions else ''} order by now._row_id desc limit 1",
+        f"select current_row._row_id from {versions.sql} as current_row inner join {source.sql} as delivered_row on {same}"
+        f" where delivered_row._row_id = %s {'and current_row.is_current' if has_all else ''}"
+        " order by current_row._row_id desc limit 1",
         (row_id,),
     )
-    current = cursor.fetchone()
-    return delivered(cursor, [current[0]])[current[0]] if current and current[0] != row_id else None
+    found = cursor.fetchone()
+    return found[0] if found else None
+
+
+def keys_of_line(
+    cursor: psycopg2.extensions.cursor, traces: Traces, mart: Mart, chain: Chain, row_id: int
+) -> list[dict[str, Any]]:
+    """Return the keys of the first rows of a mart that a line is part of, by one of its chains."""
+    keys = commas(f"key_{i}" for i, _ in enumerate(mart.grain))
+    rows = traces.rows(mart, dataclasses.replace(chain, distinct={}))
+    cursor.execute(
+        f"select distinct {keys} from ({rows}) as rows where row_id = %s order by {keys} limit %s", (row_id, REACHED)
+    )
+    return [dict(zip(mart.grain, row, strict=True)) for row in cursor]
 
 
 def reached(cursor: psycopg2.extensions.cursor, traces: Traces, row_id: int) -> Iterator[dict[str, Any]]:
@@ -410,6 +428,11 @@ def print_line(found: dict[str, Any]) -> None:
             print(printable(f"part of {reach['mart']} {written(row['key'])}{f': {shares}' if shares else ''}{through}"))
         if reach["count"] > len(reach["rows"]):
             print(f"  ... and {reach['count'] - len(reach['rows']):,} more rows of {reach['mart']}")
+
+
+def written_keys(mart: Mart, keys: Sequence[Mapping[str, Any]]) -> str:
+    """Return the keys of rows of a mart, of which the last may stand for more."""
+    return ", ".join(key_of(mart, key) for key in keys) + (" ..." if len(keys) == REACHED else "")
 
 
 def place(line: Mapping[str, Any]) -> str:
