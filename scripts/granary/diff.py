@@ -67,6 +67,11 @@ class Difference:
         """Return whether nothing differs."""
         return not (self.changed or self.only_left or self.only_right or self.columns or self.missing)
 
+    @property
+    def moved_sums(self) -> list[tuple[str, Any, Any]]:
+        """Return the numbers whose totals differ, with both totals."""
+        return [(name, one, two) for name, (one, two) in self.sums.items() if (one or 0) != (two or 0)]
+
 
 def main() -> int:
     """Compare, print what differs, and return an exit code."""
@@ -226,6 +231,8 @@ def difference_of(
         return found
     values = [name for name in columns if name not in mart.grain]
     numbers = [name for name in values if kind_of(types[0][name]) in ("integer", "number")]
+    if sums := summed(mart):
+        numbers = [name for name in numbers if name in sums]  # the sum of an average says nothing
     same_key = " and ".join(f"l.{quoted(name)} = r.{quoted(name)}" for name in (*mart.grain, *counted_by))
     differs = " or ".join(f"l.{quoted(name)} is distinct from r.{quoted(name)}" for name in values) or "false"
     joined = (
@@ -260,6 +267,14 @@ def difference_of(
     return found
 
 
+def summed(mart: Mart) -> set[str]:
+    """Return the numbers of a mart that its trace calls sums; none if its rows are lines, or nobody says."""
+    trace = mart.meta.get("trace")
+    if not isinstance(trace, list) or any(column.name == "_row_id" for column in mart.columns):
+        return set()
+    return {name for step in trace for name in (*step.get("sums", ()), *step.get("distinct", ()))}
+
+
 # -- Printing ----------------------------------------------------------------------------------------------------------
 
 
@@ -283,9 +298,8 @@ def lines_of(found: Difference, left: str, right: str) -> Iterator[str]:
         f"{found.mart}: {found.equal:,} equal, {found.changed:,} changed, {found.only_left:,} only in {left},"
         f" {found.only_right:,} only in {right}"
     )
-    for name, (one, two) in found.sums.items():
-        if (one or 0) != (two or 0):
-            yield f"  sum of {name}: {shown(one)} in {left}, {shown(two)} in {right} ({(two or 0) - (one or 0):+,})"
+    for name, one, two in found.moved_sums:
+        yield f"  sum of {name}: {shown(one)} in {left}, {shown(two)} in {right} ({(two or 0) - (one or 0):+,})"
     for row in found.rows:
         key = ", ".join(f"{name}={shown(value)}" for name, value in row["key"].items())
         pairs = ", ".join(f"{name} {shown(one)} / {shown(two)}" for name, (one, two) in row["changed"].items())

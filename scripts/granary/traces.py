@@ -160,16 +160,13 @@ class Traces:
             passed_on = {number: chain.sums[share] for number, share in step.sums.items() if share in chain.sums}
             yield Chain((step, *chain.steps), passed_on, {}, chain.line, chain.file)
 
-    def models(self, mart: Mart) -> list[str]:
-        """Return the names of a mart, and of all models that its trace reads; seeds are left out."""
+    def marts_of(self, mart: Mart) -> list[str]:
+        """Return the names of a mart, and of the other marts that its trace reads."""
         steps = [step for chain in self.chains(mart.name) for step in chain.steps]
-        texts = [
-            text
-            for step in steps
-            for text in (step.where, *step.by.values(), *step.sums.values(), *step.distinct.values())
-        ]
-        named = [step.source for step in steps] + [name for text in texts for name in NAME.findall(text)]
-        return [name for name in dict.fromkeys([mart.name, *named]) if name not in self.seeds]
+        texts = [text for step in steps for of in (step.by, step.sums, step.distinct) for text in of.values()]
+        texts += [step.where for step in steps]
+        named = [*(step.source for step in steps), *(name for text in texts for name in NAME.findall(text))]
+        return [name for name in dict.fromkeys([mart.name, *named]) if name in self.marts]
 
     def rows(self, mart: Mart, chain: Chain, condition: str = "true") -> str:
         """Return a select of all rows at the end of a chain, each with the key of the mart's row that it is part of.

@@ -1,6 +1,6 @@
 """Explain why a number is another one now: by the lines that were delivered since.
 
-usage: bin/why MART COLUMN=VALUE ... --since WHEN [--json]      e.g.  bin/why fct_daily_sales sales_date=2026-01-14 --since 28
+usage: bin/why MART COLUMN=VALUE ... --since WHEN [--json]
 
 WHEN is a day (its end, in UTC), the number of a batch, or a build_id. The row of the mart as it was known then, which
 bin/as-of builds with the code and the seeds of now, and the row as it is now are both taken apart into lines. The lines
@@ -11,18 +11,16 @@ its effect on each number. The exit code is 1 if the effects don't add up to the
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-import sys
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg2.extensions
 
 from granary import as_of, copies, dbt, trace
 from granary.declared import Mart
-from granary.project import run_main
+from granary.project import GranaryError, run_main
 from granary.server.connection import connect
 from granary.text import print_table, printable
 from granary.traces import Chain, Traces, commas
@@ -45,6 +43,7 @@ def main() -> int:
     parser.add_argument("mart", help=SUPPRESS)
     parser.add_argument("choices", nargs="*", help=SUPPRESS)
     parser.add_argument("--since", metavar="WHEN", required=True, help=SUPPRESS)
+    parser.add_argument("--limit", type=int, default=trace.LINES, help=f"lines of a kind (default: {trace.LINES})")
     parser.add_argument("--json", action="store_true", help="print JSON, with whole lines")
     options = parser.parse_intermixed_args()
     dbt.prepare()
@@ -52,8 +51,8 @@ def main() -> int:
         traces = Traces(cursor)
         mart = traces.mart(options.mart)
         trace.chosen_row(cursor, traces, mart, options.choices)
-        models = traces.models(mart)
-    name = as_of.copy_of(options.since, models)
+        marts = traces.marts_of(mart)
+    name = as_of.copy_of(options.since, marts)
     with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
         connection.set_session(isolation_level="repeatable read", readonly=True)
         states = Traces(cursor, copies.schema(name, "")), Traces(cursor)
@@ -61,7 +60,7 @@ def main() -> int:
     if options.json:
         print(json.dumps(found, default=str, ensure_ascii=False, indent=1))
     else:
-        print_explained(found)
+        print_explained(found, options.limit)
     return int(any(number["unexplained"] for number in found["numbers"].values()))
 
 
@@ -75,10 +74,12 @@ def explained(
     """Return a row's numbers then and now, and the lines that make up the difference."""
     condition = trace.chosen_row(cursor, states[1], mart, choices)
     rows = [row_of(cursor, traces, mart, condition) for traces in states]
-    lines = []
+    lines, causes = [], {}
     for chain in states[1].chains(mart.name):
         if chain.numbers and chain.line:
             lines += effects(cursor, states, mart, chain, condition, last_batch)
+        elif chain.line:
+            causes |= causes_since(cursor, states[1], mart, chain, condition, last_batch)
     numbers = dict.fromkeys(number for chain in states[1].chains(mart.name) for number in chain.numbers)
     then, now = ({number: (row or {}).get(number) or 0 for number in numbers} for row in rows)
     effect = {number: sum(line["effects"].get(number) or 0 for line in lines) for number in numbers}
@@ -95,7 +96,10 @@ def explained(
             }
             for number in numbers
         },
-        "lines": sorted(lines, key=lambda line: [*KINDS].index(line["kind"])),
+        "lines": sorted(
+            lines, key=lambda line: ([*KINDS].index(line["kind"]), -max(map(abs, line["effects"].values())))
+        ),
+        "causes": list(causes.values()),
     }
 
 
@@ -108,7 +112,7 @@ def row_of(cursor: psycopg2.extensions.cursor, traces: Traces, mart: Mart, condi
     found = cursor.fetchall()
     if len(found) > 1:
         keys = " or ".join(trace.key_of(mart, dict(zip(columns, row, strict=True))) for row in found)
-        raise trace.GranaryError(f"{mart.name} has several rows with that: choose one by its key, such as {keys}")
+        raise GranaryError(f"{mart.name} has several rows with that: choose one by its key, such as {keys}")
     return dict(zip(columns, found[0], strict=True)) if found else None
 
 
@@ -154,6 +158,17 @@ def effects(
     return list(lines.values())
 
 
+def causes_since(
+    cursor: psycopg2.extensions.cursor, now: Traces, mart: Mart, chain: Chain, condition: str, last_batch: int
+) -> dict[int, dict[str, Any]]:
+    """Return, by row number, the lines delivered since that decide what counts in a row, and don't count themselves."""
+    cursor.execute(
+        f"select distinct row_id from ({now.rows(mart, chain, condition)}) as lines where row_id is not null"
+    )
+    places = trace.delivered(cursor, [row_id for (row_id,) in cursor])
+    return {row_id: place for row_id, place in places.items() if place["batch_id"] > last_batch}
+
+
 def became(
     cursor: psycopg2.extensions.cursor,
     states: tuple[Traces, Traces],
@@ -189,7 +204,7 @@ def became(
 # -- Printing ----------------------------------------------------------------------------------------------------------
 
 
-def print_explained(found: dict[str, Any]) -> None:
+def print_explained(found: dict[str, Any], limit: int) -> None:
     """Print the numbers then and now, and for each kind of change its lines."""
     print(printable(f"{found['mart']} {trace.written(found['key'])}, since batch {found['then']['batch']}"))
     for state in ("then", "now"):
@@ -219,9 +234,14 @@ def print_explained(found: dict[str, Any]) -> None:
                     text_of(line),
                     *([line["elsewhere"]] if is_elsewhere else []),
                 ]
-                for line in of_kind
+                for line in of_kind[:limit]
             ],
         )
+        print_more(of_kind, limit)
+    if found["causes"] and any(line["kind"] in ("moved here", "moved away", "counts differently") for line in lines):
+        print("\ndelivered since, and decides where others count")
+        print_table(["line", "delivered"], [[trace.place(line), text_of(line)] for line in found["causes"][:limit]])
+        print_more(found["causes"], limit)
     print()
     unexplained = {
         number: values["unexplained"] for number, values in found["numbers"].items() if values["unexplained"]
@@ -232,6 +252,12 @@ def print_explained(found: dict[str, Any]) -> None:
         print("the effects of the lines add up to each difference; 0 is unexplained")
     else:
         print("no line that was delivered since has changed a number")
+
+
+def print_more(lines: Sequence[Mapping[str, Any]], limit: int) -> None:
+    """Print how many lines weren't printed."""
+    if len(lines) > limit:
+        print(f"  ... and {len(lines) - limit:,} more: --limit {len(lines)}, or --json")
 
 
 def text_of(line: Mapping[str, Any]) -> str:
