@@ -94,11 +94,14 @@ class Database:
         }
         return inherited | NEUTRAL | self.variables | own
 
-    def run(self, *command: str | Path) -> str:
-        """Run a command of the project, named from its root (bin/ingest), and return its output; end where it fails."""
+    def run(self, *command: str | Path, codes: Sequence[int] = (0,)) -> str:
+        """Run a command of the project, named from its root (bin/ingest), and return its output; end where it fails.
+
+        `codes` are the exit codes that aren't failures.
+        """
         program = [str(ROOT / command[0]), *map(str, command[1:])]
         done = subprocess.run(program, env=self.environment(), capture_output=True, text=True, check=False)
-        if done.returncode != 0:
+        if done.returncode not in codes:
             sys.exit(f"error: {shlex.join(program)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
