@@ -537,7 +537,11 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     if root == ROOT and parsed_before.exists():  # it takes ten seconds to parse everything
         shutil.copy(parsed_before, folder)
-    paths = {"DBT_TARGET_PATH": str(folder), "DBT_PROJECT_DIR": str(root / "dbt"), "DBT_PROFILES_DIR": str(root / "dbt")}
+    paths = {
+        "DBT_TARGET_PATH": str(folder),
+        "DBT_PROJECT_DIR": str(root / "dbt"),
+        "DBT_PROFILES_DIR": str(root / "dbt"),
+    }
     os.environ |= paths
     project.ROOT = root  # below which it is read what is declared
     dbt.leave_out_broken_tables(connection)
@@ -547,10 +551,11 @@ def build(
     if parsed.success:
         move(parsed.result, name)
         os.environ |= {"GRANARY_SCHEMA_PREFIX": schema(name, ""), "GRANARY_RAW_SCHEMA": schema(name, "raw")}
-        for seed, text in seeds.items():
-            (path := folder / "seeds" / f"{seed}.csv").parent.mkdir(parents=True, exist_ok=True)
+        for seed, text in seeds.items():  # a path that doesn't exist in the project is looked for in root_path
+            node = parsed.result.nodes[f"seed.granary.{seed}"]
+            node.root_path, node.original_file_path = str(folder), f"seeds_of_copy/{seed}.csv"
+            (path := folder / node.original_file_path).parent.mkdir(exist_ok=True)
             path.write_text(text, "utf-8")
-            parsed.result.nodes[f"seed.granary.{seed}"].original_file_path = str(path)
         runs = [["--select", *seeds, "--indirect-selection", "cautious"]] if seeds else []
         runs.append(
             [
