@@ -2,9 +2,9 @@
 
 usage: bin/as-of WHEN MART [column=value ...] [--json]      e.g.  bin/as-of 2026-02-03 load_audit feed=shop
 
-WHEN is a day (in UTC), the number of a batch, or a build_id, as for bin/copy create --as-of. Only rows with these values
-are printed; `column=` is for null. The mart is built once in a copy, as_of_<batch>, with what it needs; asking again only
-reads it, until the code changes. bin/copy drop 'as_of_*' removes all these copies.
+WHEN is a day (in UTC), the number of a batch, or a build_id, as for bin/copy create --as-of. Only rows with the values
+are printed; `column=` is for null. The mart is built once, with what it needs, in the copy as_of_<batch>, and only read
+from then on, until the code changes. bin/copy drop 'as_of_*' removes all these copies.
 
   --json  all rows, and all columns, as JSON: an object with the rows and what they are
 """
@@ -21,7 +21,8 @@ import psycopg2
 from psycopg2 import sql
 
 from granary import copies, dbt
-from granary.copies import Circumstances, Copy
+from granary.circumstances import Circumstances, check_marts, known_at
+from granary.copies import Copy
 from granary.declared import Mart
 from granary.project import GranaryError, run_main
 from granary.server.connection import connect
@@ -41,11 +42,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_intermixed_args()
     dbt.prepare()
-    mart = copies.check_marts([options.mart])[options.mart]
-    with contextlib.closing(connect()) as connection:
-        with connection, connection.cursor() as cursor:
-            where = condition(cursor, mart, options.filters)
-            name, found = cached(cursor, options.when, mart.name)
+    mart = check_marts([options.mart])[options.mart]
+    with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+        where = condition(cursor, mart, options.filters)
+        name, found = cached(cursor, options.when, mart.name)
     if not found:
         with contextlib.redirect_stdout(sys.stderr):  # what dbt says isn't the answer
             make(options.when, mart.name)
@@ -75,7 +75,7 @@ def condition(cursor: Any, mart: Mart, filters: list[str]) -> sql.Composable:
 
 def cached(cursor: Any, when: str, mart: str) -> tuple[str, Copy | None]:
     """Return the name of the copy for a moment, and the copy, if it has the mart and is as one would be made now."""
-    known = copies.known_at(cursor, when)
+    known = known_at(cursor, when)
     name = f"{copies.CACHED}{known.batch}"
     found = copies.read(cursor, name)
     current = found and (found.state, found.known, found.code) == ("complete", known.fingerprint, copies.fingerprint())
@@ -109,18 +109,16 @@ def show(cursor: Any, copy: Copy, mart: Mart, where: sql.Composable, as_json: bo
         rows = ",\n  ".join(row for (row,) in cursor.fetchall())
         print(f'{json.dumps(about)[:-1]}, "rows": [\n  {rows}\n]}}')
         return
-    columns = [column for column in mart.public_columns]
-    names = sql.SQL(", ").join(
+    shown = [
         sql.SQL("{}" if column.kind in ("integer", "number") else "{}::text").format(sql.Identifier(column.name))
-        for column in columns
-    )
+        for column in mart.public_columns
+    ]
     query = sql.SQL("select {}, count(*) over () from {} where {} order by {} limit {}")
-    cursor.execute(query.format(names, table, where, order, sql.Literal(SHOWN)))
+    cursor.execute(query.format(sql.SQL(", ").join(shown), table, where, order, sql.Literal(SHOWN)))
     rows = cursor.fetchall()
-    print(
-        f"{mart.name} as of batch {copy.last_batch}, loaded {loaded_at} UTC; built by the code of {copies.code_of(copy)}\n"
-    )
-    print_table([column.name for column in columns], [row[:-1] for row in rows])
+    code = copies.code_of(copy)
+    print(f"{mart.name} as of batch {copy.last_batch}, loaded at {loaded_at} UTC; built by the code of {code}\n")
+    print_table([column.name for column in mart.public_columns], [row[:-1] for row in rows])
     count = rows[0][-1] if rows else 0
     print(f"\n{counted(count, 'row')}" + (f", {SHOWN} of them shown: --json prints all" if count > SHOWN else ""))
 
