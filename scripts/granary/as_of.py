@@ -1,6 +1,6 @@
 """Print a mart as it was known at the end of a day, by the code of now.
 
-usage: bin/as-of WHEN MART [column=value ...] [--json]      e.g.  bin/as-of 2026-02-03 load_audit feed=shop
+usage: bin/as-of WHEN MART [column=value ...] [--json]      e.g.  bin/as-of 2026-02-03 load_audit status=failed
 
 WHEN is a day (in UTC), the number of a batch, or a build_id, as for bin/copy create --as-of. Only rows with the values
 are printed; `column=` is for null. The mart is built once, with what it needs, in the copy as_of_<batch>, and only read

@@ -28,8 +28,8 @@ MOMENTS = {
         select batch_id, coalesce((select min(finished_at) from raw._batches where batch_id > %(asked)s), 'infinity')
         from raw._batches where batch_id = %(asked)s
     """,
-    # Loads and builds take turns, and a batch has its finished_at before its load gives up the lock. So the batches that
-    # were finished when a build began are those that its models have read.
+    # Loads and builds take turns, and a batch has its finished_at before its load gives up the lock. So those that were
+    # finished when a build began are those that its models have read.
     "build": """
         select (select max(batch_id) from raw._batches where finished_at < builds.started_at), started_at
         from raw._builds as builds where starts_with(build_id, %(asked)s)
@@ -146,7 +146,7 @@ def check(cursor: Any, asked: Circumstances, known: Known, root: Path) -> None:
         cursor.execute(query.format(*map(sql.Identifier, (table.table, *ids))), [*ids.values(), known.batch])
         if not cursor.rowcount:
             raise GranaryError(f"--ignore-merge {merge}: no such merge was delivered up to batch {known.batch}")
-    if len({merge_of(merge, root).table for merge in asked.merge}) > 1:
+    if len({merge_of(merge, root).table.table for merge in asked.merge}) > 1:
         raise GranaryError("--merge: the merges of a copy have to be of one feed")
 
 

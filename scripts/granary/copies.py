@@ -211,11 +211,17 @@ def check_name(cursor: Any, name: str) -> None:
 
 def drop(cursor: Any, found: list[str]) -> None:
     """Drop copies, in the cursor's transaction."""
-    cursor.execute("set local client_min_messages = warning")
     for name in found:
-        for layer in LAYERS:
-            cursor.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema(name, layer))))
-        shutil.rmtree(artifacts() / name, ignore_errors=True)
+        drop_schemas(cursor, name)
+        for folder in (name, f"{name}__code"):
+            shutil.rmtree(artifacts() / folder, ignore_errors=True)
+
+
+def drop_schemas(cursor: Any, name: str) -> None:
+    """Drop the schemas of a copy, in the cursor's transaction."""
+    cursor.execute("set local client_min_messages = warning")
+    for layer in LAYERS:
+        cursor.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema(name, layer))))
 
 
 @functools.cache
@@ -291,7 +297,7 @@ def create(connection: psycopg2.extensions.connection, name: str, asked: Circums
             known = known_at(cursor, asked.as_of)
             check(cursor, asked, known, root)
             seeds = seeds_of(asked, root)
-            drop(cursor, [name])
+            drop_schemas(cursor, name)
             create_raw(cursor, name, asked, known, root)
             values = [json.dumps(dataclasses.asdict(asked)), known.batch, known.at, known.fingerprint, code, commit]
             insert = "insert into {} values (%s, 'unfinished', %s, %s, %s, %s, %s)"
@@ -337,7 +343,8 @@ def build(
     from dbt.cli.main import dbtRunner  # takes a second
 
     folder, parsed_before = artifacts() / name, target_directory() / "partial_parse.msgpack"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     if root == ROOT and parsed_before.exists():  # it takes ten seconds to parse everything
         shutil.copy(parsed_before, folder)
     os.environ |= {"DBT_TARGET_PATH": str(folder)}
