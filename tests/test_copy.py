@@ -375,6 +375,8 @@ def test_readers_can_not_read_copies_and_a_reset_drops_them(bar: Bar, new_databa
     readable = "select has_schema_privilege('granary_reader', '{}', 'usage')"
     assert bar.query(readable.format("marts")) == [(True,)]
     assert bar.query(readable.format("copy_a__marts")) == [(False,)]
+    reader = run_command("bin/copy", "list", root=bar.root, env=bar.environment | {"PGUSER": "granary_reader"})
+    assert reader.stderr == "error: the user may not do this: permission denied for schema copy_a__raw\n"
     database = new_database(bar.database, "reset")
     reset = run_command(
         bar.root / "scripts/in_venv.sh", "granary.reset", env=bar.environment | {"PGDATABASE": database.name}

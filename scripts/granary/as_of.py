@@ -43,7 +43,7 @@ def main() -> int:
     options = parser.parse_intermixed_args()
     dbt.prepare()
     mart = check_marts([options.mart])[options.mart]
-    with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+    with copies.rights(), contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
         where = condition(cursor, mart, options.filters)
         name, found = cached(cursor, options.when, mart.name)
     if not found:

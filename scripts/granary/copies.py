@@ -125,7 +125,7 @@ def arguments() -> argparse.Namespace:
 
 def list_copies() -> None:
     """Print a line for each copy."""
-    with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+    with rights(), contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
         copies = [read(cursor, name) for name in names(cursor)]
     header = ("copy", "state", "last batch", "created (UTC)", "code", "circumstances")
     rows = [(c.name, c.state, str(c.last_batch), c.created_at, code_of(c), str(c.circumstances)) for c in copies]
@@ -134,19 +134,22 @@ def list_copies() -> None:
 
 @contextlib.contextmanager
 def turn(what: str) -> Iterator[psycopg2.extensions.connection]:
-    """Take the lock of loads and builds until the process ends, and yield another connection.
-
-    Raises GranaryError where the user lacks a right.
-    """
+    """Take the lock of loads and builds until the process ends, and yield another connection."""
     os.environ["GRANARY_ENGINE"] = "postgres"  # by which copies are built
     holder = dbt.connect_dbt()
     take_lock(holder, what)
     keep_lock(holder, dbt.stop_without_lock)
+    with rights(), contextlib.closing(connect()) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def rights() -> Iterator[None]:
+    """Raise GranaryError where the user lacks a right."""
     try:
-        with contextlib.closing(connect()) as connection:
-            yield connection
+        yield
     except psycopg2.errors.InsufficientPrivilege as error:
-        raise GranaryError(f"the user may not do this: {str(error).strip()}") from None
+        raise GranaryError(f"the user may not do this: {str(error).splitlines()[0]}") from None
 
 
 # -- What there is -----------------------------------------------------------------------------------------------------
