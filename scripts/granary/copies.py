@@ -110,12 +110,15 @@ def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     form = {"usage": argparse.SUPPRESS, "description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser("bin/copy", **form)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="", help=argparse.SUPPRESS)
-    making = commands.add_parser("create", **form)
-    commands.add_parser("list", **form)
-    for command in (making, commands.add_parser("refresh", **form)):
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="create, list, refresh or drop", help=argparse.SUPPRESS
+    )
+    making, refreshing, dropping, _ = (
+        commands.add_parser(name, prog=f"bin/copy {name}", **form) for name in ("create", "refresh", "drop", "list")
+    )
+    for command in (making, refreshing):
         command.add_argument("name", metavar="NAME", help=argparse.SUPPRESS)
-    commands.add_parser("drop", **form).add_argument("names", metavar="NAME", nargs="+", help=argparse.SUPPRESS)
+    dropping.add_argument("names", metavar="NAME", nargs="+", help=argparse.SUPPRESS)
     for field in dataclasses.fields(Circumstances):
         once = {"default": ""} if field.name in ("as_of", "ref") else {"default": [], "action": "append"}
         kind = int if field.name == "without_batch" else str
