@@ -19,6 +19,7 @@ from granary.server.lock import take_lock
 from granary.text import counted
 
 SQL = Path(__file__).with_suffix(".sql")
+COPY = re.compile("copy_(.+)__(raw|staging|intermediate|marts)$")  # the schemas of bin/copy
 # Ids of batches are never given twice: incremental models would take a new batch for one that they have taken in.
 HIGHEST_BATCH = """
     select setval('raw._last_removed_batch', greatest(last_value, (select max(batch_id) from raw._batches)))
@@ -93,8 +94,13 @@ def print_data(cursor: Any, feeds: list[str], names: list[str], to_drop: bool) -
         return False
     print(f"{'to drop' if to_drop else 'stays'} in the database: {counted(batches, 'row')} of raw._batches, and")
     print(textwrap.indent(textwrap.fill(", ".join(own) or "no tables", 115), "  "))
-    if to_drop and (readers := [f"{each.schema}.{each.name}" for each in relations if not each.is_own]):
-        print(f"and the views that read these (bin/dbt build makes its own again): {', '.join(readers)}")
+    readers = [each for each in relations if not each.is_own]
+    copies = sorted({match[1] for each in readers if (match := COPY.match(each.schema))})
+    views = [f"{each.schema}.{each.name}" for each in readers if not COPY.match(each.schema)]
+    if to_drop and views:
+        print(f"and the views that read these (bin/dbt build makes its own again): {', '.join(views)}")
+    if to_drop and copies:
+        print(f"and such views in copies, which bin/copy refresh makes again: {', '.join(copies)}")
     return True
 
 

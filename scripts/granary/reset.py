@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2.extensions
 from psycopg2 import sql
 
+from granary import copies
 from granary.loader.raw_tables import SESSION_NAME
 from granary.project import load_env, run_main, schema_prefix
 from granary.server.connection import connect
@@ -22,14 +23,16 @@ def main() -> int:
     """Wait, drop the schemas, and say so."""
     load_env()
     with contextlib.closing(connect()) as connection:
-        done = False
+        done, found = False, []
         while not done:
             wait_for_loads(connection)
             with connection, connection.cursor() as cursor:
                 take_lock(connection, "reset")
                 if done := not running_loads(cursor):  # none has begun meanwhile
+                    found = copies.names(cursor)
+                    copies.drop(cursor, found)  # they are views of raw
                     drop(cursor)
-    print(f"dropped   {', '.join(SCHEMAS)}")
+    print(f"dropped   {', '.join([*SCHEMAS, *(f'the copy {name}' for name in found)])}")
     return 0
 
 

@@ -55,7 +55,7 @@
                     batches.batch_id,
                     batches.replaced_by_batch_id
                 from {{ watermarks() }} as watermarks
-                inner join raw._batches as batches
+                inner join {{ raw_schema() }}._batches as batches
                     on
                         watermarks.loaded_batch_id >= batches.batch_id
                         and watermarks.batch_id < batches.replaced_by_batch_id
@@ -99,7 +99,7 @@
         watermarks.loaded_batch_id,
         date_trunc('second', watermarks.loaded_at) as loaded_at
     from {{ watermarks() }} as watermarks
-    left join raw._batches as batches
+    left join {{ raw_schema() }}._batches as batches
         on
             watermarks.loaded_batch_id = batches.batch_id
             and watermarks.loaded_at = batches.finished_at
@@ -119,7 +119,7 @@
 
 {# pg_sequences has no value while no batch was removed, and where the user may not read it. #}
 {% macro postgres__last_removed_batch() -%}
-    select last_value from pg_sequences where schemaname = 'raw' and sequencename = '_last_removed_batch'
+    select last_value from pg_sequences where schemaname = '{{ raw_schema() }}' and sequencename = '_last_removed_batch'
 {%- endmacro %}
 
 {% macro default__last_removed_batch() -%}

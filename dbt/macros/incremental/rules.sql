@@ -132,8 +132,8 @@
         {%- if changed -%}
             {%- set tables = changed | unique | sort -%}
             {%- set batches = run_query(
-                "select count(*), sum(rows_loaded), min(batch_id), max(batch_id) from raw._batches where status = 'loaded'"
-                ~ " and rows_loaded > 0 and feed || '.' || entity in ('" ~ tables | join("', '") ~ "')"
+                "select count(*), sum(rows_loaded), min(batch_id), max(batch_id) from " ~ raw_schema() ~ "._batches"
+                ~ " where status = 'loaded' and rows_loaded > 0 and feed || '.' || entity in ('" ~ tables | join("', '") ~ "')"
             ).rows[0] -%}
             {{ exceptions.raise_compiler_error(
                 "The rules by which " ~ tables | join(", ") ~ " is read changed after " ~ models | unique | join(", ")

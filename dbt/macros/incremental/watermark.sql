@@ -106,7 +106,7 @@
             {%- if broken_tables() and model.config.group == 'core' %}
             -- What was left out, because its declaration is broken, is read once it is repaired.
             (
-                select min(batch_id) - 1 from raw._batches
+                select min(batch_id) - 1 from {{ raw_schema() }}._batches
                 where
                     feed || '.' || entity in ('{{ broken_tables() | join("', '") }}')
                     and batch_id > {{ watermark() }}
@@ -118,8 +118,8 @@
         newest.finished_at as loaded_at,
         {{ fingerprint_of_seeds(model) }} as seeds,
         '{{ invocation_id }}' as build_id
-    from (select coalesce(max(batch_id), 0) as batch_id from raw._batches) as loaded
-    left join raw._batches as newest on loaded.batch_id = newest.batch_id
+    from (select coalesce(max(batch_id), 0) as batch_id from {{ raw_schema() }}._batches) as loaded
+    left join {{ raw_schema() }}._batches as newest on loaded.batch_id = newest.batch_id
     on conflict (model) do update
     set
         batch_id = excluded.batch_id,

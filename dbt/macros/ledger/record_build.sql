@@ -1,6 +1,6 @@
 {#- Writes that a run or build has begun to raw._begun_builds: without a row of record_build, it is running, or was killed. -#}
 {% macro record_begun_build() %}
-    {%- set begun = api.Relation.create(database=target.get('database'), schema='raw', identifier='_begun_builds') -%}
+    {%- set begun = api.Relation.create(database=target.get('database'), schema=raw_schema(), identifier='_begun_builds') -%}
     {%- if execute and flags.WHICH in ('run', 'build') and (target.type != 'postgres' or load_relation(begun) is not none) -%}
         insert into {{ begun }} (build_id, schema_prefix, started_at)
         values (
@@ -17,7 +17,7 @@
     results: dbt's results, as passed to on-run-end
 -#}
 {% macro record_build(results) %}
-    {%- set ledger = api.Relation.create(database=target.get('database'), schema='raw', identifier='_builds') -%}
+    {%- set ledger = api.Relation.create(database=target.get('database'), schema=raw_schema(), identifier='_builds') -%}
     {#- Where attach_lake has made the table, nobody looks for it: that would begin a transaction, which nothing ends. -#}
     {%- if execute and results and flags.WHICH in ('run', 'build')
             and (target.type != 'postgres' or load_relation(ledger) is not none) -%}

@@ -17,7 +17,7 @@
     {%- endif -%}
     {%- set columns = adapter.get_columns_in_relation(existing) | map(attribute='name') | list if existing else [] -%}
     {%- if existing and not (needed | reject('in', columns) | list) %}
-    insert into raw._replayed_values ({{ needed | join(', ') | replace('_batch_id, _row_id', 'batch_id, row_id') }}, replayed_at)
+    insert into {{ raw_schema() }}._replayed_values ({{ needed | join(', ') | replace('_batch_id, _row_id', 'batch_id, row_id') }}, replayed_at)
     select
         {{ needed | join(', ') }},
         current_timestamp as replayed_at
@@ -27,7 +27,7 @@
         and feed || '.' || entity in (
             {%- for table in tables %}'{{ table.feed }}.{{ table.entity }}'{{ ', ' if not loop.last }}{% endfor -%}
         )
-        and _batch_id in (select batch_id from raw._batches where status = 'loaded')
+        and _batch_id in (select batch_id from {{ raw_schema() }}._batches where status = 'loaded')
         and _row_id is not null
         and not exists (
             select 1 from {{ ref('stg_ledger__rejected_values') }} as still_rejected
@@ -35,6 +35,6 @@
                 rejections._row_id = still_rejected._row_id
                 and (still_rejected.severity = 'row' or rejections.column_name = still_rejected.column_name)
         )
-        and rejection_id not in (select known.rejection_id from raw._replayed_values as known)
+        and rejection_id not in (select known.rejection_id from {{ raw_schema() }}._replayed_values as known)
     {%- endif %}
 {% endmacro %}
