@@ -18,7 +18,7 @@ if [ "$engine" != postgres ]; then
     cat <<TEXT
 
 To try    $query
-          bin/diff --to $engine    compare the marts with those of PostgreSQL, once it has built them
+          bin/diff $engine    compare the marts with those of PostgreSQL, once it has built them
           docs/engines.md        what $engine can do, and what it can't
 TEXT
     exit

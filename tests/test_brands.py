@@ -472,7 +472,7 @@ def test_duckdb_gives_the_same(project: Project) -> None:
         project.run(*DBT, "build", *MODELS_ONLY)
         project.run("bin/lake")
         project.run(*DBT, "build", *MODELS_ONLY, **duckdb)
-        said = project.run("bin/diff", GRANARY_DUCKDB=duckdb["GRANARY_DUCKDB"])
+        said = project.run("bin/diff", "duckdb", GRANARY_DUCKDB=duckdb["GRANARY_DUCKDB"])
         assert re.search("feed_onboarding: equal, [23] rows", said)
         assert said.splitlines()[-1].endswith("marts equal in postgres and duckdb")
         project.deliver("bolt/1.jsonl", '{"page_id": "p1", "seconds": "4", "title": "ß", "a": null, "b": {"c": 1}}')

@@ -62,7 +62,7 @@ def pair(new_database: Callable[[], Database], tmp_path_factory: pytest.TempPath
 
 
 def test_marts_are_equal_after_a_full_build(pair: Pair) -> None:
-    said = pair.succeed("bin/diff")
+    said = pair.succeed("bin/diff", "duckdb")
     assert said.endswith("41 of 41 marts equal in postgres and duckdb\n"), said
 
 
@@ -80,7 +80,7 @@ def test_marts_are_equal_after_incremental_builds(pair: Pair, tmp_path: Path) ->
     """A batch replaced, a line of the shop moved, a merge undone: see what the sample's incremental files are about."""
     data = shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw"))
     pair.deliver(data)
-    said = pair.succeed("bin/diff")
+    said = pair.succeed("bin/diff", "duckdb")
     assert said.endswith("41 of 41 marts equal in postgres and duckdb\n"), said
     with duckdb.connect(pair.environment["GRANARY_DUCKDB"]) as connection:
         ((builds, full),) = connection.sql("select count(*), sum(is_full_refresh::int) from raw._builds").fetchall()
@@ -103,7 +103,7 @@ def test_what_differs_is_named_by_its_key(pair: Pair) -> None:
         }
         for change in changes:
             connection.execute(change)
-    done = pair.run("bin/diff")
+    done = pair.run("bin/diff", "duckdb")
     assert done.returncode == 1
     for said in changes.values():
         assert said in done.stdout, done.stdout
@@ -125,7 +125,7 @@ def test_ways_out(pair: Pair, database: Database, tmp_path: Path) -> None:
     done = pair.run(*DBT, "build", **pair.on_duckdb | empty)
     assert done.returncode == 2
     assert "load and export what was delivered first: bin/ingest && bin/lake" in done.stdout + done.stderr
-    done = pair.run("bin/diff", GRANARY_DUCKDB=str(tmp_path / "other.duckdb"))
+    done = pair.run("bin/diff", "duckdb", GRANARY_DUCKDB=str(tmp_path / "other.duckdb"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "doesn't exist: build it with bin/lake && bin/dbt --target duckdb build" in done.stderr
     for program in ("dagster", "airflow"):
@@ -150,5 +150,5 @@ def test_after_a_reset_nothing_of_the_former_ledger_is_left(pair: Pair) -> None:
     assert refused.returncode != 0
     assert "Rebuild all tables once: bin/dbt build --full-refresh --target duckdb\n" in refused.stdout + refused.stderr
     pair.succeed(*DBT, "build", *MODELS_ONLY, "--full-refresh", **pair.on_duckdb)
-    said = pair.succeed("bin/diff")
+    said = pair.succeed("bin/diff", "duckdb")
     assert said.endswith("41 of 41 marts equal in postgres and duckdb\n"), said

@@ -50,7 +50,7 @@ class WithSpark(Pair):
     def equal(self, feed: str = "tickets") -> int:
         """Return how many marts of a feed there are, all of them equal to PostgreSQL's."""
         names = [path.stem for path in (ROOT / "dbt/models/marts" / feed).glob("*.sql")]
-        said = self.succeed("bin/diff", "--to", "spark", *names, "rejected_rows")
+        said = self.succeed("bin/diff", "spark", *names, "rejected_rows")
         assert f"{len(names) + 1} of {len(names) + 1} marts equal in postgres and spark\n" in said, said
         return len(names)
 

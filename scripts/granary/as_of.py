@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg2
@@ -45,10 +46,7 @@ def main() -> int:
     mart = check_marts([options.mart])[options.mart]
     with copies.rights(), contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
         where = condition(cursor, mart, options.filters)
-        name, found = cached(cursor, options.when, mart.name)
-    if not found:
-        with contextlib.redirect_stdout(sys.stderr):  # what dbt says isn't the answer
-            make(options.when, mart.name)
+    name = copy_of(options.when, [mart.name])
     with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
         try:
             show(cursor, copies.existing(cursor, name), mart, where, options.json)
@@ -73,25 +71,29 @@ def condition(cursor: Any, mart: Mart, filters: list[str]) -> sql.Composable:
     return sql.SQL(" and ").join(parts)
 
 
-def cached(cursor: Any, when: str, mart: str) -> tuple[str, Copy | None]:
-    """Return the name of the copy for a moment, and the copy, if it has the mart and is as one would be made now."""
+def copy_of(when: str, marts: Sequence[str]) -> str:
+    """Return the name of a copy that has marts as of a moment; make or refresh it if necessary. Raises GranaryError."""
+    with copies.rights(), contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
+        name, found = cached(cursor, when, marts)
+    if not found:
+        with contextlib.redirect_stdout(sys.stderr), copies.turn("bin/as-of") as connection:  # that isn't the answer
+            with connection, connection.cursor() as cursor:
+                name, found = cached(cursor, when, marts)  # another one may have made it meanwhile
+                older = copies.read(cursor, name)
+            if not found:
+                selected = dict.fromkeys([*(older.circumstances.select if older else ()), *marts])
+                print(f"building {marts[0]} as of {when}, in the copy {name} ...", flush=True)
+                copies.create(connection, name, Circumstances(as_of=when, select=tuple(selected)))
+    return name
+
+
+def cached(cursor: Any, when: str, marts: Sequence[str]) -> tuple[str, Copy | None]:
+    """Return the name of the copy for a moment, and the copy, if it has the marts and is as one would be made now."""
     known = known_at(cursor, when)
     name = f"{copies.CACHED}{known.batch}"
     found = copies.read(cursor, name)
     current = found and (found.state, found.known, found.code) == ("complete", known.fingerprint, copies.fingerprint())
-    return name, found if current and mart in found.circumstances.select else None
-
-
-def make(when: str, mart: str) -> None:
-    """Make the copy for a moment, or refresh it, with the mart besides those that it has. Raises GranaryError."""
-    with copies.turn("bin/as-of") as connection:
-        with connection, connection.cursor() as cursor:
-            name, found = cached(cursor, when, mart)  # another one may have made it meanwhile
-            older = copies.read(cursor, name)
-        if not found:
-            marts = dict.fromkeys([*(older.circumstances.select if older else ()), mart])
-            print(f"building {mart} as of {when}, in the copy {name} ...", flush=True)
-            copies.create(connection, name, Circumstances(as_of=when, select=tuple(marts)))
+    return name, found if current and {*marts} <= {*found.circumstances.select} else None
 
 
 def show(cursor: Any, copy: Copy, mart: Mart, where: sql.Composable, as_json: bool) -> None:

@@ -308,12 +308,26 @@ def create(connection: psycopg2.extensions.connection, name: str, asked: Circums
             values = [json.dumps(dataclasses.asdict(asked)), known.batch, known.at, known.fingerprint, code, commit]
             insert = "insert into {} values (%s, 'unfinished', %s, %s, %s, %s, %s)"
             cursor.execute(sql.SQL(insert).format(table_of(name)), values)
-        if not build(connection, name, root, asked.select, seeds):
+        with as_before():
+            is_built = build(connection, name, root, asked.select, seeds)
+        if not is_built:
             ways = f"bin/copy refresh {name}, or bin/copy drop {name}"
             raise GranaryError(f"the copy {name} is unfinished, because of what is above: then run {ways}")
         with connection, connection.cursor() as cursor:
             cursor.execute(sql.SQL("update {} set state = 'complete'").format(table_of(name)))
     return known.batch
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Undo afterwards what a block has changed of the environment, and of where the project is."""
+    environment, root = dict(os.environ), project.ROOT
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        project.ROOT = root
 
 
 def create_raw(cursor: Any, name: str, asked: Circumstances, known: Known, root: Path) -> None:

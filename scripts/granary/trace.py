@@ -273,9 +273,9 @@ def current_version(
     if not set(version["key"]) <= versions.columns.keys() & source.columns.keys():
         return None
     same = " and ".join(f"current_row.{column} = delivered_row.{column}" for column in version["key"])
+    joined = f"{versions.sql} as current_row inner join {source.sql} as delivered_row on {same}"
     cursor.execute(
-        f"select current_row._row_id from {versions.sql} as current_row inner join {source.sql} as delivered_row on {same}"
-        f" where delivered_row._row_id = %s {'and current_row.is_current' if has_all else ''}"
+        f"select current_row._row_id from {joined} where delivered_row._row_id = %s {'and current_row.is_current' if has_all else ''}"
         " order by current_row._row_id desc limit 1",
         (row_id,),
     )

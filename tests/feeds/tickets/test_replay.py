@@ -70,7 +70,7 @@ def test_histories_end_alike_on_spark(new_warehouse: Callable) -> None:
         ):
             done = warehouse.database.run(*command, env=settings, timeout=1200)  # a build on Spark takes minutes
             assert done.returncode == 0, done.stdout + done.stderr
-        compared = warehouse.database.run("bin/diff", "--to", "spark", env=settings, timeout=1200)
+        compared = warehouse.database.run("bin/diff", "spark", env=settings, timeout=1200)
         assert compared.returncode == 0, compared.stdout + compared.stderr
     rows = warehouse.query("select count(*) from marts.fct_weekly_sales where event_id <> 'unknown'")
     assert rows[0][0] > len(drawn)
@@ -189,7 +189,7 @@ def test_histories_end_as_a_full_refresh_and_the_rules_say(
             f"incremental and full refresh differ:\n{shown}\nsmallest history found:\n{smallest}", pytrace=False
         )
 
-    compared = warehouse.database.run("bin/diff", env=warehouse.settings)
+    compared = warehouse.database.run("bin/diff", "duckdb", env=warehouse.settings)
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
     traced = warehouse.database.run("bin/trace", "--check")
