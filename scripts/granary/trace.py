@@ -272,11 +272,11 @@ def current_version(
     source = known.relations[model if has_all else staging]
     if not set(version["key"]) <= versions.columns.keys() & source.columns.keys():
         return None
-    same = " and ".join(f"current_row.{column} = delivered_row.{column}" for column in version["key"])
-    joined = f"{versions.sql} as current_row inner join {source.sql} as delivered_row on {same}"
+    same = " and ".join(f"newest.{column} = line.{column}" for column in version["key"])
+    is_current = "newest.is_current" if has_all else "true"
     cursor.execute(
-        f"select current_row._row_id from {joined} where delivered_row._row_id = %s {'and current_row.is_current' if has_all else ''}"
-        " order by current_row._row_id desc limit 1",
+        f"select newest._row_id from {versions.sql} as newest inner join {source.sql} as line on {same}"
+        f" where line._row_id = %s and {is_current} order by newest._row_id desc limit 1",
         (row_id,),
     )
     found = cursor.fetchone()
