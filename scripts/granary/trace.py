@@ -16,7 +16,7 @@ import dataclasses
 import json
 import os
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,7 @@ def what_became_of(cursor: psycopg2.extensions.cursor, traces: Traces, path: str
         {"column": column, "because": because, "state": state, "costs": severity}
         for column, because, state, severity in cursor
     ]
-    current = current_version(cursor, traces, traces, batch["feed"], batch["entity"], row_id)
+    current = current_versions(cursor, traces, traces, {row_id: place}).get(row_id)
     return found | {
         "delivered": place["delivered"],
         "rejections": rejections,
@@ -256,43 +256,50 @@ def batch_of(cursor: psycopg2.extensions.cursor, path: str) -> dict[str, Any]:
     return dict(zip(names, batch, strict=True))
 
 
-def current_version(
-    cursor: psycopg2.extensions.cursor, state: Traces, known: Traces, feed: str, entity: str, row_id: int
-) -> int | None:
-    """Return the row that a state has as the current version of what another row delivered; None if it has none.
+def current_versions(
+    cursor: psycopg2.extensions.cursor, state: Traces, known: Traces, places: Mapping[int, Mapping[str, Any]]
+) -> dict[int, int]:
+    """Return, by row number, the row that a state has as the current version of what each of some rows delivered.
 
-    The key of the other row is read in the tables of `known`, which are those of the same warehouse or of a copy.
+    `places` says where these rows are, see `delivered`. Their keys are read in the tables of `known`, which are those
+    of the same warehouse or of a copy.
     """
     entities, _ = declared.declarations()
-    version = entities[feed, entity].meta.get("current_version") if (feed, entity) in entities else None
-    model, staging = (version or {}).get("model"), f"stg_{feed}__{entity}"
-    if not version or model not in state.relations or not {model, staging} <= known.relations.keys():
-        return None
-    versions, has_all = state.relations[model], "is_current" in state.relations[model].columns
-    source = known.relations[model if has_all else staging]
-    if not set(version["key"]) <= versions.columns.keys() & source.columns.keys():
-        return None
-    same = " and ".join(f"newest.{column} = line.{column}" for column in version["key"])
-    is_current = "newest.is_current" if has_all else "true"
-    cursor.execute(
-        f"select newest._row_id from {versions.sql} as newest inner join {source.sql} as line on {same}"
-        f" where line._row_id = %s and {is_current} order by newest._row_id desc limit 1",
-        (row_id,),
-    )
-    found = cursor.fetchone()
-    return found[0] if found else None
+    found: dict[int, int] = {}
+    for feed, entity in dict.fromkeys((place["feed"], place["entity"]) for place in places.values()):
+        version = entities[feed, entity].meta.get("current_version") if (feed, entity) in entities else None
+        model, staging = (version or {}).get("model"), f"stg_{feed}__{entity}"
+        if not version or model not in state.relations or not {model, staging} <= known.relations.keys():
+            continue
+        versions, has_all = state.relations[model], "is_current" in state.relations[model].columns
+        source = known.relations[model if has_all else staging]
+        if not set(version["key"]) <= versions.columns.keys() & source.columns.keys():
+            continue
+        same = " and ".join(f"newest.{column} = line.{column}" for column in version["key"])
+        row_ids = [row_id for row_id, place in places.items() if (place["feed"], place["entity"]) == (feed, entity)]
+        cursor.execute(
+            f"select line._row_id, max(newest._row_id) from {source.sql} as line inner join {versions.sql} as newest"
+            f" on {same} where line._row_id = any(%s) {'and newest.is_current' if has_all else ''} group by line._row_id",
+            (row_ids,),
+        )
+        found |= dict(cursor.fetchall())
+    return found
 
 
-def keys_of_line(
-    cursor: psycopg2.extensions.cursor, traces: Traces, mart: Mart, chain: Chain, row_id: int
-) -> list[dict[str, Any]]:
-    """Return the keys of the first rows of a mart that a line is part of, by one of its chains."""
-    keys = commas(f"key_{i}" for i, _ in enumerate(mart.grain))
-    rows = traces.rows(mart, dataclasses.replace(chain, distinct={}))
-    cursor.execute(
-        f"select distinct {keys} from ({rows}) as rows where row_id = %s order by {keys} limit %s", (row_id, REACHED)
-    )
-    return [dict(zip(mart.grain, row, strict=True)) for row in cursor]
+def keys_of_lines(
+    cursor: psycopg2.extensions.cursor, traces: Traces, mart: Mart, chain: Chain, row_ids: Collection[int]
+) -> dict[int, list[dict[str, Any]]]:
+    """Return, by row number, the keys of the rows of a mart that lines are part of, by one of its chains."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    if row_ids:
+        keys = commas(f"key_{i}" for i, _ in enumerate(mart.grain))
+        rows = traces.rows(mart, dataclasses.replace(chain, distinct={}))
+        cursor.execute(
+            f"select distinct {keys}, row_id from ({rows}) as rows where row_id in ({listed}) order by {keys}"
+        )
+        for *key, row_id in cursor:
+            found.setdefault(row_id, []).append(dict(zip(mart.grain, key, strict=True)))
+    return found
 
 
 def reached(cursor: psycopg2.extensions.cursor, traces: Traces, row_id: int) -> Iterator[dict[str, Any]]:
@@ -431,8 +438,8 @@ def print_line(found: dict[str, Any]) -> None:
 
 
 def written_keys(mart: Mart, keys: Sequence[Mapping[str, Any]]) -> str:
-    """Return the keys of rows of a mart, of which the last may stand for more."""
-    return ", ".join(key_of(mart, key) for key in keys) + (" ..." if len(keys) == REACHED else "")
+    """Return the keys of the first of some rows of a mart."""
+    return ", ".join(key_of(mart, key) for key in keys[:REACHED]) + (" ..." if len(keys) > REACHED else "")
 
 
 def place(line: Mapping[str, Any]) -> str:

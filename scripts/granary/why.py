@@ -140,19 +140,20 @@ def effects(
         f" where t.row_id is null or n.row_id is null or ({commas(changes)}) <> ({commas('0' for _ in changes)})"
     )
     found = cursor.fetchall()
-    places = trace.delivered(cursor, [row[0] for row in found])
-    lost = {row_id for row_id, was_there, is_there, *_ in found if was_there and not is_there}
+    places = trace.delivered(cursor, [row_id for row_id, *_ in found])
+    reasons = became(cursor, states, mart, chain, places, found, last_batch)
     lines = {
         row_id: {
             **places[row_id],
             "through": [step.source for step in chain.steps],
             "effects": dict(zip(chain.numbers, changed, strict=True)),
-            **became(cursor, states, mart, chain, row_id, was_there, is_there, last_batch, lost),
+            **reasons[row_id],
         }
-        for row_id, was_there, is_there, *changed in found
+        for row_id, _, _, *changed in found
     }
     for line in list(lines.values()):  # the two versions of a correction are one entry
-        if before := lines.pop(line.get("instead_of"), None):
+        if before := lines.pop(line.pop("instead_of", None), None):
+            line["before"] = {name: before[name] for name in ("file", "line", "delivered")}
             for number, effect in before["effects"].items():
                 line["effects"][number] += effect
     return list(lines.values())
@@ -174,31 +175,35 @@ def became(
     states: tuple[Traces, Traces],
     mart: Mart,
     chain: Chain,
-    row_id: int,
-    was_there: bool,
-    is_there: bool,
+    places: dict[int, dict[str, Any]],
+    found: Sequence[tuple],
     last_batch: int,
-    lost: set[int],
-) -> dict[str, Any]:
-    """Return what became of a line that a row has lost or won, or that counts differently in it."""
-    if was_there and is_there:
-        return {"kind": "counts differently"}
+) -> dict[int, dict[str, Any]]:
+    """Return, by row number, what became of lines that a row has lost or won, or that count differently in it."""
     then, now = states
-    line = trace.delivered(cursor, [row_id])[row_id]
-    of_line = (line["feed"], line["entity"], row_id)
-    if is_there:
-        is_new = line["batch_id"] > last_batch
-        before = trace.current_version(cursor, then, now, *of_line) if is_new else row_id
-        elsewhere = trace.keys_of_line(cursor, then, mart, chain, before) if before else []
-        if is_new and before in lost:
-            return {"kind": "corrected", "before": trace.delivered(cursor, [before])[before], "instead_of": before}
-        kind = "moved here" if elsewhere else "added" if is_new else "accepted"
-        return {"kind": kind, "elsewhere": trace.written_keys(mart, elsewhere)}
-    if line["status"] != "loaded":
-        return {"kind": "taken back"}
-    after = trace.current_version(cursor, now, now, *of_line)
-    elsewhere = trace.keys_of_line(cursor, now, mart, chain, after) if after else []
-    return {"kind": "moved away" if elsewhere else "rejected", "elsewhere": trace.written_keys(mart, elsewhere)}
+    won = {row_id for row_id, was_there, is_there, *_ in found if is_there and not was_there}
+    lost = {row_id for row_id, was_there, is_there, *_ in found if was_there and not is_there}
+    new = {row_id: places[row_id] for row_id in won if places[row_id]["batch_id"] > last_batch}
+    gone = {row_id: places[row_id] for row_id in lost if places[row_id]["status"] == "loaded"}
+    before = trace.current_versions(cursor, then, now, new) | {row_id: row_id for row_id in won - new.keys()}
+    after = trace.current_versions(cursor, now, now, gone)
+    counted_then = trace.keys_of_lines(cursor, then, mart, chain, {*before.values()})
+    counted_now = trace.keys_of_lines(cursor, now, mart, chain, {*after.values()})
+    reasons: dict[int, dict[str, Any]] = {}
+    for row_id, *_ in found:
+        if row_id in won and before.get(row_id) in lost:
+            reasons[row_id] = {"kind": "corrected", "instead_of": before[row_id]}
+        elif row_id in won:
+            elsewhere = counted_then.get(before.get(row_id), [])
+            kind = "moved here" if elsewhere else "added" if row_id in new else "accepted"
+            reasons[row_id] = {"kind": kind, "elsewhere": trace.written_keys(mart, elsewhere)}
+        elif row_id in gone:
+            elsewhere = counted_now.get(after.get(row_id), [])
+            kind = "moved away" if elsewhere else "rejected"
+            reasons[row_id] = {"kind": kind, "elsewhere": trace.written_keys(mart, elsewhere)}
+        else:
+            reasons[row_id] = {"kind": "taken back" if row_id in lost else "counts differently"}
+    return reasons
 
 
 # -- Printing ----------------------------------------------------------------------------------------------------------
