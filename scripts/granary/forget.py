@@ -252,7 +252,7 @@ def show(
     where = [("everywhere" if each.everywhere else f"in their rows: {each.reason}") for each in person.values]
     print_table(
         ("column", "value", "found", "replaced"),
-        [(each.column, each.spellings[0], each.why, text) for each, text in zip(person.values, where, strict=True)],
+        [(each.column, each.text, each.why, text) for each, text in zip(person.values, where, strict=True)],
     )
     for title, lines in (("left alone", person.left_alone), ("in other feeds", person.elsewhere)):
         if lines:

@@ -54,11 +54,12 @@ class Value:
 
     kind: str  # one of declared.PERSONAL
     column: str
-    spellings: list[str]  # as they are parsed; the first one names the value
+    text: str
     pseudonym: str
     everywhere: bool = True
     why: str = ""  # how it was found
     reason: str = ""  # why it isn't replaced everywhere
+    spellings: list[str] = dataclasses.field(default_factory=list)  # of the text, in the order in which they were found
 
     def replacement(self, spelling: str) -> str:
         """Return what takes the place of a spelling."""
@@ -116,7 +117,7 @@ def new_value(kind: str, column: str, spelling: str, why: str) -> Value:
         letters = string.ascii_lowercase + string.digits
         pseudonym = "forgotten" + "".join(secrets.choice(letters) for _ in range(16))
         pseudonym += "@forgotten.invalid" if EMAIL.fullmatch(spelling) else ""
-    value = Value(kind, column, [spelling], pseudonym, why=why)
+    value = Value(kind, column, spelling, pseudonym, why=why)
     if not is_distinctive(kind, spelling):
         value.everywhere, value.reason = False, "too common a text to be looked for elsewhere"
     return value
@@ -151,9 +152,9 @@ class Finder:
     """Finds values as whole words in any text, in any case, also as JSON, CSV and HTML spell them."""
 
     def __init__(self, values: Iterable[Value]) -> None:
-        self.values = sorted(values, key=lambda value: -len(value.spellings[0]))
-        self.cores = [core_of(value.spellings[0]) for value in self.values]
-        patterns = (f"({pattern_of(value.spellings[0])})" for value in self.values)
+        self.values = sorted(values, key=lambda value: -len(value.text))
+        self.cores = [core_of(value.text) for value in self.values]
+        patterns = (f"({pattern_of(value.text)})" for value in self.values)
         self.pattern = re.compile("|".join(patterns) or r"(?!)", re.IGNORECASE)
 
     def found(self, text: str) -> int:
@@ -228,8 +229,7 @@ class Search:
                 for column, text in self.parsed(entity, row).items():
                     kind = entity.personal[column]
                     if kind != "id" and not self.is_kept(column, text):
-                        value = self.values.setdefault((kind, key_of(text)), new_value(kind, column, text, "in a row"))
-                        value.replacement(text)
+                        self.values.setdefault((kind, key_of(text)), new_value(kind, column, text, "in a row"))
         for value in [*self.values.values()]:
             self.look_elsewhere(value)
         return Person([*self.values.values()], self.rows, self.cells(), self.left_alone, [*self.elsewhere])
@@ -261,8 +261,6 @@ class Search:
         while waiting:
             column, spelling, why = waiting.pop(0)
             key = key_of(spelling)
-            if ("id", key) in self.values:
-                self.values["id", key].replacement(spelling)
             if (column, key) in tried or self.is_kept(column, spelling):
                 continue
             tried.add((column, key))
@@ -352,7 +350,7 @@ class Search:
         The same address in another feed is taken for the same person's, as marts do that span feeds. The same id in
         another feed is somebody else's, and the same name may be.
         """
-        text, others = value.spellings[0], 0
+        text, others = value.text, 0
         kinds = (value.kind,) if value.kind in ("id", "email") else ("name", "text")
         found = self.with_value(self.entities, [text], lambda entity, name: entity.personal[name] in kinds)
         for entity, row in found:
