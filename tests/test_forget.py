@@ -124,6 +124,7 @@ def test_nothing_of_a_person_of_the_sample_is_left_and_nothing_else_changes(
     values = ("a_0001", "c_0001", "c_0002", "c_0030", "mara.lind@example.org")
     command = ("bin/forget", "tickets", "account_id=a_0001")
     before, files, tables = sums(database), hashes(data), contents(database)
+    money = database.query("select * from marts.money_reconciliation order by 1, 2, 3, 4")
     assert len(found_in(database, data, *values)) > 20
 
     done = database.run(*command, "--dry-run", root=tree)
@@ -140,6 +141,7 @@ def test_nothing_of_a_person_of_the_sample_is_left_and_nothing_else_changes(
     assert done.returncode == 0, done.stdout + done.stderr
     assert found_in(database, data, *values) == []
     assert sums(database) == before
+    assert database.query("select * from marts.money_reconciliation order by 1, 2, 3, 4") == money
     (certificate,) = (tree / "output" / "forgotten").iterdir()
     said = json.loads(certificate.read_text())
     assert not re.search(in_words(*values), certificate.read_text().lower())
@@ -160,8 +162,6 @@ def test_nothing_of_a_person_of_the_sample_is_left_and_nothing_else_changes(
     done = database.run(*DBT, "build", *MODELS_ONLY, root=tree, env=environment)
     assert done.returncode == 0, done.stdout
     assert differences(database) == []
-    done = database.run(*DBT, "test", "--select", "money_is_reconciled", "batch_rows_are_conserved", root=tree)
-    assert done.returncode == 0, done.stdout
 
 
 def test_a_declared_person_does_not_change_the_rules_of_a_source() -> None:
@@ -298,6 +298,12 @@ def loaded(project: Project) -> list[tuple]:
     return [*project.rows(", ".join(ROWS[0]), "club__people"), *project.rejected()]
 
 
+def files_with(project: Project, value: str) -> list[Path]:
+    """Return the CSV files that load and have a value."""
+    files = (project.data / "initial/club").glob("[!.]*.csv")
+    return [path for path in files if re.search(rf"(?<![\w-]){value}(?![\w-])", path.read_text().lower())]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_file_changes_in_the_values_only(project: Project, load: Run, run: Run, kind: str) -> None:
     """The name is that of somebody else, too, so it changes in the person's rows only."""
@@ -381,7 +387,7 @@ def test_who_comes_next_finishes_what_was_killed_between_the_ledger_and_the_file
         run("club", "person=p_0031")
     monkeypatch.setattr(Path, "replace", replace)
     assert project.query("select count(*) from raw.club__people where lower(person) like '%p_0031%'") == [(0,)]
-    assert sum("p_0031" in path.read_text() for path in (project.data / "initial/club").glob("*.csv")) == 2 - after
+    assert len(files_with(project, "p_0031")) == 2 - after
     if first == "ingest":
         code, out, err = load()
         assert (code, err) == (0, "")
@@ -390,7 +396,7 @@ def test_who_comes_next_finishes_what_was_killed_between_the_ledger_and_the_file
     assert (code, err) == (0, "")
     assert "finishing number 1, which was interrupted" in out
     assert not [path for path in project.data.rglob("*") if path.name.startswith(".")]
-    assert not [path for path in project.data.rglob("*.csv") if re.search(r"\bp_0031\b(?!-)", path.read_text().lower())]
+    assert files_with(project, "p_0031") == []
     assert load()[1] == "2 files: 0 loaded (0 rows, 0 lines rejected), 2 known, 0 failed\n"
     assert project.query("select count(*) from raw._forgotten where finished_at is null") == [(0,)]
 

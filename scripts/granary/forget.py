@@ -229,6 +229,11 @@ def derived_places(root: Path) -> dict[Path, str]:
     return {place: again for place, again in places.items() if place.exists() and place != root}
 
 
+def is_rewritten(place: Path) -> bool:
+    """Return whether files in a place can be rewritten one by one: the tables of another engine hang together."""
+    return place not in (Path(engines.duckdb_file()), project.ROOT / "lakehouse")
+
+
 def copies_in(place: Path) -> list[LandingFile]:
     """Return the files in a place, which may be a file itself."""
     if place.is_file():
@@ -520,7 +525,10 @@ def finish(session: Session, root: Path, forgotten_id: int, what: dict[str, Any]
             f"{', '.join(missing)}: neither the delivered nor the rewritten bytes are there: restore them"
         )
     print(f"replaced in {counted(len(what['tables']), 'table')} and {counted(len(what['files']), 'file')}", flush=True)
-    copies = [file for place in derived_places(root) for file in copies_in(place) if rewrite_copy(file, finder)]
+    if number := what["in_own_rows_only"]:
+        print(f"{counted(number, 'value')} that others may have, too, in the person's own rows only")
+    places = [place for place in derived_places(root) if is_rewritten(place)]
+    copies = [file for place in places for file in copies_in(place) if rewrite_copy(file, finder)]
     if what["landing_tables"]:
         build(what)
     cleaned = clean_up(what["tables"])
