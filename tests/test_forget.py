@@ -407,6 +407,8 @@ def test_who_comes_next_finishes_what_was_killed_between_the_ledger_and_the_file
         ("initial/club/visits.csv.gz", b"", "visits.csv.gz: can't be read"),
         ("notes.pdf", b"p_0031", "notes.pdf: Granary can't rewrite files of this kind"),
         ("p_0031.txt", b"", "the name of this file has a value of the person"),
+        ("incremental/club/visits/1.xlsx", b"=", "Sheet!B3 is a formula, whose result would be lost"),
+        (f"{PEOPLE}.csv", csv_text(rows=ROWS[:2]).encode(), "its bytes are not those that were loaded"),
     ],
 )
 def test_what_can_not_be_rewritten_is_said_before_anything_changes(
@@ -418,6 +420,11 @@ def test_what_can_not_be_rewritten_is_said_before_anything_changes(
     path = project.data / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content or (gzip.compress(b"person,seen\n")[:-3] if name.endswith(".gz") else b""))
+    if name.endswith(".xlsx"):
+        book = openpyxl.Workbook()
+        for row in (("person", "seen"), ("p_0031", "1"), ("p_9", "=1+1")):
+            book.active.append(row)
+        book.save(path)
     before, rows = hashes(project.data), contents(project.database)
     code, _, err = run("club", "person=p_0031")
     assert code == 1
@@ -431,6 +438,8 @@ def test_a_value_can_be_left_alone_and_a_copy_of_another_kind_is_named(project: 
     assert load()[0] == 0
     project.query("create schema other create table notes (id int, about jsonb, tags text[])")
     project.query("""insert into other.notes values (1, '{"who": ["p_0031"]}', array['p_0031', 'x'])""")
+    project.query("insert into raw.club__people (_batch_id, person) select 1, 'p_0031' from generate_series(1, 9)")
+    project.query("analyze")
     (project.root / "output").mkdir()
     (project.root / "output/report.html").write_text("<b>Ann.Lee@example.org</b> p_0031")
     (project.root / "granary.duckdb").write_bytes(b"\0p_0031\0")
@@ -444,7 +453,81 @@ def test_a_value_can_be_left_alone_and_a_copy_of_another_kind_is_named(project: 
     ((about, tags),) = project.query("select about::text, tags from other.notes")
     assert PSEUDONYM.search(about)
     assert PSEUDONYM.fullmatch(tags[0])
+    remembered = "select attname from pg_stats where pg_stats::text ~ %s and schemaname <> 'pg_catalog'"
+    assert project.query(remembered, ["p_0031[^-1]"]) == []
     assert tags[1] == "x"
+
+
+def test_a_number_changes_in_its_column_only_and_stays_one(project: Project, load: Run, run: Run) -> None:
+    declare(project)
+    path = project.write(f"{PEOPLE}.jsonl", "".join(json.dumps(each) + "\n" for each in objects()).encode())
+    path.write_text(path.read_text().replace('"person": "17"', '"person":  17'))
+    assert load()[0] == 0
+    rows = project.rows("person, full_name, paid", "club__people")
+    code, _, err = run("club", "person=17")
+    assert (code, err) == (0, "")
+    changed = project.rows("person, full_name, paid", "club__people")
+    assert changed[:3] == rows[:3]
+    assert re.fullmatch("9[0-9]{14}", changed[3][1])
+    assert PSEUDONYM.fullmatch(changed[3][2])
+    assert changed[3][3] == "17"
+    assert json.loads(path.read_text().splitlines()[3])["person"] == int(changed[3][1])
+    assert '"paid": "17"' in path.read_text().splitlines()[3]
+
+
+def test_a_list_that_people_maintain_is_rewritten_only_if_asked(project: Project, load: Run, run: Run) -> None:
+    declare(project)
+    project.write(f"{PEOPLE}.csv", csv_text().encode())
+    assert load()[0] == 0
+    seed = project.root / "dbt/seeds/club/members.csv"
+    seed.parent.mkdir(parents=True)
+    seed.write_text("person,why\np_0031,founder\np_003,\n")
+    code, _, err = run("club", "person=p_0031")
+    assert code == 1
+    assert "dbt/seeds/club/members.csv: this list names the person: add --seeds" in err
+    assert project.query("select count(*) from raw.club__people where person = 'p_0031'") == [(1,)]
+    assert run("club", "person=p_0031", "--seeds")[0] == 0
+    ((new,),) = project.query("select person from raw.club__people order by _row_id limit 1")
+    assert seed.read_text() == f"person,why\n{new},founder\np_003,\n"
+
+
+def test_pseudonyms_that_a_source_refuses_change_nothing(project: Project, load: Run, run: Run) -> None:
+    declare(project)
+    project.write(f"{PEOPLE}.csv", csv_text().encode())
+    assert load()[0] == 0
+    project.query("create schema staging")
+    project.query(
+        "create view staging.stg_club__people as"
+        " select case when length(person) < 12 then person end as person, email from raw.club__people"
+    )
+    before, rows = hashes(project.data), contents(project.database)
+    code, _, err = run("club", "person=p_0031")
+    assert code == 1
+    assert "club.people: pseudonyms aren't read as the values were, in person" in err
+    assert (hashes(project.data), contents(project.database)) == (before, rows)
+
+
+def test_no_incremental_build_follows_a_run_that_was_killed_before_its_own(
+    project: Project, load: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build compares these fingerprints with those of today, and stops: see the macro refuse_changed_rules."""
+    declare(project)
+    project.write(f"{PEOPLE}.csv", csv_text().encode())
+    assert load()[0] == 0
+    rules = "create table _rules (model text, landing_table text, fingerprint text)"
+    for prefix in ("", "dev_"):
+        project.query(f"create schema {prefix}intermediate {rules}")
+        project.query(f"insert into {prefix}intermediate._rules values ('m', 'club.people', 'f'), ('m', 'a.b', 'f')")
+
+    def killed(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forget, "build", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("club", "person=p_0031")
+    for prefix in ("", "dev_"):
+        recorded = project.query(f"select landing_table, fingerprint from {prefix}intermediate._rules order by 1")
+        assert recorded == [("a.b", "f"), ("club.people", "forgotten f")]
 
 
 @pytest.mark.parametrize(
