@@ -153,7 +153,7 @@ def planned(
     loaded, plans = batches(cursor), []
     home, owner = Path(os.path.realpath(root)), landing.owners(entities)
     own_rows = numbered_cells(person, {batch_id: first for found in loaded.values() for batch_id, first, _ in found})
-    of_path = {path: key for key, found in loaded.items() for *_, path in found}
+    paths = {(feed, entity, path) for (feed, entity, _), found in loaded.items() for *_, path in found}
     for name in names_below(root):
         if finder.found(name):
             raise GranaryError(
@@ -166,7 +166,7 @@ def planned(
             key = (file.entity.feed, file.entity.name, forgotten.hash_of(root, name))
             for batch_id, *_ in loaded.get(key, []):
                 cells |= own_rows.get(batch_id, {})
-            if (found or cells) and file.relative in of_path and key not in loaded:
+            if (found or cells) and (*key[:2], file.relative) in paths and key not in loaded:
                 raise GranaryError(
                     f"{file.relative}: its bytes are not those that were loaded: bring them back, or load them with"
                     f" bin/ingest --replace {file.label}"
