@@ -425,6 +425,27 @@ def test_who_comes_next_finishes_what_was_killed_between_the_ledger_and_the_file
     assert files_with(project, "p_0031") == []
     assert load()[1] == "2 files: 0 loaded (0 rows, 0 lines rejected), 2 known, 0 failed\n"
     assert project.query("select count(*) from raw._forgotten where finished_at is null") == [(0,)]
+    assert project.query("select what ->> 'searched_for', what ->> 'left' from raw._forgotten") == [("1", "{}")]
+
+
+def test_somebody_else_is_forgotten_after_what_was_interrupted(
+    project: Project, load: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(project)
+    project.write(f"{PEOPLE}.csv", csv_text().encode())
+    assert load()[0] == 0
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(forget, "clean_up", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        run("club", "person=p_0031")
+    code, out, err = run("club", "email=bo@example.org")
+    assert (code, err) == (0, "")
+    assert "finishing number 1, which was interrupted" in out
+    columns = "forgotten_id, what ->> 'searched_for', what ->> 'left', finished_at is not null"
+    assert project.query(f"select {columns} from raw._forgotten order by 1") == [
+        (1, "0", "{}", True),
+        (2, "1", "{}", True),
+    ]
+    assert len(list((project.root / "output/forgotten").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

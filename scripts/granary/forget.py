@@ -95,15 +95,16 @@ def main() -> int:
         feeds = ", ".join(sorted({entity.feed for entity in entities.values() if entity.personal}))
         raise GranaryError(f"there is no feed {options.feed}: feeds with personal columns are {feeds or 'none'}")
     with contextlib.closing(Session()) as session:
-        resumed = None if options.dry_run else resume(session, root, options)
+        resumed = None if options.dry_run else resume(session, root, options, entities.values())
         what = "search for a person" if options.dry_run else "forgetting a person"
         with session.transaction(what, keep=not options.dry_run) as cursor:
             raw_tables.prepare(cursor, entities.values())
             try:
                 person = Search(cursor, entities.values(), options.feed, options.keep).find(options.given)
-            except GranaryError:
+            except GranaryError as error:
                 if resumed is None:
                     raise
+                print(printable(error))
                 return resumed
             finder = Finder(person.words)
             plans = planned(cursor, root, entities, person, finder)
@@ -498,17 +499,21 @@ def demand_full_refresh(cursor: Any, landing_tables: list[str]) -> None:
 # -- What follows ------------------------------------------------------------------------------------------------------
 
 
-def resume(session: Session, root: Path, options: Namespace) -> int | None:
+def resume(session: Session, root: Path, options: Namespace, entities: Iterable[Entity]) -> int | None:
     """Finish what was interrupted; return None if nothing was, else the code of `finish`.
 
-    Of an earlier run, only the values are known that are given again.
+    Of the values of that person, only those are known that are given again: no row has them any more.
     """
+    finder = Finder([])
     with session.transaction("forgetting a person") as cursor:
-        raw_tables.prepare(cursor, [])
+        raw_tables.prepare(cursor, entities)
         cursor.execute("select forgotten_id, what from raw._forgotten where finished_at is null order by 1")
-        unfinished = cursor.fetchall()
-    given = [new_value("id", column, text.strip(), "given") for column, text in options.given]
-    finder = Finder([value for value in given if value.everywhere])
+        if unfinished := cursor.fetchall():
+            try:
+                Search(cursor, entities, options.feed, options.keep).find(options.given)
+            except GranaryError:
+                given = [new_value("id", column, text.strip(), "given") for column, text in options.given]
+                finder = Finder([value for value in given if value.everywhere])
     codes = []
     for forgotten_id, what in unfinished:
         print(f"finishing number {forgotten_id}, which was interrupted")
@@ -540,7 +545,14 @@ def finish(session: Session, root: Path, forgotten_id: int, what: dict[str, Any]
         for file in copies_in(place):
             if count := count_in(file, finder):
                 left[f"{shown(file.path)}{f' (again: {again})' if again else ''}"] = count
-    certificate = write_certificate(session, forgotten_id, copies, cleaned, left, notes)
+    outcome = {
+        "copies_rewritten": [shown(file.path) for file in copies],
+        "cleaned": cleaned,
+        "searched_for": len(finder.values),
+        "left": left,
+        "not_looked_at": notes,
+    }
+    certificate = write_certificate(session, forgotten_id, outcome)
     print(f"certificate: {shown(certificate)}")
     for note in notes:
         print(f"not looked at: {note}")
@@ -606,21 +618,8 @@ def attempt(cursor: Any, statement: str) -> str:
     return "done"
 
 
-def write_certificate(
-    session: Session,
-    forgotten_id: int,
-    copies: list[LandingFile],
-    cleaned: dict[str, str],
-    left: dict[str, int],
-    notes: list[str],
-) -> Path:
+def write_certificate(session: Session, forgotten_id: int, outcome: dict[str, Any]) -> Path:
     """Write the certificate, and into the ledger that the work is done; return its path."""
-    outcome = {
-        "copies_rewritten": [shown(file.path) for file in copies],
-        "cleaned": cleaned,
-        "left": left,
-        "not_looked_at": notes,
-    }
     with session.transaction("certificate of a person who was forgotten") as cursor:
         cursor.execute(
             "update raw._forgotten set finished_at = clock_timestamp(), what = what || %s where forgotten_id = %s"
