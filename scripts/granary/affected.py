@@ -9,6 +9,7 @@ from typing import Any
 NEWEST_DELIVERIES = "int_quality__newest_deliveries"  # by which a feed's models learn the date, whatever was delivered
 BRANDS = "stg_ledger__brands+"  # what the core says of where brands were found
 RULES = ("schema", "identifier", "loader", "meta")  # of a source: what models are made from
+NO_RULES = ("personal",)  # of a column's meta: what no model reads
 # A macro that looks others up by names, and those names: of parse types, and in the sources' YAML
 LOOKS_UP = re.compile(r"\bcontext(\.get\(|\[)")
 PARSER = re.compile(r"parse_\w+")
@@ -55,8 +56,14 @@ def rules_of(source: dict[str, Any]) -> list[Any]:
     """Return what models are made from."""
     columns = source["columns"].values()
     return [source.get(key) for key in RULES] + [
-        [column["name"], column["meta"], column["config"]] for column in columns
+        [column["name"], rules_in(column["meta"]), column["config"] | {"meta": rules_in(column["config"].get("meta"))}]
+        for column in columns
     ]
+
+
+def rules_in(meta: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the part of a column's meta by which its values are read."""
+    return {key: value for key, value in (meta or {}).items() if key not in NO_RULES}
 
 
 def by_macros(project: dict[str, Any], before: dict[str, Any]) -> list[str]:

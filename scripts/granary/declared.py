@@ -35,6 +35,8 @@ FORMAT_SETTINGS = {  # of a table's files, with what each takes
     "skip_initial_space": "true or false",
 }
 CHARACTERS = {"delimiter": ",", "quote": '"', "comment": ""}  # of FORMAT_SETTINGS, with what they are by default
+PERSONAL = ("email", "name", "id", "text")  # what a column may hold of a person
+PERSONAL_TYPES = ("text", "email", "label", "integer")  # parse types that read a pseudonym as they read a value
 CORE = "core"  # the dbt group of what belongs to no feed
 NO_FEEDS = "There are no feeds yet. How to add one: docs/your-own-feed.md"
 # Names of the core in places where a feed has its name, so that `bin/feed remove` would delete them.
@@ -68,6 +70,11 @@ class Entity(NamedTuple):
     def required(self) -> tuple[str, ...]:
         """Return the columns without which no row is safe to use."""
         return tuple(column for column in self.columns if self.rules.get(column, {}).get("required"))
+
+    @property
+    def personal(self) -> dict[str, str]:
+        """Return the columns that hold something of a person, each with what that is: one of PERSONAL."""
+        return {column: rules["personal"] for column, rules in self.rules.items() if rules.get("personal")}
 
     @property
     def records(self) -> str:
@@ -240,6 +247,8 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
                 raise GranaryError(f"{path}: table {name} has the column {column} twice: remove one")
             if metas[column].get("required") and metas[column].get("optional"):
                 raise GranaryError(f"{path}: {name}: {column} is required and optional: remove one of them")
+            if "personal" in metas[column]:
+                check_personal(f"{path}: table {name}, column {column}", metas[column])
         if setting := next((each for each in brands.WILDCARDS if each in meta_of(table)), None):
             raise GranaryError(
                 f"{path}: table {name}: `{setting}` is for all tables: move it to the meta of the source"
@@ -279,6 +288,16 @@ def entities_of(path: Path, feed: str, source: dict[str, Any]) -> Iterator[Entit
         if len({*characters}) < len(characters):
             raise GranaryError(f"{path}: table {name}: `format`: {', '.join(CHARACTERS)} have to differ")
         yield Entity(feed, name, identifier, columns, path, meta, metas)
+
+
+def check_personal(where: str, rules: Mapping[str, Any]) -> None:
+    """Raise GranaryError unless what a column declares as `personal` can be replaced when a person is forgotten."""
+    kind, parse = rules["personal"], rules.get("parse") or "text"
+    if kind not in PERSONAL:
+        raise GranaryError(f"{where}: `personal: {kind}`: choose from {', '.join(PERSONAL)}")
+    if parse not in PERSONAL_TYPES:
+        types = ", ".join(PERSONAL_TYPES)
+        raise GranaryError(f"{where}: `personal` goes with `parse` {types}, not with {parse}: remove one of them")
 
 
 def is_texts(value: Any) -> bool:

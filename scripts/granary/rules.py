@@ -19,7 +19,7 @@ from granary import declared, project, spelling
 from granary.declared import Entity
 from granary.project import GranaryError
 
-SETTINGS = ("parse", "default", "required", "optional", "must", "should", *spelling.SETTINGS)
+SETTINGS = ("parse", "default", "required", "optional", "must", "should", "personal", *spelling.SETTINGS)
 CONDITIONS = ("must", "should")
 DELIVERED_ON = "{delivered_on}"  # what `should` may name besides columns: the day of the delivery
 MACRO = re.compile(r"{%-?\s*macro\s+(\w+)\s*\(")

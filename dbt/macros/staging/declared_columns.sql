@@ -23,6 +23,7 @@
                   condition is false; if it is null, because another value is missing, the value is accepted
         should    a condition like `must` for what is odd, but possible: a value for which it is false is kept, listed in
                   marts.implausible_values, and warned about. It can also name {delivered_on}, the day of the delivery
+        personal  what the column holds of a person: email, name, id or text; only bin/forget reads it
 
     feed, entity: names of the source and its table
 -#}

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg2.errors import ProgramLimitExceeded
 
 from granary import declared
-from granary.loader import csv_records, landing, names, raw_tables, streams, table_files
+from granary.loader import csv_records, forgotten, landing, names, raw_tables, streams, table_files
 from granary.loader.landing import LandingFile
 from granary.loader.raw_tables import Batch
 from granary.loader.records import BLOCK, Problem
@@ -65,7 +65,7 @@ def look_up(cursor: Any, file: LandingFile, batch: Batch) -> tuple[Batch | None,
     """Return (the loaded batch that has the file's bytes, the one of its path that has others); either may be None."""
     if not raw_tables.has_candidates(cursor, batch):  # files of another size have other bytes
         return None, None
-    digest = streams.sha256(file)
+    digest = forgotten.checked(cursor, file, streams.sha256(file))
     candidates = raw_tables.candidates(cursor, batch, digest)
     changed = next((each for each in candidates if each.path == batch.path and each.sha256 != digest), None)
     same = next((each for each in candidates if each.sha256 == digest), None)

@@ -153,6 +153,44 @@ comment on column raw._files.path is 'Path of the file below the data root.';
 comment on column raw._files.batch_id is 'The batch that has the bytes of the file; another file may have been loaded as it.';
 comment on column raw._files.signature is 'Device, inode, size, and the times of the last change of content and of anything, in nanoseconds.';
 
+create table if not exists raw._forgotten (
+    forgotten_id bigint primary key,
+    feed text not null,
+    forgotten_at timestamptz not null default clock_timestamp(),
+    forgotten_by text not null,
+    what jsonb not null,
+    finished_at timestamptz
+);
+
+comment on table raw._forgotten is 'One row per person who was forgotten (bin/forget), with what was replaced where: no value of the person.';
+comment on column raw._forgotten.forgotten_id is 'Number of the row.';
+comment on column raw._forgotten.feed is 'Feed in which the person was looked for.';
+comment on column raw._forgotten.forgotten_at is 'When the values were replaced in the database.';
+comment on column raw._forgotten.forgotten_by is 'User of the machine, and of the database, who ran it.';
+comment on column raw._forgotten.what is 'Counts by kind of value, table and file.';
+comment on column raw._forgotten.finished_at is 'When the last step was done; null if it was interrupted.';
+
+create table if not exists raw._forgotten_files (
+    forgotten_id bigint not null references raw._forgotten (forgotten_id) on delete cascade,
+    path text not null,
+    sha256_before text not null,
+    sha256_after text not null,
+    bytes_before bigint not null,
+    bytes_after bigint not null,
+    is_in_place boolean not null default false,
+    primary key (forgotten_id, path)
+);
+create index if not exists _forgotten_files_bytes on raw._forgotten_files (bytes_before);
+
+comment on table raw._forgotten_files is 'One row per file that was rewritten to forget a person. Its former bytes are never loaded again.';
+comment on column raw._forgotten_files.forgotten_id is 'The row of raw._forgotten.';
+comment on column raw._forgotten_files.path is 'Path of the file below the data root.';
+comment on column raw._forgotten_files.sha256_before is 'SHA-256 of the file as delivered.';
+comment on column raw._forgotten_files.sha256_after is 'SHA-256 of the rewritten file.';
+comment on column raw._forgotten_files.bytes_before is 'Size as delivered, in bytes.';
+comment on column raw._forgotten_files.bytes_after is 'Size of the rewritten file, in bytes.';
+comment on column raw._forgotten_files.is_in_place is 'Whether the rewritten file has taken the place of the delivered one; until then it lies beside it, under a name that begins with a dot.';
+
 create table if not exists raw._replayed_values (
     rejection_id text primary key,
     feed text not null,

@@ -208,14 +208,17 @@ def record_files(cursor: Any, files: Iterable[tuple[str, int, str]]) -> None:
 def has_candidates(cursor: Any, batch: Batch) -> bool:
     """Return whether a batch may repeat or replace one in use of its entity: one of its path, or of its size.
 
+    So may a file that has the size of one that was rewritten since.
+
     What another brand has delivered is not repeated: two brands may well deliver the same bytes.
     """
     of_entity = "select from raw._batches where status = 'loaded' and feed = %s and entity = %s"
     of_entity += " and brand is not distinct from %s"
     values = [batch.feed, batch.entity, batch.brand]
     cursor.execute(
-        f"select exists ({of_entity} and path = %s) or exists ({of_entity} and bytes = %s)",
-        [*values, batch.path, *values, batch.bytes],
+        f"select exists ({of_entity} and path = %s) or exists ({of_entity} and bytes = %s)"
+        " or exists (select from raw._forgotten_files where bytes_before = %s)",
+        [*values, batch.path, *values, batch.bytes, batch.bytes],
     )
     return cursor.fetchone()[0]
 
