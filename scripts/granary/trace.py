@@ -276,10 +276,11 @@ def current_versions(
         if not set(version["key"]) <= versions.columns.keys() & source.columns.keys():
             continue
         same = " and ".join(f"newest.{column} = line.{column}" for column in version["key"])
+        is_current = "newest.is_current" if has_all else "true"
         row_ids = [row_id for row_id, place in places.items() if (place["feed"], place["entity"]) == (feed, entity)]
         cursor.execute(
             f"select line._row_id, max(newest._row_id) from {source.sql} as line inner join {versions.sql} as newest"
-            f" on {same} where line._row_id = any(%s) {'and newest.is_current' if has_all else ''} group by line._row_id",
+            f" on {same} where line._row_id = any(%s) and {is_current} group by line._row_id",
             (row_ids,),
         )
         found |= dict(cursor.fetchall())
@@ -294,9 +295,8 @@ def keys_of_lines(
     if row_ids:
         keys = commas(f"key_{i}" for i, _ in enumerate(mart.grain))
         rows = traces.rows(mart, dataclasses.replace(chain, distinct={}))
-        cursor.execute(
-            f"select distinct {keys}, row_id from ({rows}) as rows where row_id in ({listed}) order by {keys}"
-        )
+        condition = f"row_id in ({commas(map(str, sorted(row_ids)))})"
+        cursor.execute(f"select distinct {keys}, row_id from ({rows}) as rows where {condition} order by {keys}")
         for *key, row_id in cursor:
             found.setdefault(row_id, []).append(dict(zip(mart.grain, key, strict=True)))
     return found
