@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -125,17 +126,23 @@ def sides(options: Namespace) -> tuple[str, str, list[str]]:
     if options.ref:
         return (*of_code(options.ref, options.names), options.names)
     with contextlib.closing(connect()) as connection, connection, connection.cursor() as cursor:
-        known = [WAREHOUSE, *engines.ENGINES, *copies.names(cursor)]
-    named = 0
-    while named < min(2, len(options.names)) and options.names[named] in known:
-        named += 1
+        made = copies.names(cursor)
+        known = [WAREHOUSE, *engines.ENGINES, *made]
+        named = len(list(itertools.takewhile(lambda name: name in known, options.names[:2])))
+        selected = [
+            copies.existing(cursor, name).circumstances.select for name in options.names[:named] if name in made
+        ]
     if not named:
         which = f"there is no copy {options.names[0]}" if options.names else "name what to compare with"
         raise GranaryError(f"{which}: choose from {', '.join(known[1:])}; bin/copy create makes copies")
+        selected = [
+            copies.existing(cursor, name).circumstances.select for name in options.names[:named] if name in made
+        ]
     left, right = options.names[:2] if named == 2 else (WAREHOUSE, options.names[0])
     if {left, right} & {*engines.ENGINES}:
         left, right = (engines.ENGINES[0] if side == WAREHOUSE else side for side in (left, right))
-    return left, right, options.names[named:]
+    asked_for = [mart for marts in selected for mart in marts]  # when a copy was made
+    return left, right, options.names[named:] or asked_for
 
 
 def choose(names: list[str]) -> list[Mart]:
