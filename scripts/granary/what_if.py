@@ -52,10 +52,11 @@ def main() -> int:
     if options.apply:
         return apply(options.unmerge, options.because, others=bool(asked.without_batch or asked.merge or asked.seed))
     marts = diff.choose(options.marts)
-    with contextlib.redirect_stdout(sys.stderr), copies.turn("bin/what-if") as connection:
+    with contextlib.closing(dbt.connect_dbt()) as connection:
         last = last_build.read(connection)
         if not last or changes_since(last, connection):
             raise GranaryError("the warehouse isn't built from what is delivered and declared now: run make first")
+    with contextlib.redirect_stdout(sys.stderr), copies.turn("bin/what-if") as connection:
         copies.create(connection, NAME, asked)
     differing = [each for each in diff.of_copies(diff.WAREHOUSE, NAME, marts, max(options.rows, 0)) if not each.is_none]
     for difference in differing:
