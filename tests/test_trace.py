@@ -184,9 +184,9 @@ def test_nothing_is_loaded_yet(database: Database) -> None:
 
 
 def test_a_trace_takes_only_what_it_knows() -> None:
-    assert step_of({"from": "fct_orders", "by": ["order_id"], "sums": {"n": 1}}).by == {"order_id": "order_id"}
+    assert step_of({"from": "fct_lines", "by": ["order_id"], "sums": {"n": 1}}).by == {"order_id": "order_id"}
     with pytest.raises(ValueError, match="summs"):
-        step_of({"from": "fct_orders", "summs": {}})
+        step_of({"from": "fct_lines", "summs": {}})
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ class Traces:
         try:
             return [step_of(each) for each in trace]
         except (AttributeError, KeyError, TypeError, ValueError):
-            example = "{from: fct_orders, by: [sales_week], sums: {order_count: 1}}"
+            example = "{from: fct_lines, by: [day], sums: {line_count: 1}}"
             raise GranaryError(f"{mart.path}: {name}: `trace` needs steps such as {example}") from None
 
     def chains(self, name: str) -> list[Chain]:
