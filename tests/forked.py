@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -123,6 +124,7 @@ def main() -> None:
         file.seek(0)
         asked = json.load(file)
     os.chdir(asked["directory"])
+    gc.disable()  # a sixth of a build's time; without it, dbt takes up to 1 GB of memory and ends before that hurts
     os.environ.clear()
     os.environ.update(asked["env"])
     sys.path[0] = f"{asked['root']}/scripts"  # instead of this file's directory

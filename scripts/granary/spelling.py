@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import zoneinfo
@@ -37,6 +38,7 @@ EXCLUSIVE = (  # pairs of settings that say the same in two ways
     ("currency", "currency_from"),
     *itertools.combinations(("timezone", "timezone_from", "offset_from"), 2),
 )
+known_time_zones = functools.cache(zoneinfo.available_timezones)  # which looks through hundreds of files each time
 
 
 def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str]:
@@ -53,7 +55,7 @@ def problems(rules: Mapping[str, Any], columns: tuple[str, ...]) -> Iterator[str
             yield f"`{setting}` names {rules[setting]}, which isn't a column"
     for setting, is_right, takes in (
         ("nulls", is_texts, "a list of texts, which may be empty"),
-        ("timezone", zoneinfo.available_timezones().__contains__, "the name of a time zone, such as Europe/Berlin"),
+        ("timezone", known_time_zones().__contains__, "the name of a time zone, such as Europe/Berlin"),
         ("decimal", DECIMALS.__contains__, "'.', ',' or any"),
         (
             "minor_units",
