@@ -40,7 +40,7 @@ OUTER_SPACE = rf"^[{INVISIBLE}]+|[{INVISIBLE}]+$"
 
 # What `parse` of a source means: a regular expression of PostgreSQL's, and words. A minus may be that of typography.
 DECIMALS = r"\.[0-9]{1,2}0{0,18}"
-DIGITS = rf"(([0-9]{{1,15}}|[0-9]{{1,3}}(,[0-9]{{3}}){{1,4}})({DECIMALS})?|{DECIMALS})"
+DIGITS = rf"(([0-9]{{1,15}}|[1-9][0-9]{{0,2}}(,[0-9]{{3}}){{1,4}})({DECIMALS})?|{DECIMALS})"
 AMOUNT = rf"([+−-]?(\$ ?)?{DIGITS}|\$[+−-]{DIGITS}|(\$ ?)?{DIGITS}[−-]|\((\$ ?)?{DIGITS}\)|\$\({DIGITS}\))"
 PRICE = AMOUNT.replace("{1,2}", "{1,4}")
 NUMBER, WHOLE = r"([0-9]+(\.[0-9]+)?|\.[0-9]+)", r"[0-9]{1,19}(\.0{1,18})?"
