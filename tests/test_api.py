@@ -991,6 +991,7 @@ def test_a_build_gives_up_on_a_reader_and_names_it(caller: Caller, built: Databa
     build = ["bin/dbt", "run", "--select", "build_log", "--full-refresh"]
     with contextlib.closing(login(built, "granary_reader")) as reader, reader.cursor() as cursor:
         reader_pid = reader.get_backend_pid()
+        cursor.execute("set idle_in_transaction_session_timeout = 0")  # a build may take a minute to begin
         cursor.execute("select count(*) from marts.build_log")
         with built.start(*build, env={"GRANARY_LOCK_WAIT": "6s"}) as process:
             times = []
