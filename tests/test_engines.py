@@ -126,7 +126,7 @@ def test_ways_out(pair: Pair, database: Database, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "load and export what was delivered first: bin/ingest && bin/lake" in done.stdout + done.stderr
     done = pair.run("bin/diff", "duckdb", GRANARY_DUCKDB=str(tmp_path / "other.duckdb"))
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "doesn't exist: build it with bin/lake && bin/dbt --target duckdb build" in done.stderr
     for program in ("dagster", "airflow"):
         done = pair.run(f"bin/{program}", "run", GRANARY_ENGINE="duckdb")
